@@ -1,3 +1,4 @@
 //! Flowcast on the host: data, training, export, back-tests and emulated boards.
 
+pub mod attention;
 pub mod forecaster;
