@@ -1,1 +1,6 @@
-//! x
+//! Trains, exports, back-tests and emulates Flowcast's streaming forecasters; the `flowcast` command as a library.
+
+pub mod data;
+pub mod duration;
+pub mod file;
+pub mod output;
