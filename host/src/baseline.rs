@@ -32,13 +32,8 @@ pub enum Baseline {
 }
 
 /// All of them, simplest first.
-pub const BASELINES: [Baseline; 5] = [
-    Baseline::LastValue,
-    Baseline::SeasonalNaive,
-    Baseline::Drift,
-    Baseline::Ets,
-    Baseline::MstlEts,
-];
+pub const BASELINES: [Baseline; 5] =
+    [Baseline::LastValue, Baseline::SeasonalNaive, Baseline::Drift, Baseline::Ets, Baseline::MstlEts];
 
 /// Whether a forecast came from the method itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,10 +83,7 @@ impl Baseline {
                 }
             }
             Baseline::MstlEts => {
-                let model = MSTLModel::new(
-                    vec![period],
-                    AutoETSTrendModel::from(AutoETS::non_seasonal()),
-                );
+                let model = MSTLModel::new(vec![period], AutoETSTrendModel::from(AutoETS::non_seasonal()));
                 let enough = period >= 2 && recent.len() >= 2 * period;
                 let point = enough
                     .then(|| model.fit(&to_f64(recent)).ok())
@@ -114,11 +106,7 @@ pub fn look_back(period: usize) -> usize {
 
 fn seasonal_naive(past: &[f32], period: usize, out: &mut [f32]) {
     // Before a whole season has passed, the last value is the season.
-    let period = if period <= past.len() {
-        period.max(1)
-    } else {
-        1
-    };
+    let period = if period <= past.len() { period.max(1) } else { 1 };
     let season = &past[past.len() - period..];
     for (value, &again) in out.iter_mut().zip(season.iter().cycle()) {
         *value = again;
@@ -146,14 +134,8 @@ fn copy_finite(point: Option<Vec<f64>>, out: &mut [f32]) -> bool {
 pub fn filled(values: &[f32], period: usize) -> Vec<f32> {
     let mut filled: Vec<f32> = Vec::with_capacity(values.len());
     for (row, &value) in values.iter().enumerate() {
-        let season_before = row
-            .checked_sub(period)
-            .map_or(f32::NAN, |earlier| filled[earlier]);
-        let fill = if season_before.is_nan() {
-            filled.last().copied().unwrap_or(f32::NAN)
-        } else {
-            season_before
-        };
+        let season_before = row.checked_sub(period).map_or(f32::NAN, |earlier| filled[earlier]);
+        let fill = if season_before.is_nan() { filled.last().copied().unwrap_or(f32::NAN) } else { season_before };
         filled.push(if value.is_nan() { fill } else { value });
     }
     filled
@@ -201,10 +183,7 @@ mod tests {
             })
             .collect();
         let mut out = vec![0.0; period];
-        assert_eq!(
-            Baseline::MstlEts.forecast(&past, period, &mut out),
-            Fit::Own
-        );
+        assert_eq!(Baseline::MstlEts.forecast(&past, period, &mut out), Fit::Own);
         for (step, value) in out.iter().enumerate() {
             let truth = 20.05 + 5.0 * (step as f32 / period as f32 * std::f32::consts::TAU).sin();
             assert!((value - truth).abs() < 0.25, "{step}: {value} {truth}");
@@ -218,10 +197,7 @@ mod tests {
         let mut out = [0.0; 3];
         assert_eq!(Baseline::Ets.forecast(&[4.0], 24, &mut out), Fit::Fallback);
         assert_eq!(out, [4.0; 3]);
-        assert_eq!(
-            Baseline::MstlEts.forecast(&[1.0, 2.0, 3.0], 2, &mut out),
-            Fit::Fallback
-        );
+        assert_eq!(Baseline::MstlEts.forecast(&[1.0, 2.0, 3.0], 2, &mut out), Fit::Fallback);
         assert_eq!(out, [2.0, 3.0, 2.0]);
     }
 

@@ -56,9 +56,7 @@ impl Series {
         let columns = std::mem::take(&mut table.names);
         let cells = std::mem::take(&mut table.cells);
         let Some((time_column, times)) = table.time.take() else {
-            let interval_ms = options
-                .interval
-                .map_or(0, |interval| interval.as_millis() as u64);
+            let interval_ms = options.interval.map_or(0, |interval| interval.as_millis() as u64);
             if interval_ms == 0 {
                 return Err(DataError::NoInterval {
                     file: paths[0].clone(),
@@ -66,20 +64,11 @@ impl Series {
                     expected: "at least 1 ms",
                 });
             }
-            return Ok(Series {
-                columns,
-                interval_ms,
-                start: None,
-                values: cells,
-            });
+            return Ok(Series { columns, interval_ms, start: None, values: cells });
         };
-        let grid =
-            Grid::new(&times).map_err(|error| explain(error, &table, &times, &time_column))?;
-        let start = if time::is_since_start(grid.start_ms) {
-            None
-        } else {
-            Timestamp::from_millisecond(grid.start_ms).ok()
-        };
+        let grid = Grid::new(&times).map_err(|error| explain(error, &table, &times, &time_column))?;
+        let start =
+            if time::is_since_start(grid.start_ms) { None } else { Timestamp::from_millisecond(grid.start_ms).ok() };
         Ok(Series {
             columns,
             interval_ms: grid.interval_ms,
@@ -117,18 +106,10 @@ impl Series {
     pub fn select(&self, names: &[String]) -> Result<Series, String> {
         let mut values = Vec::with_capacity(names.len());
         for name in names {
-            let index = self
-                .columns
-                .iter()
-                .position(|column| column == name)
-                .ok_or(name)?;
+            let index = self.columns.iter().position(|column| column == name).ok_or(name)?;
             values.push(self.values[index].clone());
         }
-        Ok(Series {
-            columns: names.to_vec(),
-            values,
-            ..*self
-        })
+        Ok(Series { columns: names.to_vec(), values, ..*self })
     }
 
     /// The first row of the held-out end, when this fraction of the rows is held out: the one split that training and back-test share.
@@ -143,23 +124,15 @@ impl Series {
     /// [`DataError::TooShort`], [`DataError::AllMissing`] or [`DataError::Constant`].
     pub fn check_trainable(&self, min_rows: usize) -> Result<(), DataError> {
         if self.rows() < min_rows {
-            return Err(DataError::TooShort {
-                rows: self.rows(),
-                needed: min_rows,
-            });
+            return Err(DataError::TooShort { rows: self.rows(), needed: min_rows });
         }
         for (name, values) in self.columns.iter().zip(&self.values) {
             let mut present = values.iter().copied().filter(|value| !value.is_nan());
             let Some(first) = present.next() else {
-                return Err(DataError::AllMissing {
-                    column: name.clone(),
-                });
+                return Err(DataError::AllMissing { column: name.clone() });
             };
             if present.all(|value| value == first) {
-                return Err(DataError::Constant {
-                    column: name.clone(),
-                    value: first,
-                });
+                return Err(DataError::Constant { column: name.clone(), value: first });
             }
         }
         Ok(())
@@ -170,11 +143,7 @@ impl Series {
 fn explain(error: GridError, table: &Table, times: &[i64], column: &str) -> DataError {
     let show = |row: usize| time::show(times[row]);
     match error {
-        GridError::Duplicate {
-            row,
-            earlier,
-            local_clock,
-        } => DataError::DuplicateTime {
+        GridError::Duplicate { row, earlier, local_clock } => DataError::DuplicateTime {
             place: table.place(row, column),
             found: show(row),
             earlier: table.show_line(earlier, row),
@@ -186,11 +155,7 @@ fn explain(error: GridError, table: &Table, times: &[i64], column: &str) -> Data
             previous: show(row - 1),
             hint: GridError::hint(local_clock),
         },
-        GridError::OffGrid {
-            row,
-            expected_ms,
-            interval_ms,
-        } => DataError::OffGrid {
+        GridError::OffGrid { row, expected_ms, interval_ms } => DataError::OffGrid {
             place: table.place(row, column),
             found: show(row),
             expected: time::show(expected_ms),
@@ -217,9 +182,7 @@ mod tests {
     use std::path::Path;
 
     fn bundled(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../tests/data")
-            .join(name)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)
     }
 
     fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
@@ -252,15 +215,9 @@ mod tests {
         assert_eq!((mast.rows(), mast.interval_ms), (77_878, 600_000));
         assert_eq!(mast.start.unwrap().to_string(), "2016-05-31T15:20:00Z");
         assert_eq!(mast.values[0][0], 17.31);
-        assert_eq!(
-            mast.time(77_877).unwrap().to_string(),
-            "2017-11-23T10:50:00Z"
-        );
+        assert_eq!(mast.time(77_877).unwrap().to_string(), "2017-11-23T10:50:00Z");
 
-        let options = ReadOptions {
-            columns: vec!["tempF".into()],
-            ..ReadOptions::default()
-        };
+        let options = ReadOptions { columns: vec!["tempF".into()], ..ReadOptions::default() };
         let station = Series::read(&[bundled("il-tempF.csv.gz")], &options).unwrap();
         assert_eq!(station.interval_ms, 3_600_000);
         assert_eq!(station.start.unwrap().to_string(), "2015-11-22T06:00:00Z");
@@ -274,21 +231,15 @@ mod tests {
         )
         .unwrap();
         assert_eq!(series.columns, ["a", "b"]);
-        let shown: Vec<String> = series
-            .values
-            .iter()
-            .map(|column| format!("{column:?}"))
-            .collect();
+        let shown: Vec<String> = series.values.iter().map(|column| format!("{column:?}")).collect();
         assert_eq!(shown[0], "[1.0, NaN, NaN, NaN, 3.0, NaN]");
         assert_eq!(shown[1], "[NaN, 2.0, NaN, NaN, NaN, 5.0]");
     }
 
     #[test]
     fn latin_1_semicolons_and_two_columns_of_time() {
-        let (_folder, path) = file(
-            "data.csv",
-            b"\xef\xbb\xbfDate;Time;T (\xb0C)\n31/12/2023;23:50:00;1.5\n01/01/2024;00:00:00;2.5\n",
-        );
+        let (_folder, path) =
+            file("data.csv", b"\xef\xbb\xbfDate;Time;T (\xb0C)\n31/12/2023;23:50:00;1.5\n01/01/2024;00:00:00;2.5\n");
         let series = Series::read(&[path], &ReadOptions::default()).unwrap();
         assert_eq!(series.columns, ["T (Â°C)".replace('Â', "")]);
         assert_eq!(series.interval_ms, 600_000);
@@ -297,23 +248,12 @@ mod tests {
 
     #[test]
     fn rows_without_times_need_an_interval() {
-        let options = ReadOptions {
-            interval: Some(Duration::from_secs(60)),
-            ..ReadOptions::default()
-        };
+        let options = ReadOptions { interval: Some(Duration::from_secs(60)), ..ReadOptions::default() };
         let (_folder, path) = file("data.csv", b"a,b\n1,2\n3,4\n");
         let series = Series::read(std::slice::from_ref(&path), &options).unwrap();
-        assert_eq!(
-            (series.interval_ms, series.rows(), series.start),
-            (60_000, 2, None)
-        );
-        let error = Series::read(&[path], &ReadOptions::default())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("--time COLUMN") && error.contains("--interval"),
-            "{error}"
-        );
+        assert_eq!((series.interval_ms, series.rows(), series.start), (60_000, 2, None));
+        let error = Series::read(&[path], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("--time COLUMN") && error.contains("--interval"), "{error}");
     }
 
     #[test]
@@ -324,38 +264,20 @@ mod tests {
         let mut xz = liblzma::write::XzEncoder::new(std::fs::File::create(&first).unwrap(), 1);
         xz.write_all(b"ts,y\n0,1\n10,2\n").unwrap();
         xz.finish().unwrap();
-        let mut gz = flate2::write::GzEncoder::new(
-            std::fs::File::create(&second).unwrap(),
-            flate2::Compression::fast(),
-        );
+        let mut gz =
+            flate2::write::GzEncoder::new(std::fs::File::create(&second).unwrap(), flate2::Compression::fast());
         gz.write_all(b"ts,y\n20,3\n10,4\n").unwrap();
         gz.finish().unwrap();
-        let error = Series::read(&[first.clone(), second.clone()], &ReadOptions::default())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error
-                .contains("2.csv.gz:3: column `ts`: found 10 s a second time (first on line 3 of "),
-            "{error}"
-        );
-        assert!(
-            error.ends_with("1.csv.xz), expected a later time"),
-            "{error}"
-        );
+        let error = Series::read(&[first.clone(), second.clone()], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("2.csv.gz:3: column `ts`: found 10 s a second time (first on line 3 of "), "{error}");
+        assert!(error.ends_with("1.csv.xz), expected a later time"), "{error}");
         std::fs::write(&second, "ts,z\n20,3\n").unwrap();
-        let error = Series::read(&[first.clone(), second.clone()], &ReadOptions::default())
-            .unwrap_err()
-            .to_string();
+        let error = Series::read(&[first.clone(), second.clone()], &ReadOptions::default()).unwrap_err().to_string();
         assert!(error.contains("found data that is not gzip"), "{error}");
         let plain = folder.path().join("3.csv");
         std::fs::rename(&second, &plain).unwrap();
-        let error = Series::read(&[first.clone(), plain], &ReadOptions::default())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("found the columns ts, z, expected the same"),
-            "{error}"
-        );
+        let error = Series::read(&[first.clone(), plain], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("found the columns ts, z, expected the same"), "{error}");
         let series = Series::read(&[first], &ReadOptions::default()).unwrap();
         assert_eq!((series.interval_ms, series.start), (10_000, None));
     }
@@ -370,25 +292,11 @@ mod tests {
 
     #[test]
     fn every_refusal_names_place_found_and_expected() {
-        let day = |rows: &str| {
-            format!("time,a\n2024-01-01 00:00,1\n2024-01-01 00:10,2\n2024-01-01 00:20,3\n{rows}")
-        };
-        assert_eq!(
-            error_of(""),
-            "data.csv: found an empty file, expected a header line and rows of numbers"
-        );
-        assert_eq!(
-            error_of("\n\n"),
-            "data.csv: found an empty file, expected a header line and rows of numbers"
-        );
-        assert_eq!(
-            error_of("time,a\n"),
-            "data.csv: found a header without rows, expected rows of numbers below it"
-        );
-        assert_eq!(
-            error_of(&day("2024-01-01 00:30\n")),
-            "data.csv:5: found 1 cells, expected 2 as in the header"
-        );
+        let day = |rows: &str| format!("time,a\n2024-01-01 00:00,1\n2024-01-01 00:10,2\n2024-01-01 00:20,3\n{rows}");
+        assert_eq!(error_of(""), "data.csv: found an empty file, expected a header line and rows of numbers");
+        assert_eq!(error_of("\n\n"), "data.csv: found an empty file, expected a header line and rows of numbers");
+        assert_eq!(error_of("time,a\n"), "data.csv: found a header without rows, expected rows of numbers below it");
+        assert_eq!(error_of(&day("2024-01-01 00:30\n")), "data.csv:5: found 1 cells, expected 2 as in the header");
         assert_eq!(
             error_of(&day("2024-01-01 00:30,abc\n")),
             "data.csv:5: column `a`: found `abc`, expected a number (a missing value may be empty, NaN, NA, N/A, null, none, ? or -)"
@@ -426,10 +334,7 @@ mod tests {
             error_of(&(long.clone() + "yesterday,4\n")),
             "data.csv:146: column `time`: found `yesterday`, expected a time in the form of the rows above"
         );
-        assert!(
-            error_of(&(long + "2924-01-01 00:20,4\n"))
-                .contains("missing rows, expected no gap as long")
-        );
+        assert!(error_of(&(long + "2924-01-01 00:20,4\n")).contains("missing rows, expected no gap as long"));
         assert_eq!(
             error_of("time,date,a\n2024-01-01,2024-01-01,3\n"),
             "data.csv: found several columns of times (time, date), expected one; choose it with --time COLUMN"
@@ -438,25 +343,15 @@ mod tests {
             error_of("time,a\n01/02/2024 00:00,1\n01/02/2024 01:00,1\n")
                 .contains("found dates such as `01/02/2024 00:00`")
         );
-        let named = |name: &str| ReadOptions {
-            columns: vec![name.into()],
-            ..ReadOptions::default()
-        };
-        assert_eq!(
-            error_with(&day(""), &named("b")),
-            "data.csv: found no column `b`, expected one of: time, a"
-        );
+        let named = |name: &str| ReadOptions { columns: vec![name.into()], ..ReadOptions::default() };
+        assert_eq!(error_with(&day(""), &named("b")), "data.csv: found no column `b`, expected one of: time, a");
         assert_eq!(
             error_with("time,a\n2024-01-01,x\n2024-01-02,2\n", &named("a")),
             "data.csv:2: column `a`: found `x`, expected a number (a missing value may be empty, NaN, NA, N/A, null, none, ? or -)"
         );
         assert!(error_of("time,a\n2024-01-01,x\n2024-01-02,y\n").contains("no column of numbers"));
-        let missing =
-            Series::read(&[PathBuf::from("no/such.csv")], &ReadOptions::default()).unwrap_err();
-        assert!(
-            missing.to_string().starts_with("no/such.csv: "),
-            "{missing}"
-        );
+        let missing = Series::read(&[PathBuf::from("no/such.csv")], &ReadOptions::default()).unwrap_err();
+        assert!(missing.to_string().starts_with("no/such.csv: "), "{missing}");
     }
 
     #[test]
@@ -469,36 +364,22 @@ mod tests {
         };
         assert!(series(vec![1.0, f32::NAN, 2.0]).check_trainable(3).is_ok());
         assert_eq!(
-            series(vec![1.0, 2.0])
-                .check_trainable(3)
-                .unwrap_err()
-                .to_string(),
+            series(vec![1.0, 2.0]).check_trainable(3).unwrap_err().to_string(),
             "found a series of 2 rows, expected at least 3"
         );
         assert_eq!(
-            series(vec![f32::NAN; 3])
-                .check_trainable(3)
-                .unwrap_err()
-                .to_string(),
+            series(vec![f32::NAN; 3]).check_trainable(3).unwrap_err().to_string(),
             "column `a`: found no value at all (every cell is missing), expected numbers"
         );
         assert_eq!(
-            series(vec![4.5, f32::NAN, 4.5])
-                .check_trainable(3)
-                .unwrap_err()
-                .to_string(),
+            series(vec![4.5, f32::NAN, 4.5]).check_trainable(3).unwrap_err().to_string(),
             "column `a`: found the same value in every row (4.5), expected a channel that varies"
         );
     }
 
     #[test]
     fn the_held_out_end() {
-        let series = Series {
-            columns: vec!["a".into()],
-            interval_ms: 1,
-            start: None,
-            values: vec![vec![0.0; 10]],
-        };
+        let series = Series { columns: vec!["a".into()], interval_ms: 1, start: None, values: vec![vec![0.0; 10]] };
         assert_eq!(series.test_start(0.2), 8);
         assert_eq!(series.test_start(0.0), 10);
         assert_eq!(series.test_start(1.0), 0);

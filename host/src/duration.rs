@@ -22,9 +22,7 @@ use jiff::{Span, SpanRelativeTo};
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("found `{text}`, expected a duration such as 90s, 10min, 1h or 1d");
     let span: Span = text.trim().parse().map_err(|_| expected())?;
-    let signed = span
-        .to_duration(SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| expected())?;
+    let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
     match Duration::try_from(signed) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(expected()),
@@ -58,8 +56,7 @@ impl Steps {
                         show_ms(interval_ms)
                     ));
                 }
-                usize::try_from(wanted_ms / interval)
-                    .map_err(|_| format!("found {self}, which is too long"))
+                usize::try_from(wanted_ms / interval).map_err(|_| format!("found {self}, which is too long"))
             }
         }
     }
@@ -79,9 +76,7 @@ impl FromStr for Steps {
             };
         }
         parse_duration(text).map(Steps::Time).map_err(|_| {
-            format!(
-                "found `{text}`, expected a number of steps or a duration such as 90s, 10min, 1h or 1d"
-            )
+            format!("found `{text}`, expected a number of steps or a duration such as 90s, 10min, 1h or 1d")
         })
     }
 }
@@ -103,23 +98,13 @@ impl fmt::Display for Steps {
 pub fn show_ms(milliseconds: u64) -> String {
     let mut rest = milliseconds;
     let mut parts = Vec::new();
-    for (unit_ms, unit) in [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "min"),
-        (1_000, "s"),
-        (1, "ms"),
-    ] {
+    for (unit_ms, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms")] {
         if rest >= unit_ms {
             parts.push(format!("{} {unit}", rest / unit_ms));
             rest %= unit_ms;
         }
     }
-    if parts.is_empty() {
-        "0 s".to_owned()
-    } else {
-        parts.join(" ")
-    }
+    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
 }
 
 #[cfg(test)]
@@ -140,11 +125,7 @@ mod tests {
             ("1w", 604_800),
             ("PT1H", 3_600),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_secs(seconds)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "0s", "-1h", "1 month", "1 fortnight", "10"] {
             assert!(parse_duration(text).is_err(), "{text}");
@@ -156,15 +137,8 @@ mod tests {
         let ten_minutes = 600_000;
         assert_eq!("144".parse::<Steps>().unwrap().count(ten_minutes), Ok(144));
         assert_eq!("1d".parse::<Steps>().unwrap().count(ten_minutes), Ok(144));
-        let error = "15min"
-            .parse::<Steps>()
-            .unwrap()
-            .count(ten_minutes)
-            .unwrap_err();
-        assert_eq!(
-            error,
-            "found 15 min, expected a multiple of the sampling interval, 10 min"
-        );
+        let error = "15min".parse::<Steps>().unwrap().count(ten_minutes).unwrap_err();
+        assert_eq!(error, "found 15 min, expected a multiple of the sampling interval, 10 min");
         assert!("0".parse::<Steps>().is_err());
         assert!("soon".parse::<Steps>().is_err());
     }

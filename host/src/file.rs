@@ -35,9 +35,7 @@ fn try_write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
             Ok(existing) => existing.permissions().mode(),
             Err(_) => 0o644,
         };
-        beside
-            .as_file()
-            .set_permissions(std::fs::Permissions::from_mode(mode))?;
+        beside.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
     }
     beside.as_file().sync_all()?;
     beside.persist(path).map_err(|error| error.error)?;
@@ -69,10 +67,7 @@ impl From<&[u8]> for AlignedBytes {
     fn from(bytes: &[u8]) -> AlignedBytes {
         let mut blocks = vec![0_u128; bytes.len().div_ceil(size_of::<u128>())];
         bytemuck::cast_slice_mut(&mut blocks)[..bytes.len()].copy_from_slice(bytes);
-        AlignedBytes {
-            blocks,
-            length: bytes.len(),
-        }
+        AlignedBytes { blocks, length: bytes.len() }
     }
 }
 
@@ -103,10 +98,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("missing").join("model.flow");
         let error = format!("{:#}", write_atomic(&path, b"x").unwrap_err());
-        assert!(
-            error.contains("missing/model.flow was not written: "),
-            "{error}"
-        );
+        assert!(error.contains("missing/model.flow was not written: "), "{error}");
         let error = format!("{:#}", write_atomic(folder.path(), b"x").unwrap_err());
         assert!(error.contains("directory"), "{error}");
     }
@@ -119,10 +111,7 @@ mod tests {
             assert_eq!(&*aligned, bytes.as_slice());
             assert_eq!(aligned.as_ptr() as usize % 16, 0);
         }
-        let error = format!(
-            "{:#}",
-            AlignedBytes::read(Path::new("no/such.flow")).err().unwrap()
-        );
+        let error = format!("{:#}", AlignedBytes::read(Path::new("no/such.flow")).err().unwrap());
         assert!(error.starts_with("no/such.flow: "), "{error}");
     }
 }

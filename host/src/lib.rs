@@ -1,8 +1,11 @@
-//! Trains, exports, back-tests and emulates Flowcast's streaming forecasters; the `flowcast` command as a library.
+//! Flowcast on the host: data, training, export, back-tests and emulated boards; the `flowcast` command as a library.
 
+pub mod backtest;
 pub mod baseline;
 pub mod data;
 pub mod duration;
 pub mod file;
+pub mod forecaster;
 pub mod metrics;
 pub mod output;
+pub mod report;

@@ -1,2 +1,3 @@
-//! x
+//! The `flowcast` command.
+
 fn main() {}

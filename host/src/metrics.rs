@@ -45,10 +45,7 @@ impl Scores {
             return None;
         }
         let mean = |measure: &dyn Fn(&Scores) -> Option<f64>| {
-            let present: Vec<f64> = compared
-                .iter()
-                .filter_map(|scores| measure(scores))
-                .collect();
+            let present: Vec<f64> = compared.iter().filter_map(|scores| measure(scores)).collect();
             (!present.is_empty()).then(|| present.iter().sum::<f64>() / present.len() as f64)
         };
         Some(Scores {
@@ -80,24 +77,13 @@ impl Levels {
     /// Without a level.
     pub fn new(levels: &[f32]) -> Levels {
         assert!(!levels.is_empty(), "at least one level");
-        let find = |wanted: f32| {
-            levels
-                .iter()
-                .position(|level| (level - wanted).abs() < 1e-4)
-        };
+        let find = |wanted: f32| levels.iter().position(|level| (level - wanted).abs() < 1e-4);
         let median = (0..levels.len())
-            .min_by(|&left, &right| {
-                (levels[left] - 0.5)
-                    .abs()
-                    .total_cmp(&(levels[right] - 0.5).abs())
-            })
+            .min_by(|&left, &right| (levels[left] - 0.5).abs().total_cmp(&(levels[right] - 0.5).abs()))
             .unwrap_or(0);
         Levels {
             // 0.1_f32 is not 0.1; levels are meant as decimals.
-            levels: levels
-                .iter()
-                .map(|&level| (f64::from(level) * 1e6).round() / 1e6)
-                .collect(),
+            levels: levels.iter().map(|&level| (f64::from(level) * 1e6).round() / 1e6).collect(),
             median,
             band: find(0.1).zip(find(0.9)),
         }
@@ -155,19 +141,12 @@ pub struct Accumulator {
 impl Accumulator {
     /// For forecasts of `horizon` steps with these levels.
     pub fn new(horizon: usize, levels: &Levels) -> Accumulator {
-        Accumulator {
-            levels: levels.clone(),
-            has_band: levels.band.is_some(),
-            steps: vec![Sums::default(); horizon],
-        }
+        Accumulator { levels: levels.clone(), has_band: levels.band.is_some(), steps: vec![Sums::default(); horizon] }
     }
 
     /// For point forecasts of `horizon` steps, measured at the levels of another method.
     pub fn point(horizon: usize, levels: &Levels) -> Accumulator {
-        Accumulator {
-            has_band: false,
-            ..Accumulator::new(horizon, levels)
-        }
+        Accumulator { has_band: false, ..Accumulator::new(horizon, levels) }
     }
 
     /// Takes a forecast `steps_ahead` (from 1) and what came; `quantiles` is one value a level. A missing actual is skipped.
@@ -176,11 +155,7 @@ impl Accumulator {
     /// If `steps_ahead` is out of range or `quantiles` has another length than the levels.
     pub fn push(&mut self, steps_ahead: usize, quantiles: &[f32], actual: f32) {
         assert_eq!(quantiles.len(), self.levels.count(), "one value a level");
-        self.add(
-            steps_ahead,
-            |level| f64::from(quantiles[level]),
-            f64::from(actual),
-        );
+        self.add(steps_ahead, |level| f64::from(quantiles[level]), f64::from(actual));
     }
 
     /// Takes a point forecast, which counts as every quantile.
@@ -205,13 +180,8 @@ impl Accumulator {
         if magnitude > 0.0 {
             sums.symmetric += 200.0 * error.abs() / magnitude;
         }
-        let pinball: f64 = self
-            .levels
-            .levels
-            .iter()
-            .enumerate()
-            .map(|(index, &level)| pinball(level, quantile(index), actual))
-            .sum();
+        let pinball: f64 =
+            self.levels.levels.iter().enumerate().map(|(index, &level)| pinball(level, quantile(index), actual)).sum();
         sums.pinball += 2.0 * pinball / self.levels.count() as f64;
         sums.magnitude += actual.abs();
         if let Some((low, high)) = self.levels.band.filter(|_| self.has_band) {
@@ -327,28 +297,15 @@ mod tests {
 
     #[test]
     fn the_scale_skips_missing_and_refuses_zero() {
-        close(
-            mase_scale(&[0.0, 10.0, 1.0, f32::NAN, 3.0, 13.0], 2).unwrap(),
-            1.5,
-        );
+        close(mase_scale(&[0.0, 10.0, 1.0, f32::NAN, 3.0, 13.0], 2).unwrap(), 1.5);
         assert_eq!(mase_scale(&[1.0, 2.0, 1.0, 2.0], 2), None);
         assert_eq!(mase_scale(&[1.0, 2.0], 2), None);
     }
 
     #[test]
     fn channels_weigh_the_same() {
-        let scores = |mae: f64, mase: Option<f64>, count: u64| Scores {
-            mae,
-            mase,
-            count,
-            ..Scores::default()
-        };
-        let mean = Scores::mean(&[
-            scores(1.0, Some(2.0), 1),
-            scores(3.0, None, 99),
-            scores(0.0, None, 0),
-        ])
-        .unwrap();
+        let scores = |mae: f64, mase: Option<f64>, count: u64| Scores { mae, mase, count, ..Scores::default() };
+        let mean = Scores::mean(&[scores(1.0, Some(2.0), 1), scores(3.0, None, 99), scores(0.0, None, 0)]).unwrap();
         close(mean.mae, 2.0);
         assert_eq!((mean.mase, mean.count), (Some(2.0), 100));
         assert_eq!(Scores::mean(&[]), None);

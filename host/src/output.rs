@@ -20,22 +20,13 @@ impl Output {
     /// # Errors
     /// When standard output cannot be written to. A reader that has gone away (`| head`) is no error.
     pub fn result(&self, human: impl FnOnce() -> String, json: &impl Serialize) -> Result<()> {
-        let mut text = if self.json {
-            serde_json::to_string(json).context("the result as JSON")?
-        } else {
-            human()
-        };
+        let mut text = if self.json { serde_json::to_string(json).context("the result as JSON")? } else { human() };
         if !text.ends_with('\n') {
             text.push('\n');
         }
         let mut stdout = io::stdout().lock();
-        match stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush())
-        {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(error).context("standard output")
-            }
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
             _ => Ok(()),
         }
     }
@@ -49,12 +40,11 @@ impl Output {
 
     /// A bar on standard error with time left, and a message (such as a loss) at its end; hidden when that is no terminal.
     pub fn progress(&self, length: u64, label: &'static str) -> ProgressBar {
-        let bar =
-            ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(8));
+        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(8));
         // `stderr` targets hide themselves where there is no terminal.
-        if let Ok(style) = ProgressStyle::with_template(
-            "{prefix:>12} [{bar:32}] {pos}/{len}  {elapsed} (left {eta})  {msg}",
-        ) {
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix:>12} [{bar:32}] {pos}/{len}  {elapsed} (left {eta})  {msg}")
+        {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(label);

@@ -17,13 +17,7 @@ pub struct Place {
 
 impl std::fmt::Display for Place {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            formatter,
-            "{}:{}: column `{}`",
-            self.file.display(),
-            self.line,
-            self.column
-        )
+        write!(formatter, "{}:{}: column `{}`", self.file.display(), self.line, self.column)
     }
 }
 
@@ -154,9 +148,7 @@ pub enum DataError {
         expected: &'static str,
     },
     /// Two rows of the same time.
-    #[error(
-        "{place}: found {found} a second time (first on {earlier}), expected a later time{hint}"
-    )]
+    #[error("{place}: found {found} a second time (first on {earlier}), expected a later time{hint}")]
     DuplicateTime {
         /// The second of the two rows.
         place: Place,
@@ -230,9 +222,7 @@ pub enum DataError {
         column: String,
     },
     /// A channel that never changes.
-    #[error(
-        "column `{column}`: found the same value in every row ({value}), expected a channel that varies"
-    )]
+    #[error("column `{column}`: found the same value in every row ({value}), expected a channel that varies")]
     Constant {
         /// The column.
         column: String,

@@ -27,19 +27,11 @@ pub struct Grid {
 #[derive(Debug, PartialEq)]
 pub enum GridError {
     /// The time of `row` stood in `earlier` before.
-    Duplicate {
-        row: usize,
-        earlier: usize,
-        local_clock: bool,
-    },
+    Duplicate { row: usize, earlier: usize, local_clock: bool },
     /// The time of `row` lies before that of the row above.
     Unordered { row: usize, local_clock: bool },
     /// The time of `row` lies between two places of the grid.
-    OffGrid {
-        row: usize,
-        expected_ms: i64,
-        interval_ms: u64,
-    },
+    OffGrid { row: usize, expected_ms: i64, interval_ms: u64 },
     /// The gap before `row` is implausibly long.
     Gap { row: usize, rows: u64 },
     /// Fewer than two rows.
@@ -64,11 +56,7 @@ impl Grid {
             let local_clock = row > 1 && back_ms + (times[row - 1] - times[row - 2]) == 3_600_000;
             let earlier = times[..row].iter().rposition(|&time| time == times[row]);
             return Err(match earlier {
-                Some(earlier) => GridError::Duplicate {
-                    row,
-                    earlier,
-                    local_clock,
-                },
+                Some(earlier) => GridError::Duplicate { row, earlier, local_clock },
                 None => GridError::Unordered { row, local_clock },
             });
         }
@@ -84,21 +72,13 @@ impl Grid {
             let expected_ms = place * interval + phase;
             if (time - expected_ms).abs() as f64 > TOLERANCE * interval as f64 {
                 let interval_ms = interval as u64;
-                return Err(GridError::OffGrid {
-                    row,
-                    expected_ms,
-                    interval_ms,
-                });
+                return Err(GridError::OffGrid { row, expected_ms, interval_ms });
             }
             let place = (place - first) as u64;
             if let Some(&previous) = places.last() {
                 let missing = place.saturating_sub(previous as u64 + 1);
                 if place <= previous as u64 {
-                    return Err(GridError::Duplicate {
-                        row,
-                        earlier: row - 1,
-                        local_clock: false,
-                    });
+                    return Err(GridError::Duplicate { row, earlier: row - 1, local_clock: false });
                 }
                 if missing > GAP_ALWAYS_ALLOWED && missing > GAP_FACTOR * times.len() as u64 {
                     return Err(GridError::Gap { row, rows: missing });
@@ -106,11 +86,7 @@ impl Grid {
             }
             places.push(place as usize);
         }
-        Ok(Grid {
-            interval_ms: interval as u64,
-            start_ms: first * interval + phase,
-            places,
-        })
+        Ok(Grid { interval_ms: interval as u64, start_ms: first * interval + phase, places })
     }
 
     /// Rows on the grid, missing ones included.
@@ -136,20 +112,14 @@ fn most_common<T: Copy + Eq + Hash + Ord>(items: impl Iterator<Item = T>) -> Opt
     }
     counts
         .into_iter()
-        .max_by(|(left, left_count), (right, right_count)| {
-            left_count.cmp(right_count).then(right.cmp(left))
-        })
+        .max_by(|(left, left_count), (right, right_count)| left_count.cmp(right_count).then(right.cmp(left)))
         .map(|(item, _)| item)
 }
 
 impl GridError {
     /// What may be behind a time that comes twice, for the end of an error line.
     pub fn hint(local_clock: bool) -> &'static str {
-        if local_clock {
-            " (a clock set back from summer time? write times in UTC or with their offset)"
-        } else {
-            ""
-        }
+        if local_clock { " (a clock set back from summer time? write times in UTC or with their offset)" } else { "" }
     }
 }
 
@@ -174,72 +144,31 @@ mod tests {
         assert_eq!(grid.places, [0, 1, 2, 3, 4, 5]);
         assert_eq!(
             Grid::new(&[0, 100, 200, 240, 300, 400]),
-            Err(GridError::OffGrid {
-                row: 3,
-                expected_ms: 200,
-                interval_ms: 100
-            })
+            Err(GridError::OffGrid { row: 3, expected_ms: 200, interval_ms: 100 })
         );
         // The odd one out is named even when it comes first.
         assert_eq!(
             Grid::new(&[30, 100, 200, 300]),
-            Err(GridError::OffGrid {
-                row: 0,
-                expected_ms: 0,
-                interval_ms: 100
-            })
+            Err(GridError::OffGrid { row: 0, expected_ms: 0, interval_ms: 100 })
         );
     }
 
     #[test]
     fn time_must_run_forwards() {
-        assert_eq!(
-            Grid::new(&[0, 10, 10, 20]),
-            Err(GridError::Duplicate {
-                row: 2,
-                earlier: 1,
-                local_clock: false
-            })
-        );
-        assert_eq!(
-            Grid::new(&[0, 3_600_000 * 5, 3_600_000]),
-            Err(GridError::Unordered {
-                row: 2,
-                local_clock: false
-            })
-        );
+        assert_eq!(Grid::new(&[0, 10, 10, 20]), Err(GridError::Duplicate { row: 2, earlier: 1, local_clock: false }));
+        assert_eq!(Grid::new(&[0, 3_600_000 * 5, 3_600_000]), Err(GridError::Unordered { row: 2, local_clock: false }));
         let hour = 3_600_000;
         // 02:00 02:10 ... 02:50 02:00: the hour that autumn repeats.
-        let times: Vec<i64> = (0..6)
-            .chain(0..6)
-            .map(|ten| hour * 2 + ten * 600_000)
-            .collect();
-        assert_eq!(
-            Grid::new(&times),
-            Err(GridError::Duplicate {
-                row: 6,
-                earlier: 0,
-                local_clock: true
-            })
-        );
+        let times: Vec<i64> = (0..6).chain(0..6).map(|ten| hour * 2 + ten * 600_000).collect();
+        assert_eq!(Grid::new(&times), Err(GridError::Duplicate { row: 6, earlier: 0, local_clock: true }));
     }
 
     #[test]
     fn a_wild_time_is_no_gap() {
         let mut times: Vec<i64> = (0..100).map(|row| row * 1_000).collect();
         times.push(4_000_000_000_000);
-        assert!(matches!(
-            Grid::new(&times),
-            Err(GridError::Gap { row: 100, .. })
-        ));
+        assert!(matches!(Grid::new(&times), Err(GridError::Gap { row: 100, .. })));
         assert_eq!(Grid::new(&[5]), Err(GridError::OneRow));
-        assert_eq!(
-            Grid::new(&[5, 5]),
-            Err(GridError::Duplicate {
-                row: 1,
-                earlier: 0,
-                local_clock: false
-            })
-        );
+        assert_eq!(Grid::new(&[5, 5]), Err(GridError::Duplicate { row: 1, earlier: 0, local_clock: false }));
     }
 }

@@ -14,34 +14,24 @@ const XZ_MAGIC: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 /// # Errors
 /// [`DataError::Unreadable`], and [`DataError::NotCompressed`] when the name ends in `.gz` or `.xz` and the bytes disagree.
 pub fn open(file: &Path) -> Result<Box<dyn Read>, DataError> {
-    let unreadable = |source| DataError::Unreadable {
-        file: file.to_owned(),
-        source,
-    };
+    let unreadable = |source| DataError::Unreadable { file: file.to_owned(), source };
     let mut bytes = BufReader::with_capacity(1 << 16, File::open(file).map_err(unreadable)?);
     let start = bytes.fill_buf().map_err(unreadable)?;
     if start.is_empty() {
-        return Err(DataError::Empty {
-            file: file.to_owned(),
-        });
+        return Err(DataError::Empty { file: file.to_owned() });
     }
     if start.starts_with(GZIP_MAGIC) {
         return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(bytes)));
     }
     if start.starts_with(XZ_MAGIC) {
-        return Ok(Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(
-            bytes,
-        )));
+        return Ok(Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(bytes)));
     }
     let expected = match file.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => "gzip",
         Some("xz") => "xz",
         _ => return Ok(Box::new(bytes)),
     };
-    Err(DataError::NotCompressed {
-        file: file.to_owned(),
-        expected,
-    })
+    Err(DataError::NotCompressed { file: file.to_owned(), expected })
 }
 
 /// Text of a cell: UTF-8 where it is, else latin-1, which every byte string is.

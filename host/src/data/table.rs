@@ -16,26 +16,13 @@ use super::time::{Layout, Reading, is_date_alone, time_of_day};
 const SAMPLE_ROWS: usize = 100;
 
 /// Names under which a column of plain numbers is taken for time.
-const TIME_NAMES: [&str; 12] = [
-    "time",
-    "timestamp",
-    "timestamps",
-    "ts",
-    "date",
-    "datetime",
-    "date_time",
-    "dt",
-    "ds",
-    "epoch",
-    "unix",
-    "unixtime",
-];
+const TIME_NAMES: [&str; 12] =
+    ["time", "timestamp", "timestamps", "ts", "date", "datetime", "date_time", "dt", "ds", "epoch", "unix", "unixtime"];
 
 const NUMBER: &str = "a number (a missing value may be empty, NaN, NA, N/A, null, none, ? or -)";
 const FINITE: &str = "a finite number within ±3.4e38 (leave the cell empty if it is missing)";
 const TIME: &str = "a time in the form of the rows above";
-const FIRST_TIME: &str =
-    "a time such as 2024-12-31 23:50:00, 2024-12-31T23:50:00Z, 31/12/2024 23:50 or Unix seconds";
+const FIRST_TIME: &str = "a time such as 2024-12-31 23:50:00, 2024-12-31T23:50:00Z, 31/12/2024 23:50 or Unix seconds";
 
 /// Files as they stand: rows in file order, not yet on a grid.
 pub struct Table {
@@ -128,18 +115,9 @@ pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Table, DataError
         TimeCells::None => String::new(),
     };
 
-    let mut table = Table {
-        names: Vec::new(),
-        cells: Vec::new(),
-        time: None,
-        lines: Vec::new(),
-        files: Vec::new(),
-    };
+    let mut table = Table { names: Vec::new(), cells: Vec::new(), time: None, lines: Vec::new(), files: Vec::new() };
     let mut reading: Option<Reading> = None;
-    let mut files = Some(first)
-        .into_iter()
-        .map(Ok)
-        .chain(paths[1..].iter().map(|path| CsvFile::open(path)));
+    let mut files = Some(first).into_iter().map(Ok).chain(paths[1..].iter().map(|path| CsvFile::open(path)));
     let mut sample = Some(sample);
     while let Some(file) = files.next() {
         let mut file = file?;
@@ -163,25 +141,13 @@ pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Table, DataError
             }
             let line = record.position().map_or(0, csv::Position::line);
             table.lines.push(u32::try_from(line).unwrap_or(u32::MAX));
-            let at = |column: &str| Place {
-                file: file.path.clone(),
-                line,
-                column: column.to_owned(),
-            };
+            let at = |column: &str| Place { file: file.path.clone(), line, column: column.to_owned() };
             if !matches!(time_cells, TimeCells::None) {
                 let text = time_cells.text(&record);
                 let reading = reading.get_or_insert_with(|| Reading::new(&text, true));
                 if !reading.push(&text) {
-                    let expected = if table.lines.len() == 1 {
-                        FIRST_TIME
-                    } else {
-                        TIME
-                    };
-                    return Err(DataError::Cell {
-                        place: at(&time_name),
-                        found: text,
-                        expected,
-                    });
+                    let expected = if table.lines.len() == 1 { FIRST_TIME } else { TIME };
+                    return Err(DataError::Cell { place: at(&time_name), found: text, expected });
                 }
             }
             let mut not_numeric = Vec::new();
@@ -213,20 +179,13 @@ pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Table, DataError
 
     columns.retain(|column| column.named || column.seen_number);
     if columns.is_empty() {
-        return Err(DataError::NoNumbers {
-            file: first_path.clone(),
-            available: names.join(", "),
-        });
+        return Err(DataError::NoNumbers { file: first_path.clone(), available: names.join(", ") });
     }
-    (table.names, table.cells) = columns
-        .into_iter()
-        .map(|column| (column.name, column.cells))
-        .unzip();
+    (table.names, table.cells) = columns.into_iter().map(|column| (column.name, column.cells)).unzip();
     if let Some(reading) = reading {
-        let times = reading.finish().ok_or_else(|| DataError::AmbiguousDate {
-            place: table.place(0, &time_name),
-            found: layout.first_time,
-        })?;
+        let times = reading
+            .finish()
+            .ok_or_else(|| DataError::AmbiguousDate { place: table.place(0, &time_name), found: layout.first_time })?;
         table.time = Some((time_name, times));
     }
     Ok(table)
@@ -240,12 +199,7 @@ struct Layouts {
 }
 
 impl Layouts {
-    fn new(
-        path: &Path,
-        names: &[String],
-        sample: &[ByteRecord],
-        options: &ReadOptions,
-    ) -> Result<Layouts, DataError> {
+    fn new(path: &Path, names: &[String], sample: &[ByteRecord], options: &ReadOptions) -> Result<Layouts, DataError> {
         let find = |wanted: &String| {
             let mut matches = names.iter().enumerate().filter(|(_, name)| *name == wanted);
             match (matches.next(), matches.next()) {
@@ -255,10 +209,7 @@ impl Layouts {
                     column: wanted.clone(),
                     available: names.join(", "),
                 }),
-                _ => Err(DataError::RepeatedColumn {
-                    file: path.to_owned(),
-                    column: wanted.clone(),
-                }),
+                _ => Err(DataError::RepeatedColumn { file: path.to_owned(), column: wanted.clone() }),
             }
         };
         let time = match (&options.time, options.interval) {
@@ -287,26 +238,13 @@ impl Layouts {
             for name in &options.columns {
                 let index = find(name)?;
                 if columns.iter().any(|column| column.index == index) {
-                    return Err(DataError::RepeatedColumn {
-                        file: path.to_owned(),
-                        column: name.clone(),
-                    });
+                    return Err(DataError::RepeatedColumn { file: path.to_owned(), column: name.clone() });
                 }
-                columns.push(Column {
-                    index,
-                    name: name.clone(),
-                    named: true,
-                    seen_number: false,
-                    cells: Vec::new(),
-                });
+                columns.push(Column { index, name: name.clone(), named: true, seen_number: false, cells: Vec::new() });
             }
             columns
         };
-        Ok(Layouts {
-            time,
-            first_time,
-            columns,
-        })
+        Ok(Layouts { time, first_time, columns })
     }
 }
 
@@ -320,8 +258,8 @@ fn pair_with_clock(sample: &[ByteRecord], width: usize, date: usize) -> TimeCell
     if !all(sample, date, is_date_alone) {
         return TimeCells::One(date);
     }
-    let mut clocks = (0..width)
-        .filter(|&index| index != date && all(sample, index, |text| time_of_day(text).is_some()));
+    let mut clocks =
+        (0..width).filter(|&index| index != date && all(sample, index, |text| time_of_day(text).is_some()));
     match (clocks.next(), clocks.next()) {
         (Some(clock), None) => TimeCells::DateAndClock(date, clock),
         _ => TimeCells::One(date),
@@ -329,61 +267,34 @@ fn pair_with_clock(sample: &[ByteRecord], width: usize, date: usize) -> TimeCell
 }
 
 fn find_time(path: &Path, names: &[String], sample: &[ByteRecord]) -> Result<TimeCells, DataError> {
-    let columns_where = |test: &dyn Fn(usize) -> bool| {
-        (0..names.len())
-            .filter(|&index| test(index))
-            .collect::<Vec<_>>()
-    };
-    let mut candidates = columns_where(&|index| {
-        all(sample, index, |text| {
-            !Layout::candidates(text, false).is_empty()
-        })
-    });
+    let columns_where =
+        |test: &dyn Fn(usize) -> bool| (0..names.len()).filter(|&index| test(index)).collect::<Vec<_>>();
+    let mut candidates = columns_where(&|index| all(sample, index, |text| !Layout::candidates(text, false).is_empty()));
     if candidates.is_empty() {
         candidates = columns_where(&|index| {
             let name = names[index].to_lowercase();
             // `time (UTC)`, `timestamp [s]`: the unit is no part of the name.
             let name = name.split(['(', '[']).next().unwrap_or_default().trim();
-            TIME_NAMES.contains(&name)
-                && all(sample, index, |text| {
-                    !Layout::candidates(text, true).is_empty()
-                })
+            TIME_NAMES.contains(&name) && all(sample, index, |text| !Layout::candidates(text, true).is_empty())
         });
     }
-    let listed = |indices: &[usize]| {
-        indices
-            .iter()
-            .map(|&index| names[index].as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let listed = |indices: &[usize]| indices.iter().map(|&index| names[index].as_str()).collect::<Vec<_>>().join(", ");
     match candidates[..] {
         [only] => Ok(pair_with_clock(sample, names.len(), only)),
-        [] => Err(DataError::NoTime {
-            file: path.to_owned(),
-            available: names.join(", "),
-        }),
-        ref several => Err(DataError::SeveralTimes {
-            file: path.to_owned(),
-            candidates: listed(several),
-        }),
+        [] => Err(DataError::NoTime { file: path.to_owned(), available: names.join(", ") }),
+        ref several => Err(DataError::SeveralTimes { file: path.to_owned(), candidates: listed(several) }),
     }
 }
 
 /// The text of a cell, without the spaces and stray quotes around it.
 fn cell(record: &ByteRecord, index: usize) -> String {
-    source::text(trimmed(record.get(index).unwrap_or_default()))
-        .trim()
-        .to_owned()
+    source::text(trimmed(record.get(index).unwrap_or_default())).trim().to_owned()
 }
 
 fn trimmed(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.trim_ascii();
     // ` "1.5"`: a quote after a space is not CSV's, but written all the same.
-    bytes
-        .strip_prefix(b"\"")
-        .and_then(|inner| inner.strip_suffix(b"\""))
-        .map_or(bytes, <[u8]>::trim_ascii)
+    bytes.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).map_or(bytes, <[u8]>::trim_ascii)
 }
 
 /// A cell's number, NaN where it is missing; else what was expected.
@@ -402,9 +313,7 @@ fn number(record: &ByteRecord, index: usize) -> Result<f32, &'static str> {
 
 fn is_missing(cell: &[u8]) -> bool {
     matches!(cell, b"" | b"?" | b"-")
-        || [&b"nan"[..], b"na", b"n/a", b"null", b"none"]
-            .iter()
-            .any(|word| cell.eq_ignore_ascii_case(word))
+        || [&b"nan"[..], b"na", b"n/a", b"null", b"none"].iter().any(|word| cell.eq_ignore_ascii_case(word))
 }
 
 /// An open file behind its header.
@@ -417,38 +326,20 @@ struct CsvFile {
 impl CsvFile {
     fn open(path: &Path) -> Result<CsvFile, DataError> {
         let separator = separator(path)?;
-        let mut reader = ReaderBuilder::new()
-            .trim(Trim::All)
-            .delimiter(separator)
-            .from_reader(source::open(path)?);
-        let header = reader
-            .byte_headers()
-            .map_err(|error| csv_error(path, error))?;
+        let mut reader = ReaderBuilder::new().trim(Trim::All).delimiter(separator).from_reader(source::open(path)?);
+        let header = reader.byte_headers().map_err(|error| csv_error(path, error))?;
         let names: Vec<String> = header
             .iter()
-            .map(|name| {
-                source::text(trimmed(name))
-                    .trim_start_matches('\u{feff}')
-                    .trim()
-                    .to_owned()
-            })
+            .map(|name| source::text(trimmed(name)).trim_start_matches('\u{feff}').trim().to_owned())
             .collect();
         if names.iter().all(String::is_empty) {
-            return Err(DataError::Empty {
-                file: path.to_owned(),
-            });
+            return Err(DataError::Empty { file: path.to_owned() });
         }
-        Ok(CsvFile {
-            path: path.to_owned(),
-            names,
-            reader,
-        })
+        Ok(CsvFile { path: path.to_owned(), names, reader })
     }
 
     fn next(&mut self, record: &mut ByteRecord) -> Result<bool, DataError> {
-        self.reader
-            .read_byte_record(record)
-            .map_err(|error| csv_error(&self.path, error))
+        self.reader.read_byte_record(record).map_err(|error| csv_error(&self.path, error))
     }
 
     fn sample(&mut self) -> Result<Vec<ByteRecord>, DataError> {
@@ -458,9 +349,7 @@ impl CsvFile {
             rows.push(record.clone());
         }
         if rows.is_empty() {
-            return Err(DataError::HeaderOnly {
-                file: self.path.clone(),
-            });
+            return Err(DataError::HeaderOnly { file: self.path.clone() });
         }
         Ok(rows)
     }
@@ -473,14 +362,8 @@ fn separator(path: &Path) -> Result<u8, DataError> {
     source::open(path)?
         .take(1 << 16)
         .read_to_end(&mut start)
-        .map_err(|source| DataError::Unreadable {
-            file: path.to_owned(),
-            source,
-        })?;
-    let header = start
-        .split(|&byte| byte == b'\n')
-        .find(|line| !line.trim_ascii().is_empty())
-        .unwrap_or_default();
+        .map_err(|source| DataError::Unreadable { file: path.to_owned(), source })?;
+    let header = start.split(|&byte| byte == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
     let has = |byte: u8| header.contains(&byte);
     Ok(match () {
         () if has(b',') => b',',
@@ -493,20 +376,13 @@ fn separator(path: &Path) -> Result<u8, DataError> {
 fn csv_error(path: &Path, error: csv::Error) -> DataError {
     let file = path.to_owned();
     match error.into_kind() {
-        csv::ErrorKind::UnequalLengths {
-            pos,
-            expected_len,
-            len,
-        } => DataError::Ragged {
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => DataError::Ragged {
             file,
             line: pos.map_or(0, |position| position.line()),
             found: len,
             expected: expected_len,
         },
         csv::ErrorKind::Io(source) => DataError::Unreadable { file, source },
-        other => DataError::Unreadable {
-            file,
-            source: std::io::Error::other(format!("{other:?}")),
-        },
+        other => DataError::Unreadable { file, source: std::io::Error::other(format!("{other:?}")) },
     }
 }

@@ -69,16 +69,10 @@ fn parse_iso(text: &str) -> Option<i64> {
     }
     let clock = text.get(10..)?;
     if clock.is_empty() {
-        return text
-            .parse::<Date>()
-            .ok()
-            .and_then(|date| at_utc(date.at(0, 0, 0, 0)));
+        return text.parse::<Date>().ok().and_then(|date| at_utc(date.at(0, 0, 0, 0)));
     }
     if clock.ends_with(['Z', 'z']) || clock.contains(['+', '-']) {
-        return text
-            .parse::<Timestamp>()
-            .ok()
-            .map(Timestamp::as_millisecond);
+        return text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond);
     }
     if let Some(utc) = text.strip_suffix("UTC") {
         return utc.trim_end().parse::<DateTime>().ok().and_then(at_utc);
@@ -91,11 +85,7 @@ fn parse_parts(text: &str, layout: Layout) -> Option<i64> {
         Some((date, clock)) => (date, clock.trim()),
         None => (text, ""),
     };
-    let time = if clock.is_empty() {
-        Time::midnight()
-    } else {
-        time_of_day(clock)?
-    };
+    let time = if clock.is_empty() { Time::midnight() } else { time_of_day(clock)? };
     at_utc(date_alone(date, layout)?.to_datetime(time))
 }
 
@@ -132,14 +122,8 @@ pub fn is_date_alone(text: &str) -> bool {
 /// `17:24`, `17:24:00`, `17:24:00.5`, `5:24 PM`.
 pub fn time_of_day(text: &str) -> Option<Time> {
     let half_day = text.ends_with(['M', 'm']);
-    let formats: [&str; 2] = if half_day {
-        ["%I:%M:%S%.f %p", "%I:%M %p"]
-    } else {
-        ["%H:%M:%S%.f", "%H:%M"]
-    };
-    formats
-        .iter()
-        .find_map(|format| strtime::parse(format, text).ok()?.to_time().ok())
+    let formats: [&str; 2] = if half_day { ["%I:%M:%S%.f %p", "%I:%M %p"] } else { ["%H:%M:%S%.f", "%H:%M"] };
+    formats.iter().find_map(|format| strtime::parse(format, text).ok()?.to_time().ok())
 }
 
 fn at_utc(civil: DateTime) -> Option<i64> {
@@ -174,33 +158,26 @@ impl Reading {
     /// Starts with the layouts of the first cell.
     pub fn new(first: &str, numbers: bool) -> Reading {
         Reading {
-            candidates: Layout::candidates(first, numbers)
-                .into_iter()
-                .map(|layout| (layout, Vec::new()))
-                .collect(),
+            candidates: Layout::candidates(first, numbers).into_iter().map(|layout| (layout, Vec::new())).collect(),
         }
     }
 
     /// Takes one more cell; `false` when no layout fits all cells up to this one.
     pub fn push(&mut self, text: &str) -> bool {
-        self.candidates
-            .retain_mut(|(layout, times)| match layout.parse(text) {
-                Some(time) => {
-                    times.push(time);
-                    true
-                }
-                None => false,
-            });
+        self.candidates.retain_mut(|(layout, times)| match layout.parse(text) {
+            Some(time) => {
+                times.push(time);
+                true
+            }
+            None => false,
+        });
         !self.candidates.is_empty()
     }
 
     /// The times, if just one layout is left, or if those left agree.
     pub fn finish(mut self) -> Option<Vec<i64>> {
         let times = self.candidates.pop()?.1;
-        self.candidates
-            .iter()
-            .all(|(_, others)| *others == times)
-            .then_some(times)
+        self.candidates.iter().all(|(_, others)| *others == times).then_some(times)
     }
 }
 
@@ -253,15 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_no_time() {
-        for text in [
-            "",
-            "abc",
-            "12.5",
-            "16:20",
-            "2016-13-01 00:00",
-            "1/1/20 0:00",
-            "30/02/2020",
-        ] {
+        for text in ["", "abc", "12.5", "16:20", "2016-13-01 00:00", "1/1/20 0:00", "30/02/2020"] {
             assert_eq!(Layout::candidates(text, false), [], "{text}");
         }
         assert!(is_date_alone("16/12/2006"));
