@@ -1,21 +1,669 @@
-//! Placeholder.
-/// Capacity.
-pub const MAX_CHANNELS: usize = 32;
-/// Capacity.
+//! The `.flow` model file: reader and writer. `FORMAT.md` beside this crate says the same in prose.
+//!
+//! Little-endian, every field at a multiple of its size, weights at a multiple of 16, so that a model is used where it
+//! lies. Nothing is trusted: length, CRC-32, every dimension and every number is checked before a model exists, and
+//! reading never passes the end.
+
+use core::fmt;
+use core::ops::Range;
+
+use heapless::Vec;
+
+use crate::seasonal::{MAX_BINS, MEMORIES, RING, Season};
+
+/// The version of the format that this crate reads and writes.
+pub const VERSION: u16 = 1;
+/// The most quantile levels of a model.
 pub const MAX_QUANTILES: usize = 9;
-/// What a model file says of itself.
-#[derive(Clone, Debug)]
-pub struct Header {
-    /// Channels.
-    pub channels: u16,
-    /// Steps ahead.
-    pub horizon: u16,
-    /// Samples of one season.
-    pub period: u32,
-    /// Quantile levels.
-    pub quantiles: heapless::Vec<f32, MAX_QUANTILES>,
-    /// The file's CRC-32.
-    pub identity: u32,
-    /// Bytes.
-    pub length: u32,
+/// The most channels of a model.
+pub const MAX_CHANNELS: usize = 32;
+/// The largest rank of the linear path.
+pub const MAX_RANK: usize = 64;
+/// The largest weight: with every input bounded too, no sample makes the state infinite.
+pub const MAX_WEIGHT: f32 = 1e3;
+/// The valid range of a channel reaches at most this many scales from its offset.
+pub const MAX_DEVIATIONS: f32 = 1e6;
+/// Where weights may start, and what the file's first byte must be aligned to for use in place, is a multiple of this
+/// for the former and of 4 for the latter.
+pub const ALIGNMENT: usize = 16;
+/// Features beside the seasonal ones that a token holds: ln scale and location.
+pub const LEVEL_FEATURES: usize = 2;
+
+const MAGIC: [u8; 4] = *b"FLOW";
+const NUMERIC_F32: u8 = 0;
+const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+const CRC_BYTES: usize = 4;
+const NAME_BYTES: usize = 32;
+const UNIT_BYTES: usize = 12;
+
+/// Byte offsets of the header's fields.
+mod field {
+    use super::{NAME_BYTES, Range, UNIT_BYTES};
+
+    pub const MAGIC: Range<usize> = 0..4;
+    pub const VERSION: usize = 4;
+    pub const NUMERIC: usize = 6;
+    pub const LENGTH: usize = 8;
+    pub const WEIGHTS: usize = 12;
+    pub const D_MODEL: usize = 16;
+    pub const HEADS: usize = 18;
+    pub const HEAD_DIM: usize = 20;
+    pub const LAYERS: usize = 22;
+    pub const D_FF: usize = 24;
+    pub const RANK: usize = 26;
+    pub const CHANNELS: usize = 28;
+    pub const READOUTS: usize = 30;
+    pub const HORIZON: usize = 32;
+    pub const SLOTS: usize = 34;
+    pub const MEMORIES: usize = 36;
+    pub const RING: usize = 37;
+    pub const BINS: usize = 38;
+    pub const QUANTILES: usize = 39;
+    pub const PERIOD: usize = 40;
+    pub const SLOT_SAMPLES: usize = 44;
+    pub const INTERVAL_MS: usize = 48;
+    pub const SOURCE_CLAMP: usize = 56;
+    pub const FLOW_LIMIT: usize = 60;
+    pub const FEATURE_CLAMP: usize = 64;
+    pub const SCALE_FLOOR: usize = 68;
+    pub const MEMORY_GAIN: usize = 72;
+    pub const RESERVED: Range<usize> = 88..96;
+    /// The quantile levels, then the heads' memory gains, then (aligned) the channels.
+    pub const TABLES: usize = 96;
+
+    pub mod channel {
+        use super::{NAME_BYTES, Range, UNIT_BYTES};
+
+        pub const OFFSET: usize = 0;
+        pub const SCALE: usize = 4;
+        pub const VALID_MIN: usize = 8;
+        pub const VALID_MAX: usize = 12;
+        pub const STUCK_LIMIT: usize = 16;
+        pub const NAME: Range<usize> = 20..20 + NAME_BYTES;
+        pub const UNIT: Range<usize> = NAME.end..NAME.end + UNIT_BYTES;
+        pub const BYTES: usize = 64;
+    }
 }
+
+/// Why bytes are no model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// Fewer bytes than the header, or than its length field, says.
+    Truncated {
+        /// Bytes there are.
+        found: usize,
+        /// Bytes there must be.
+        expected: usize,
+    },
+    /// The first four bytes are not `FLOW`.
+    NotAModel {
+        /// The bytes found.
+        found: [u8; 4],
+    },
+    /// A version that this crate does not read.
+    Version {
+        /// The version found.
+        found: u16,
+    },
+    /// The CRC-32 does not match.
+    Checksum {
+        /// Computed from the bytes.
+        found: u32,
+        /// Stored in the file.
+        expected: u32,
+    },
+    /// A field outside its range.
+    Field {
+        /// The field.
+        name: &'static str,
+        /// What it holds.
+        found: f32,
+        /// What it may hold.
+        expected: &'static str,
+    },
+    /// A channel's name or unit that is no NUL-padded UTF-8, or an empty name.
+    Text {
+        /// Index of the channel.
+        channel: usize,
+    },
+    /// A weight that is not finite or beyond ±[`MAX_WEIGHT`].
+    Weight {
+        /// Index into the weights.
+        index: usize,
+    },
+    /// The bytes do not start at a multiple of 4.
+    Misaligned,
+    /// The buffer or the weights given to the writer have another length than the header asks for.
+    Size {
+        /// What has the wrong length.
+        name: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length that it must have.
+        expected: usize,
+    },
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Truncated { found, expected } => {
+                write!(f, "model is truncated: found {found} bytes, expected {expected}")
+            }
+            Self::NotAModel { found } => write!(f, "not a Flowcast model: starts with {found:02x?}, expected \"FLOW\""),
+            Self::Version { found } => write!(f, "model has format version {found}, this build reads {VERSION}"),
+            Self::Checksum { found, expected } => {
+                write!(f, "model is corrupt: CRC-32 is {found:08x}, the file says {expected:08x}")
+            }
+            Self::Field { name, found, expected } => write!(f, "model has {name} {found}, expected {expected}"),
+            Self::Text { channel } => {
+                write!(f, "model's channel {channel} has a name or unit that is empty, too long or not UTF-8")
+            }
+            Self::Weight { index } => write!(f, "model's weight {index} is not within ±{MAX_WEIGHT}"),
+            Self::Misaligned => write!(f, "model does not start at a multiple of 4 bytes"),
+            Self::Size { name, found, expected } => write!(f, "{name}: found {found}, expected {expected}"),
+        }
+    }
+}
+
+impl core::error::Error for FormatError {}
+
+/// Everything a model file says before its weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    /// Width of a token.
+    pub d_model: u16,
+    /// Attention heads.
+    pub heads: u16,
+    /// Width of a head; `heads * head_dim == d_model`.
+    pub head_dim: u16,
+    /// Blocks.
+    pub layers: u16,
+    /// Hidden units of a feed-forward layer.
+    pub d_ff: u16,
+    /// Rank of the linear path, at most [`MAX_RANK`].
+    pub rank: u16,
+    /// Channels, at most [`MAX_CHANNELS`].
+    pub channels: u16,
+    /// Readouts of the linear path: 1, or one a channel.
+    pub readouts: u16,
+    /// Steps ahead that a forecast reaches.
+    pub horizon: u16,
+    /// The season and the constants of its memory.
+    pub season: Season,
+    /// Milliseconds between samples.
+    pub interval_ms: u64,
+    /// κ of the attention's conserved source.
+    pub source_clamp: f32,
+    /// The largest sink_incoming and source_outgoing.
+    pub flow_limit: f32,
+    /// Seasonal features enter a token within ± this many scales.
+    pub feature_clamp: f32,
+    /// Quantile levels, ascending, 0.5 among them.
+    pub quantiles: Vec<f32, MAX_QUANTILES>,
+    /// The file's CRC-32, which names the model.
+    pub identity: u32,
+}
+
+/// One channel, as the file describes it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Channel<'m> {
+    /// The column that it was trained on; 1 to 32 bytes.
+    pub name: &'m str,
+    /// Its unit, up to 12 bytes, may be empty.
+    pub unit: &'m str,
+    /// Mean of the training data, in the unit.
+    pub offset: f32,
+    /// Deviation of the training data, in the unit, above 0.
+    pub scale: f32,
+    /// Samples below are taken as missing.
+    pub valid_min: f32,
+    /// Samples above are taken as missing.
+    pub valid_max: f32,
+    /// More equal samples in a row than this are taken as missing; 0 for never.
+    pub stuck_limit: u32,
+}
+
+/// One tensor of the weights, row-major.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tensor {
+    /// The block that it belongs to.
+    pub layer: Option<usize>,
+    /// Its name within the block or the model.
+    pub name: &'static str,
+    /// Its shape; leading dimensions of 1 where it has fewer than three.
+    pub shape: [usize; 3],
+    /// Where it starts, in weights.
+    pub start: usize,
+}
+
+impl Tensor {
+    /// How many numbers it holds.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Display for Tensor {
+    /// The name that training checkpoints use too, as `blocks.0.query.weight`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.layer {
+            Some(layer) => write!(f, "blocks.{layer}.{}", self.name),
+            None => f.write_str(self.name),
+        }
+    }
+}
+
+/// Tensors before, in and after the blocks.
+const TENSORS_BEFORE: usize = 2;
+const TENSORS_IN_BLOCK: usize = 16;
+const TENSORS_AFTER: usize = 8;
+
+impl Header {
+    /// Checks a whole model file and reads its header. Bytes after the model's length are ignored (a flash region is
+    /// larger than the model in it).
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let found = bytes.len();
+        if found >= 4 && bytes.get(field::MAGIC) != Some(&MAGIC) {
+            return Err(FormatError::NotAModel { found: array(bytes, 0) });
+        }
+        let smallest = field::TABLES + CRC_BYTES;
+        if found < smallest {
+            return Err(FormatError::Truncated { found, expected: smallest });
+        }
+        let version = u16_at(bytes, field::VERSION);
+        if version != VERSION {
+            return Err(FormatError::Version { found: version });
+        }
+        let length = u32_at(bytes, field::LENGTH) as usize;
+        let Some(bytes) = bytes.get(..length) else {
+            return Err(FormatError::Truncated { found, expected: length });
+        };
+        let Some((body, stored)) = bytes.split_last_chunk::<CRC_BYTES>() else {
+            return Err(FormatError::Truncated { found: length, expected: smallest });
+        };
+        let (found, expected) = (CRC.checksum(body), u32::from_le_bytes(*stored));
+        if found != expected {
+            return Err(FormatError::Checksum { found, expected });
+        }
+        let header = Self::read(body, expected)?;
+        header.check(body)?;
+        Ok(header)
+    }
+
+    fn read(body: &[u8], identity: u32) -> Result<Self, FormatError> {
+        let byte = |at: usize| body.get(at).copied().unwrap_or(0);
+        expect("numeric form", byte(field::NUMERIC).into(), NUMERIC_F32.into(), "0 (f32)")?;
+        expect("seasonal memories", byte(field::MEMORIES).into(), MEMORIES as f32, "4")?;
+        expect("ring of samples", byte(field::RING).into(), RING as f32, "24")?;
+        if body.get(field::RESERVED).is_none_or(|reserved| reserved.iter().any(|byte| *byte != 0)) {
+            return Err(FormatError::Field { name: "reserved bytes", found: 1.0, expected: "0" });
+        }
+        let season = Season {
+            period: u32_at(body, field::PERIOD),
+            slot_samples: u32_at(body, field::SLOT_SAMPLES),
+            slots: u16_at(body, field::SLOTS).into(),
+            memory_gain: core::array::from_fn(|k| f32_at(body, field::MEMORY_GAIN + 4 * k)),
+            scale_floor: f32_at(body, field::SCALE_FLOOR),
+        };
+        expect("bins", byte(field::BINS).into(), season.bins() as f32, "24, or one a slot where there are fewer")?;
+        let quantiles = usize::from(byte(field::QUANTILES));
+        within("quantiles", quantiles as f32, 1.0..=MAX_QUANTILES as f32, "1 to 9")?;
+        Ok(Self {
+            d_model: u16_at(body, field::D_MODEL),
+            heads: u16_at(body, field::HEADS),
+            head_dim: u16_at(body, field::HEAD_DIM),
+            layers: u16_at(body, field::LAYERS),
+            d_ff: u16_at(body, field::D_FF),
+            rank: u16_at(body, field::RANK),
+            channels: u16_at(body, field::CHANNELS),
+            readouts: u16_at(body, field::READOUTS),
+            horizon: u16_at(body, field::HORIZON),
+            season,
+            interval_ms: u64::from_le_bytes(array(body, field::INTERVAL_MS)),
+            source_clamp: f32_at(body, field::SOURCE_CLAMP),
+            flow_limit: f32_at(body, field::FLOW_LIMIT),
+            feature_clamp: f32_at(body, field::FEATURE_CLAMP),
+            quantiles: (0..quantiles).map(|i| f32_at(body, field::TABLES + 4 * i)).collect(),
+            identity,
+        })
+    }
+
+    /// The dimensions alone; no bytes are needed.
+    fn check_fields(&self) -> Result<(), FormatError> {
+        let season = &self.season;
+        within("d_model", self.d_model.into(), 1.0..=1024.0, "1 to 1024")?;
+        let width = f32::from(self.heads) * f32::from(self.head_dim);
+        expect("heads times head_dim", width, self.d_model.into(), "d_model")?;
+        within("layers", self.layers.into(), 1.0..=16.0, "1 to 16")?;
+        within("d_ff", self.d_ff.into(), 1.0..=4096.0, "1 to 4096")?;
+        within("rank", self.rank.into(), 1.0..=MAX_RANK as f32, "1 to 64")?;
+        within("channels", self.channels.into(), 1.0..=MAX_CHANNELS as f32, "1 to 32")?;
+        if self.readouts != 1 {
+            expect("readouts", self.readouts.into(), self.channels.into(), "1 or one a channel")?;
+        }
+        within("horizon", self.horizon.into(), 1.0..=16384.0, "1 to 16384")?;
+        within("period", season.period as f32, 2.0..=16_777_216.0, "2 to 16777216 samples")?;
+        within("samples a slot", season.slot_samples as f32, 1.0..=season.period as f32, "1 to the period")?;
+        let slots = season.period.div_ceil(season.slot_samples.max(1));
+        expect("slots", season.slots as f32, slots as f32, "the period over the samples a slot, rounded up")?;
+        within("slots", season.slots as f32, 2.0..=65535.0, "2 to 65535")?;
+        within("interval", self.interval_ms as f32, 1.0..=1e13, "1 ms to 300 years")?;
+        within("source clamp", self.source_clamp, 0.0..=10.0, "0 to 10")?;
+        within("flow limit", self.flow_limit, 1.0..=1e4, "1 to 1e4")?;
+        within("feature clamp", self.feature_clamp, 1.0..=1e4, "1 to 1e4")?;
+        within("scale floor", season.scale_floor, 1e-6..=1e6, "1e-6 to 1e6")?;
+        for gain in season.memory_gain {
+            within("seasonal memory gain", gain, 1e-6..=1.0, "1e-6 to 1")?;
+        }
+        let mut last = 0.0;
+        for level in &self.quantiles {
+            if !(*level > last && *level < 1.0) {
+                return Err(FormatError::Field {
+                    name: "quantile level",
+                    found: *level,
+                    expected: "ascending levels between 0 and 1",
+                });
+            }
+            last = *level;
+        }
+        if !self.quantiles.contains(&0.5) {
+            return Err(FormatError::Field { name: "median", found: 0.0, expected: "0.5 among the quantile levels" });
+        }
+        Ok(())
+    }
+
+    fn check(&self, body: &[u8]) -> Result<(), FormatError> {
+        self.check_fields()?;
+        let found = body.len() + CRC_BYTES;
+        if found != self.length() {
+            return Err(FormatError::Size { name: "model's length", found, expected: self.length() });
+        }
+        size("start of weights", u32_at(body, field::WEIGHTS) as usize, self.weights_start())?;
+        for layer in 0..self.layers.into() {
+            for gain in self.head_gains(body, layer) {
+                within("head's memory gain", gain, 0.0..=1.0, "0 to 1")?;
+            }
+        }
+        for index in 0..self.channels.into() {
+            let channel = self.channel(body, index).ok_or(FormatError::Text { channel: index })?;
+            channel.check(index)?;
+        }
+        let weights = body.get(self.weights_start()..).unwrap_or_default().chunks_exact(4);
+        for (index, weight) in weights.enumerate() {
+            let weight = f32::from_le_bytes(array(weight, 0));
+            if !(-MAX_WEIGHT..=MAX_WEIGHT).contains(&weight) {
+                return Err(FormatError::Weight { index });
+            }
+        }
+        Ok(())
+    }
+
+    /// The 1/N of each head of a block, 0 for an infinite memory. `bytes` is the file that this header was read from.
+    pub fn head_gains<'m>(&self, bytes: &'m [u8], layer: usize) -> impl Iterator<Item = f32> + 'm {
+        let heads = usize::from(self.heads);
+        let start = field::TABLES + 4 * (self.quantiles.len() + layer * heads);
+        (0..heads).map(move |head| f32_at(bytes, start + 4 * head))
+    }
+
+    /// A channel's record; `None` beyond the last, or where its texts are none. `bytes` is the file that this header
+    /// was read from.
+    pub fn channel<'m>(&self, bytes: &'m [u8], index: usize) -> Option<Channel<'m>> {
+        if index >= self.channels.into() {
+            return None;
+        }
+        let start = self.channels_start() + index * field::channel::BYTES;
+        let record = bytes.get(start..start + field::channel::BYTES)?;
+        Some(Channel {
+            name: text(record.get(field::channel::NAME)?)?,
+            unit: text(record.get(field::channel::UNIT)?)?,
+            offset: f32_at(record, field::channel::OFFSET),
+            scale: f32_at(record, field::channel::SCALE),
+            valid_min: f32_at(record, field::channel::VALID_MIN),
+            valid_max: f32_at(record, field::channel::VALID_MAX),
+            stuck_limit: u32_at(record, field::channel::STUCK_LIMIT),
+        })
+    }
+
+    /// The weights, where they lie. `bytes` is the file that this header was read from.
+    pub fn weights<'m>(&self, bytes: &'m [u8]) -> Result<&'m [f32], FormatError> {
+        let range = self.weights_start()..self.length() - CRC_BYTES;
+        let found = bytes.len();
+        let weights = bytes.get(range).ok_or(FormatError::Truncated { found, expected: self.length() })?;
+        bytemuck::try_cast_slice(weights).map_err(|_| FormatError::Misaligned)
+    }
+
+    fn channels_start(&self) -> usize {
+        let tables = self.quantiles.len() + usize::from(self.layers) * usize::from(self.heads);
+        (field::TABLES + 4 * tables).next_multiple_of(ALIGNMENT)
+    }
+
+    fn weights_start(&self) -> usize {
+        self.channels_start() + usize::from(self.channels) * field::channel::BYTES
+    }
+
+    /// Bytes of the whole file.
+    pub fn length(&self) -> usize {
+        self.weights_start() + 4 * self.weight_count() + CRC_BYTES
+    }
+
+    /// Weights of the model.
+    pub fn weight_count(&self) -> usize {
+        self.tensors().map(|tensor| tensor.len()).sum()
+    }
+
+    /// Length of a token's input: the seasonal features, ln scale and location.
+    pub fn token_features(&self) -> usize {
+        self.season.features() + LEVEL_FEATURES
+    }
+
+    /// Every tensor, in the order in which the weights lie.
+    pub fn tensors(&self) -> impl Iterator<Item = Tensor> + '_ {
+        let count = TENSORS_BEFORE + TENSORS_IN_BLOCK * usize::from(self.layers) + TENSORS_AFTER;
+        let mut start = 0;
+        (0..count).map(move |index| {
+            let (layer, name, shape) = self.tensor(index);
+            let tensor = Tensor { layer, name, shape, start };
+            start += tensor.len();
+            tensor
+        })
+    }
+
+    fn tensor(&self, index: usize) -> (Option<usize>, &'static str, [usize; 3]) {
+        let d = usize::from(self.d_model);
+        let ff = usize::from(self.d_ff);
+        let rank = usize::from(self.rank);
+        let horizon = usize::from(self.horizon);
+        let quantiles = self.quantiles.len();
+        let in_blocks = TENSORS_IN_BLOCK * usize::from(self.layers);
+        match index {
+            0 => (None, "embed.weight", [1, d, self.token_features()]),
+            1 => (None, "embed.bias", [1, 1, d]),
+            _ if index - TENSORS_BEFORE < in_blocks => {
+                let (name, shape) = match (index - TENSORS_BEFORE) % TENSORS_IN_BLOCK {
+                    0 => ("norm_attention.gain", [1, 1, d]),
+                    1 => ("norm_attention.bias", [1, 1, d]),
+                    2 => ("query.weight", [1, d, d]),
+                    3 => ("query.bias", [1, 1, d]),
+                    4 => ("key.weight", [1, d, d]),
+                    5 => ("key.bias", [1, 1, d]),
+                    6 => ("value.weight", [1, d, d]),
+                    7 => ("value.bias", [1, 1, d]),
+                    8 => ("output.weight", [1, d, d]),
+                    9 => ("output.bias", [1, 1, d]),
+                    10 => ("norm_feed_forward.gain", [1, 1, d]),
+                    11 => ("norm_feed_forward.bias", [1, 1, d]),
+                    12 => ("expand.weight", [1, ff, d]),
+                    13 => ("expand.bias", [1, 1, ff]),
+                    14 => ("contract.weight", [1, ff, d]),
+                    _ => ("contract.bias", [1, 1, d]),
+                };
+                (Some((index - TENSORS_BEFORE) / TENSORS_IN_BLOCK), name, shape)
+            }
+            _ => {
+                let (name, shape) = match index - TENSORS_BEFORE - in_blocks {
+                    0 => ("norm.gain", [1, 1, d]),
+                    1 => ("norm.bias", [1, 1, d]),
+                    2 => ("reduce.weight", [1, rank, self.season.features()]),
+                    3 => ("gate.weight", [1, rank, d]),
+                    4 => ("gate.bias", [1, 1, rank]),
+                    5 => ("readout.weight", [self.readouts.into(), horizon, rank]),
+                    6 => ("head.weight", [horizon, quantiles, d]),
+                    _ => ("head.bias", [1, horizon, quantiles]),
+                };
+                (None, name, shape)
+            }
+        }
+    }
+
+    /// Writes a model into `out`, which is [`Header::length`] bytes, and returns its identity.
+    ///
+    /// `head_gains` is `[layers][heads]`; `weights` holds every tensor in the order of [`Header::tensors`]. What was
+    /// written has been parsed again: a file that this returns for is a file that boards accept.
+    pub fn write(
+        &self,
+        head_gains: &[f32],
+        channels: &[Channel<'_>],
+        weights: &[f32],
+        out: &mut [u8],
+    ) -> Result<u32, FormatError> {
+        self.check_fields()?;
+        size("head gains", head_gains.len(), usize::from(self.layers) * usize::from(self.heads))?;
+        size("channels", channels.len(), self.channels.into())?;
+        size("weights", weights.len(), self.weight_count())?;
+        size("buffer", out.len(), self.length())?;
+        out.fill(0);
+
+        let season = &self.season;
+        put(out, field::MAGIC.start, &MAGIC);
+        put(out, field::VERSION, &VERSION.to_le_bytes());
+        put(out, field::NUMERIC, &[NUMERIC_F32]);
+        put(out, field::LENGTH, &(self.length() as u32).to_le_bytes());
+        put(out, field::WEIGHTS, &(self.weights_start() as u32).to_le_bytes());
+        for (at, value) in [
+            (field::D_MODEL, self.d_model),
+            (field::HEADS, self.heads),
+            (field::HEAD_DIM, self.head_dim),
+            (field::LAYERS, self.layers),
+            (field::D_FF, self.d_ff),
+            (field::RANK, self.rank),
+            (field::CHANNELS, self.channels),
+            (field::READOUTS, self.readouts),
+            (field::HORIZON, self.horizon),
+            (field::SLOTS, season.slots as u16),
+        ] {
+            put(out, at, &value.to_le_bytes());
+        }
+        put(out, field::MEMORIES, &[MEMORIES as u8, RING as u8, season.bins() as u8, self.quantiles.len() as u8]);
+        put(out, field::PERIOD, &season.period.to_le_bytes());
+        put(out, field::SLOT_SAMPLES, &season.slot_samples.to_le_bytes());
+        put(out, field::INTERVAL_MS, &self.interval_ms.to_le_bytes());
+        put(out, field::SOURCE_CLAMP, &self.source_clamp.to_le_bytes());
+        put(out, field::FLOW_LIMIT, &self.flow_limit.to_le_bytes());
+        put(out, field::FEATURE_CLAMP, &self.feature_clamp.to_le_bytes());
+        put(out, field::SCALE_FLOOR, &season.scale_floor.to_le_bytes());
+        put(out, field::MEMORY_GAIN, bytemuck::cast_slice(&season.memory_gain));
+        put(out, field::TABLES, bytemuck::cast_slice(&self.quantiles));
+        put(out, field::TABLES + 4 * self.quantiles.len(), bytemuck::cast_slice(head_gains));
+        for (index, channel) in channels.iter().enumerate() {
+            channel.check(index)?;
+            let start = self.channels_start() + index * field::channel::BYTES;
+            for (at, value) in [
+                (field::channel::OFFSET, channel.offset),
+                (field::channel::SCALE, channel.scale),
+                (field::channel::VALID_MIN, channel.valid_min),
+                (field::channel::VALID_MAX, channel.valid_max),
+            ] {
+                put(out, start + at, &value.to_le_bytes());
+            }
+            put(out, start + field::channel::STUCK_LIMIT, &channel.stuck_limit.to_le_bytes());
+            put(out, start + field::channel::NAME.start, channel.name.as_bytes());
+            put(out, start + field::channel::UNIT.start, channel.unit.as_bytes());
+        }
+        put(out, self.weights_start(), bytemuck::cast_slice(weights));
+        let end = out.len() - CRC_BYTES;
+        let identity = CRC.checksum(out.get(..end).unwrap_or_default());
+        put(out, end, &identity.to_le_bytes());
+        Self::parse(out).map(|header| header.identity)
+    }
+}
+
+impl Channel<'_> {
+    fn check(&self, index: usize) -> Result<(), FormatError> {
+        let fits = |text: &str, bytes: usize| text.len() <= bytes && !text.contains('\0');
+        if self.name.is_empty() || !fits(self.name, NAME_BYTES) || !fits(self.unit, UNIT_BYTES) {
+            return Err(FormatError::Text { channel: index });
+        }
+        within("channel's offset", self.offset, -1e15..=1e15, "-1e15 to 1e15")?;
+        within("channel's scale", self.scale, 1e-15..=1e15, "1e-15 to 1e15")?;
+        let farthest = MAX_DEVIATIONS * self.scale;
+        let range = self.offset - farthest..=self.offset + farthest;
+        let expected = "within 1e6 scales of the offset";
+        within("channel's smallest sample", self.valid_min, range, expected)?;
+        let range = self.valid_min..=self.offset + farthest;
+        within(
+            "channel's largest sample",
+            self.valid_max,
+            range,
+            "the smallest sample or more, within 1e6 scales of the offset",
+        )
+    }
+}
+
+fn within(
+    name: &'static str,
+    found: f32,
+    range: core::ops::RangeInclusive<f32>,
+    expected: &'static str,
+) -> Result<(), FormatError> {
+    if range.contains(&found) { Ok(()) } else { Err(FormatError::Field { name, found, expected }) }
+}
+
+fn expect(name: &'static str, found: f32, wanted: f32, expected: &'static str) -> Result<(), FormatError> {
+    within(name, found, wanted..=wanted, expected)
+}
+
+fn size(name: &'static str, found: usize, expected: usize) -> Result<(), FormatError> {
+    if found == expected { Ok(()) } else { Err(FormatError::Size { name, found, expected }) }
+}
+
+/// `N` bytes from `at`; zeros where there are none (every caller has checked the length).
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..).and_then(|bytes| bytes.first_chunk::<N>()).copied().unwrap_or([0; N])
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(array(bytes, at))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(array(bytes, at))
+}
+
+fn f32_at(bytes: &[u8], at: usize) -> f32 {
+    f32::from_le_bytes(array(bytes, at))
+}
+
+/// NUL-padded UTF-8.
+fn text(bytes: &[u8]) -> Option<&str> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (text, padding) = bytes.split_at_checked(end)?;
+    if padding.iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    core::str::from_utf8(text).ok()
+}
+
+fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = out.get_mut(at..at + bytes.len()) {
+        place.copy_from_slice(bytes);
+    }
+}
+
+const _: () = assert!(field::channel::UNIT.end <= field::channel::BYTES && MAX_BINS <= u8::MAX as usize);

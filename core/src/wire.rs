@@ -21,7 +21,7 @@ use heapless::Vec;
 use postcard::ser_flavors::{Cobs, Slice, crc::CrcModifier};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::format::MAX_CHANNELS;
+use crate::format::{FormatError, MAX_CHANNELS, MAX_QUANTILES};
 use crate::model::ModelError;
 
 /// Version of these messages. Board and host tell theirs in `Hello`, which therefore never changes its first field.
@@ -30,35 +30,34 @@ pub const PROTOCOL: u16 = 1;
 /// Longest frame with its delimiters, in bytes; the receiver needs that much RAM.
 pub const FRAME_BYTES: usize = 256;
 
-/// Most values in one [`Reply::Forecast`].
-pub const CHUNK_VALUES: usize = 54;
+/// Most values in one [`Request::Samples`] or [`Reply::Forecast`].
+pub const FRAME_VALUES: usize = 56;
 
-/// Most channels in one [`Request::Sample`].
-pub const SAMPLE_VALUES: usize = MAX_CHANNELS;
-
-// The longest messages: tag, two varints of 5 bytes, a length and the values; a CRC; COBS's one byte in 254; two zeros.
-const _: () = assert!(1 + 5 + 5 + 1 + 4 * CHUNK_VALUES + 4 + 2 + 2 <= FRAME_BYTES);
-const _: () = assert!(1 + 5 + 1 + 1 + 4 * SAMPLE_VALUES + 4 + 2 + 2 <= FRAME_BYTES);
+// The longest message: tag, varints of 5, 3 and 3 bytes, a length and the values; a CRC; COBS's one byte in 254; two
+// zeros. And a sample of a model with the most channels fits into one frame.
+const _: () = assert!(1 + 5 + 3 + 3 + 1 + 4 * FRAME_VALUES + 4 + 2 + 2 <= FRAME_BYTES);
+const _: () = assert!(MAX_CHANNELS <= FRAME_VALUES && MAX_QUANTILES <= FRAME_VALUES);
 
 static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// From the host to the board.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub enum Request {
     /// Who are you? Answered by [`Reply::Hello`] or, where there is nothing to run, by [`Reply::Refused`].
     Hello {
         /// The host's [`PROTOCOL`].
         protocol: u16,
     },
-    /// One sample. Answered by the forecast where one is asked for and ready, then by [`Reply::Observed`].
-    Sample {
-        /// Samples since the last reset, missing ones included; the board refuses any but the one it expects.
+    /// One sample, or several in a row. Answered by the forecast after the last of them where one is asked for and
+    /// ready, then by [`Reply::Observed`].
+    Samples {
+        /// Samples before the first of these since the last reset, missing ones included; the board refuses any but the
+        /// one it expects.
         index: u32,
         /// Whether a forecast of every channel, step and quantile shall follow.
         forecast: bool,
-        /// `[CHANNELS]`, each in its channel's unit; NaN is a missing value.
-        values: Vec<f32, SAMPLE_VALUES>,
+        /// `[samples][CHANNELS]`, each in its channel's unit; NaN is a missing value.
+        values: Vec<f32, FRAME_VALUES>,
     },
     /// So many samples in a row were not taken at all. Answered by [`Reply::Observed`].
     Gap {
@@ -75,11 +74,10 @@ pub enum Request {
 
 /// From the board to the host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub enum Reply {
     /// Answers [`Request::Hello`].
     Hello(Hello),
-    /// Closes [`Request::Sample`] and [`Request::Gap`].
+    /// Closes [`Request::Samples`] and [`Request::Gap`].
     Observed(Observed),
     /// A part of a forecast.
     Forecast(Chunk),
@@ -117,26 +115,28 @@ pub struct Hello {
     pub state_bytes: u32,
 }
 
-/// A sample, or a gap, has entered the state.
+/// Samples, or a gap, have entered the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     /// Index as it came.
     pub index: u32,
-    /// Processor instructions that `observe` took, nothing around it counted; `None` where the board cannot tell.
+    /// Processor instructions of the last `observe`, nothing around it counted; `None` where the board cannot tell.
     pub instructions: Option<u32>,
     /// Whether a forecast is to be had from now on.
     pub ready: bool,
 }
 
-/// A part of the forecast made after one sample, as a flat array of `[CHANNELS][HORIZON][QUANTILES]`.
+/// A part of the forecast made after one sample. A channel that is not ready yet has none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// Index of the sample after which the forecast was made.
+    /// Index of the request that asked for it.
     pub index: u32,
-    /// Place of the first value in the flat array.
-    pub offset: u32,
-    /// The values, each in its channel's unit, to the bit as the board computed them.
-    pub values: Vec<f32, CHUNK_VALUES>,
+    /// The channel.
+    pub channel: u16,
+    /// Steps ahead of the first of these; 1 is the next sample.
+    pub steps_ahead: u16,
+    /// `[steps][QUANTILES]`, ascending, in the channel's unit, to the bit as the board computed them.
+    pub values: Vec<f32, FRAME_VALUES>,
 }
 
 /// What a board has seen and used since it started.
@@ -161,8 +161,7 @@ pub struct Stats {
 }
 
 /// Why a board did not do what a request says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Refusal {
     /// Board and host speak different versions of these messages.
     Protocol {
@@ -172,10 +171,10 @@ pub enum Refusal {
         expected: u16,
     },
     /// The board has no model that it can run.
-    Model(ModelError),
-    /// A sample with another number of values than the model has channels.
+    Model(ModelFault),
+    /// Another number of values than one or more whole samples have.
     Channels {
-        /// Values in the sample.
+        /// Values in the request.
         found: u16,
         /// Channels of the model.
         expected: u16,
@@ -196,10 +195,10 @@ impl core::fmt::Display for Refusal {
                 formatter,
                 "protocol version {found} from the host, the board speaks {expected}"
             ),
-            Self::Model(error) => write!(formatter, "{error}"),
+            Self::Model(fault) => fault.fmt(formatter),
             Self::Channels { found, expected } => write!(
                 formatter,
-                "sample with {found} values, the board's model has {expected} channels"
+                "request with {found} values, samples of the board's model have {expected}"
             ),
             Self::Order { found, expected } => write!(
                 formatter,
@@ -209,9 +208,96 @@ impl core::fmt::Display for Refusal {
     }
 }
 
+/// A name or an expectation, in words; cut where it is longer.
+pub type Words = heapless::String<56>;
+
+/// [`ModelError`] as it travels: its words are copied, since the other side has no `'static` ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "variants and fields are those of `FormatError` and `ModelError`")]
+pub enum ModelFault {
+    Truncated { found: u32, expected: u32 },
+    NotAModel { found: [u8; 4] },
+    Version { found: u16 },
+    Checksum { found: u32, expected: u32 },
+    Field { name: Words, found: f32, expected: Words },
+    Text { channel: u16 },
+    Weight { index: u32 },
+    Misaligned,
+    Size { name: Words, found: u32, expected: u32 },
+    Backbone { name: Words, found: u16, expected: u16 },
+    Capacity { name: Words, found: u16, capacity: u16 },
+    /// One that this version has no form for.
+    Other,
+}
+
+impl From<ModelError> for ModelFault {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Backbone { name, found, expected } => Self::Backbone { name: words(name), found, expected },
+            ModelError::Capacity { name, found, capacity } => Self::Capacity { name: words(name), found, capacity },
+            ModelError::Format(error) => match error {
+                FormatError::Truncated { found, expected } => {
+                    Self::Truncated { found: saturated(found), expected: saturated(expected) }
+                }
+                FormatError::NotAModel { found } => Self::NotAModel { found },
+                FormatError::Version { found } => Self::Version { found },
+                FormatError::Checksum { found, expected } => Self::Checksum { found, expected },
+                FormatError::Field { name, found, expected } => {
+                    Self::Field { name: words(name), found, expected: words(expected) }
+                }
+                FormatError::Text { channel } => Self::Text { channel: saturated(channel) as u16 },
+                FormatError::Weight { index } => Self::Weight { index: saturated(index) },
+                FormatError::Misaligned => Self::Misaligned,
+                FormatError::Size { name, found, expected } => {
+                    Self::Size { name: words(name), found: saturated(found), expected: saturated(expected) }
+                }
+            },
+        }
+    }
+}
+
+impl core::fmt::Display for ModelFault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let format = |error: FormatError, f: &mut core::fmt::Formatter<'_>| error.fmt(f);
+        match *self {
+            Self::Truncated { found, expected } => {
+                format(FormatError::Truncated { found: found as usize, expected: expected as usize }, f)
+            }
+            Self::NotAModel { found } => format(FormatError::NotAModel { found }, f),
+            Self::Version { found } => format(FormatError::Version { found }, f),
+            Self::Checksum { found, expected } => format(FormatError::Checksum { found, expected }, f),
+            Self::Text { channel } => format(FormatError::Text { channel: channel.into() }, f),
+            Self::Weight { index } => format(FormatError::Weight { index: index as usize }, f),
+            Self::Misaligned => format(FormatError::Misaligned, f),
+            Self::Field { ref name, found, ref expected } => write!(f, "model has {name} {found}, expected {expected}"),
+            Self::Size { ref name, found, expected } => write!(f, "{name}: found {found}, expected {expected}"),
+            Self::Backbone { ref name, found, expected } => {
+                write!(f, "model has {name} {found}, this board's firmware was built for {expected}")
+            }
+            Self::Capacity { ref name, found, capacity } => {
+                write!(f, "model needs {found} {name}, this board's firmware holds {capacity}")
+            }
+            Self::Other => f.write_str("the board cannot run its model, for a reason newer than this program"),
+        }
+    }
+}
+
+fn words(text: &str) -> Words {
+    let mut words = Words::new();
+    for character in text.chars() {
+        if words.push(character).is_err() {
+            break;
+        }
+    }
+    words
+}
+
+fn saturated(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// Why bytes between two zeros are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub enum FrameError {
     /// More than [`FRAME_BYTES`] bytes without an end.
     TooLong,
@@ -326,23 +412,20 @@ fn decode<M: DeserializeOwned>(frame: &mut [u8]) -> Result<M, FrameError> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
 
     #[test]
     fn the_longest_messages_fit() {
         let mut buffer = [0; FRAME_BYTES];
-        let request = Request::Sample {
-            index: u32::MAX,
-            forecast: true,
-            values: [f32::MIN; SAMPLE_VALUES].into(),
-        };
-        assert!(encode(&request, &mut buffer).len() > 4 * SAMPLE_VALUES);
-        let reply = Reply::Forecast(Chunk {
-            index: u32::MAX,
-            offset: u32::MAX,
-            values: [f32::MIN; CHUNK_VALUES].into(),
-        });
-        assert!(encode(&reply, &mut buffer).len() > 4 * CHUNK_VALUES);
+        let request = Request::Samples { index: u32::MAX, forecast: true, values: [f32::MIN; FRAME_VALUES].into() };
+        assert!(encode(&request, &mut buffer).len() > 4 * FRAME_VALUES);
+        let (channel, steps_ahead) = (u16::MAX, u16::MAX);
+        let chunk = Chunk { index: u32::MAX, channel, steps_ahead, values: [f32::MIN; FRAME_VALUES].into() };
+        assert!(encode(&Reply::Forecast(chunk), &mut buffer).len() > 4 * FRAME_VALUES);
+        let long = || words(&"x".repeat(100));
+        let fault = ModelFault::Field { name: long(), found: f32::MIN, expected: long() };
+        assert!(encode(&Reply::Refused(Refusal::Model(fault)), &mut buffer).len() > 2 * 56);
     }
 
     #[test]

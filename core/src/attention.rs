@@ -1,0 +1,198 @@
+//! The causal Flow-Attention cell as a recurrence of running means.
+//!
+//! Wu et al., "Flowformer: Linearizing Transformers with Conservation Flows", ICML 2022 (arXiv 2202.06258), section 3.2
+//! and the causal form of the released code. Values flow from sources (keys, values) to sinks (queries) through
+//! capacities φ(q)·φ(k), φ = σ. For each head, with gain g = max(1/n, 1/N) at the n-th sample and ε = 1e-6:
+//!
+//! ```text
+//! key_mean          += g (φk − key_mean)                query_mean    += g (φq − query_mean)
+//! sink_incoming    I = 1 / Σ (φq+ε)(key_mean + ε g)     source_outgoing O = 1 / Σ (φk+ε)(query_mean + ε g)
+//! key_out_mean      += g (φk O − key_out_mean)          query_in_mean += g (φq I − query_in_mean)
+//! conserved_sink   r = Σ (φq+ε)(key_out_mean + ε g)     conserved_source c = clamp(Σ (φk+ε)(query_in_mean + ε g), ±κ)
+//! sink_allocation  a = σ(r)                             exp_mean      += g (eᶜ − exp_mean)
+//! source_competition w = eᶜ / exp_mean                  key_value_mean += g (φk ⊗ w v − key_value_mean)
+//! y = a I φqᵀ key_value_mean
+//! ```
+//!
+//! With N = ∞ this equals the released code, whose sums are these means times n. Means stay bounded however long the
+//! stream runs, and a finite memory N lets old regimes leave: after N samples the mean becomes an exponential one. A
+//! source's weight is fixed when it arrives, so the streaming and the whole-sequence form are one function.
+
+use nalgebra::{SMatrix, SVector};
+
+use crate::math::Real;
+
+/// What a Flow-Attention layer fixes beside its projections.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FlowParameters<T, const HEADS: usize> {
+    /// 1/N of each head, N its memory in samples; 0 is the paper's infinite memory. `[HEADS]`, in 0..=1.
+    pub memory_gain: [T; HEADS],
+    /// κ: conserved_source is clamped to ±κ (released code: 1; 5 in language, 10 in reinforcement learning).
+    pub source_clamp: T,
+    /// The largest sink_incoming and source_outgoing, so that a sink or source of tiny capacity stays bounded; ∞ is the
+    /// paper's form.
+    pub flow_limit: T,
+}
+
+/// The state of one head.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FlowHead<T: Real, const HEAD_DIM: usize> {
+    key_mean: SVector<T, HEAD_DIM>,
+    query_mean: SVector<T, HEAD_DIM>,
+    key_out_mean: SVector<T, HEAD_DIM>,
+    query_in_mean: SVector<T, HEAD_DIM>,
+    exp_mean: T,
+    /// `[key dimension][value dimension]`; nalgebra keeps a column, one value dimension, contiguous.
+    key_value_mean: SMatrix<T, HEAD_DIM, HEAD_DIM>,
+}
+
+/// The flows of one head at one sample, as the paper names them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FlowTrace<T> {
+    /// I: one over the flow that enters this sink.
+    pub sink_incoming: T,
+    /// O: one over the flow that leaves this source.
+    pub source_outgoing: T,
+    /// r: the sink's incoming flow once every source's outgoing flow is 1.
+    pub conserved_sink: T,
+    /// c: the source's outgoing flow once every sink's incoming flow is 1, clamped.
+    pub conserved_source: T,
+    /// a = σ(r).
+    pub sink_allocation: T,
+    /// w: this source's share against the mean of its past.
+    pub source_competition: T,
+}
+
+/// The state of a whole layer: constant size, whatever the length of the stream.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FlowState<T: Real, const HEADS: usize, const HEAD_DIM: usize> {
+    count: u32,
+    heads: [FlowHead<T, HEAD_DIM>; HEADS],
+}
+
+impl<T: Real, const HEAD_DIM: usize> FlowHead<T, HEAD_DIM> {
+    fn new() -> Self {
+        Self {
+            key_mean: SVector::repeat(T::ZERO),
+            query_mean: SVector::repeat(T::ZERO),
+            key_out_mean: SVector::repeat(T::ZERO),
+            query_in_mean: SVector::repeat(T::ZERO),
+            exp_mean: T::ZERO,
+            key_value_mean: SMatrix::repeat(T::ZERO),
+        }
+    }
+
+    #[inline]
+    fn step(
+        &mut self,
+        gain: T,
+        source_clamp: T,
+        flow_limit: T,
+        [query, key, value]: [&[T; HEAD_DIM]; 3],
+        output: &mut [T; HEAD_DIM],
+    ) -> FlowTrace<T> {
+        let query = SVector::from_fn(|d, _| query.get(d).map_or(T::ZERO, |q| q.sigmoid()));
+        let key = SVector::from_fn(|d, _| key.get(d).map_or(T::ZERO, |k| k.sigmoid()));
+        let smallest = T::EPSILON * gain;
+
+        approach(&mut self.key_mean, &key, T::ONE, gain);
+        approach(&mut self.query_mean, &query, T::ONE, gain);
+        let sink_incoming = (T::ONE / flow(&query, &self.key_mean, smallest)).at_most(flow_limit);
+        let source_outgoing = (T::ONE / flow(&key, &self.query_mean, smallest)).at_most(flow_limit);
+
+        approach(&mut self.key_out_mean, &key, source_outgoing, gain);
+        approach(&mut self.query_in_mean, &query, sink_incoming, gain);
+        let conserved_sink = flow(&query, &self.key_out_mean, smallest);
+        let conserved_source = flow(&key, &self.query_in_mean, smallest).at_most(source_clamp).at_least(-source_clamp);
+
+        let sink_allocation = conserved_sink.sigmoid();
+        let exp = conserved_source.exp();
+        self.exp_mean += gain * (exp - self.exp_mean);
+        let source_competition = exp / self.exp_mean;
+
+        let outgoing = sink_allocation * sink_incoming;
+        for ((mut column, value), output) in self.key_value_mean.column_iter_mut().zip(value).zip(output) {
+            let value = source_competition * *value;
+            let mut sum = T::ZERO;
+            for ((mean, key), query) in column.iter_mut().zip(&key).zip(&query) {
+                *mean += gain * (*key * value - *mean);
+                sum += *query * *mean;
+            }
+            *output = outgoing * sum;
+        }
+        FlowTrace {
+            sink_incoming,
+            source_outgoing,
+            conserved_sink,
+            conserved_source,
+            sink_allocation,
+            source_competition,
+        }
+    }
+}
+
+/// mean += gain (scale x − mean).
+#[inline]
+fn approach<T: Real, const N: usize>(mean: &mut SVector<T, N>, x: &SVector<T, N>, scale: T, gain: T) {
+    for (mean, x) in mean.iter_mut().zip(x) {
+        *mean += gain * (*x * scale - *mean);
+    }
+}
+
+/// Σ (φ + ε)(mean + smallest): the capacity between one token and the mean of the other side.
+#[inline]
+fn flow<T: Real, const N: usize>(capacity: &SVector<T, N>, mean: &SVector<T, N>, smallest: T) -> T {
+    let mut sum = T::ZERO;
+    for (capacity, mean) in capacity.iter().zip(mean) {
+        sum += (*capacity + T::EPSILON) * (*mean + smallest);
+    }
+    sum
+}
+
+impl<T: Real, const HEADS: usize, const HEAD_DIM: usize> FlowState<T, HEADS, HEAD_DIM> {
+    /// The state before the first sample.
+    pub fn new() -> Self {
+        Self { count: 0, heads: [FlowHead::new(); HEADS] }
+    }
+
+    /// How many samples the state has seen, up to `u32::MAX`.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Takes one token and writes what its sink receives.
+    ///
+    /// `[query, key, value]` are the projections before φ, each `[HEADS][HEAD_DIM]`; `output` is `[HEADS][HEAD_DIM]`.
+    /// Finite for every finite input. Returns the flows of each head; unused, they cost nothing.
+    #[inline]
+    pub fn step(
+        &mut self,
+        parameters: &FlowParameters<T, HEADS>,
+        [query, key, value]: [&[[T; HEAD_DIM]; HEADS]; 3],
+        output: &mut [[T; HEAD_DIM]; HEADS],
+    ) -> [FlowTrace<T>; HEADS] {
+        self.count = self.count.saturating_add(1);
+        let growing = T::ONE / T::from_count(self.count);
+        let mut traces = [FlowTrace {
+            sink_incoming: T::ZERO,
+            source_outgoing: T::ZERO,
+            conserved_sink: T::ZERO,
+            conserved_source: T::ZERO,
+            sink_allocation: T::ZERO,
+            source_competition: T::ZERO,
+        }; HEADS];
+        let tokens = query.iter().zip(key).zip(value).zip(output);
+        let heads = self.heads.iter_mut().zip(&parameters.memory_gain).zip(&mut traces);
+        for (((head, floor), trace), (((query, key), value), output)) in heads.zip(tokens) {
+            let gain = growing.at_least(*floor);
+            *trace = head.step(gain, parameters.source_clamp, parameters.flow_limit, [query, key, value], output);
+        }
+        traces
+    }
+}
+
+impl<T: Real, const HEADS: usize, const HEAD_DIM: usize> Default for FlowState<T, HEADS, HEAD_DIM> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,201 @@
+//! Elementary functions whose cost does not depend on their argument.
+//!
+//! `libm`'s functions branch on the argument's range, so a sample's cost would depend on its value. These f32 forms are
+//! straight-line code (select, never branch) of IEEE additions, multiplications and divisions only, so that every
+//! machine gives the same bits. Range reductions and coefficients follow Cephes (S. Moshier, `expf.c`, `logf.c`).
+//! The f64 forms, used by tests and tools on the host, are `libm`'s.
+
+use nalgebra::Scalar;
+
+/// The scalar of the attention cell: `f32` on the device, `f64` where a test asks for exactness.
+pub trait Real:
+    Scalar
+    + Copy
+    + PartialOrd
+    + core::ops::Add<Output = Self>
+    + core::ops::Sub<Output = Self>
+    + core::ops::Mul<Output = Self>
+    + core::ops::Div<Output = Self>
+    + core::ops::Neg<Output = Self>
+    + core::ops::AddAssign
+    + core::ops::MulAssign
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// The paper's ε, added to capacities so that no sum of them is zero: 1e-6.
+    const EPSILON: Self;
+
+    /// A count of samples, rounded to the nearest representable number.
+    fn from_count(count: u32) -> Self;
+    /// e^self.
+    fn exp(self) -> Self;
+    /// The logistic function 1 / (1 + e^−self).
+    fn sigmoid(self) -> Self {
+        Self::ONE / (Self::ONE + (-self).exp())
+    }
+    /// The smaller of two numbers; `other` if `self` is NaN.
+    fn at_most(self, other: Self) -> Self {
+        if self < other { self } else { other }
+    }
+    /// The larger of two numbers; `other` if `self` is NaN.
+    fn at_least(self, other: Self) -> Self {
+        if self > other { self } else { other }
+    }
+}
+
+impl Real for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+    const EPSILON: Self = 1e-6;
+
+    fn from_count(count: u32) -> Self {
+        count as f32
+    }
+
+    fn exp(self) -> Self {
+        exp(self)
+    }
+}
+
+impl Real for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+    const EPSILON: Self = 1e-6;
+
+    fn from_count(count: u32) -> Self {
+        f64::from(count)
+    }
+
+    fn exp(self) -> Self {
+        libm::exp(self)
+    }
+}
+
+/// Adding and subtracting 1.5·2²³ rounds to the nearest integer and leaves it in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// e^x, at most 2 ULP from the exact value for −86 ≤ x ≤ 88; beyond, the value at the nearer end (4.5e-38, 1.7e38).
+#[inline]
+pub fn exp(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = x.at_least(-86.0).at_most(88.0);
+    let shifted = x * core::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let mut p = 1.987_569_2e-4;
+    p = p * r + 1.398_2e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 5.000_000_3e-1;
+    let fraction = (p * (r * r) + r) + 1.0;
+    f32::from_bits(fraction.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
+/// The logistic function 1 / (1 + e^−x), at most 3 ULP from the exact value for |x| ≤ 86.
+#[inline]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// tanh x as 2σ(2x) − 1: at most 2.4e-7 from the exact value (absolute, not relative: it serves as a gate).
+#[inline]
+pub fn tanh(x: f32) -> f32 {
+    2.0 * sigmoid(2.0 * x) - 1.0
+}
+
+/// ln x for positive normal x, at most 2 ULP from the exact value, or 1e-7 absolute near 1.
+#[inline]
+pub fn ln(x: f32) -> f32 {
+    const SQRT_HALF_BITS: u32 = 0x3f35_04f3;
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // The mantissa in [√½, √2), the exponent to match.
+    let exponent = (x.to_bits().wrapping_sub(SQRT_HALF_BITS) as i32) >> 23;
+    let m = f32::from_bits(x.to_bits().wrapping_sub((exponent as u32) << 23)) - 1.0;
+    let e = exponent as f32;
+    let z = m * m;
+    let mut p = 7.037_683_6e-2;
+    p = p * m - 1.151_461e-1;
+    p = p * m + 1.167_699_9e-1;
+    p = p * m - 1.242_014_1e-1;
+    p = p * m + 1.424_932_3e-1;
+    p = p * m - 1.666_805_7e-1;
+    p = p * m + 2.000_071_5e-1;
+    p = p * m - 2.499_999_4e-1;
+    p = p * m + 3.333_333e-1;
+    let y = p * m * z + e * LN2_LOW - 0.5 * z;
+    m + y + e * LN2_HIGH
+}
+
+/// 1/√x for positive normal x, at most 3 ULP from the exact value: a first guess from the bits, then Newton's steps.
+/// (A target without a square root instruction would call a loop here.)
+#[inline]
+pub fn rsqrt(x: f32) -> f32 {
+    let half = 0.5 * x;
+    let mut y = f32::from_bits(0x5f37_59df_u32.wrapping_sub(x.to_bits() >> 1));
+    for _ in 0..4 {
+        y *= 1.5 - half * y * y;
+    }
+    y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ulps(found: f32, exact: f64) -> f64 {
+        let unit = f64::from(f32::from_bits((exact as f32).abs().to_bits() + 1)) - f64::from((exact as f32).abs());
+        (f64::from(found) - exact).abs() / unit
+    }
+
+    /// Every `stride`-th float of a range of bit patterns.
+    fn floats(from: f32, to: f32, stride: usize) -> impl Iterator<Item = f32> {
+        (from.to_bits()..=to.to_bits()).step_by(stride).map(f32::from_bits)
+    }
+
+    #[test]
+    fn exp_is_within_two_ulps() {
+        let mut worst: f64 = 0.0;
+        for x in floats(1e-6, 88.0, 199) {
+            worst = worst.max(ulps(exp(x), libm::exp(f64::from(x))));
+            if x < 86.0 {
+                worst = worst.max(ulps(exp(-x), libm::exp(f64::from(-x))));
+            }
+        }
+        assert!(worst <= 2.0, "{worst} ULP");
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NEG_INFINITY) < 5e-38 && exp(f32::INFINITY).is_finite() && exp(f32::NAN).is_finite());
+    }
+
+    #[test]
+    fn sigmoid_is_within_three_ulps_and_tanh_within_its_bound() {
+        let (mut worst, mut worst_tanh): (f64, f64) = (0.0, 0.0);
+        for x in floats(1e-6, 86.0, 199) {
+            for x in [x, -x] {
+                worst = worst.max(ulps(sigmoid(x), 1.0 / (1.0 + libm::exp(-f64::from(x)))));
+                worst_tanh = worst_tanh.max((f64::from(tanh(x)) - libm::tanh(f64::from(x))).abs());
+            }
+        }
+        assert!(worst <= 3.0, "{worst} ULP");
+        assert!(worst_tanh <= 2.4e-7, "{worst_tanh}");
+    }
+
+    #[test]
+    fn ln_and_rsqrt_are_within_their_bounds() {
+        let (mut worst_ln, mut worst_rsqrt): (f64, f64) = (0.0, 0.0);
+        for x in floats(1e-30, 1e30, 997) {
+            let exact = libm::log(f64::from(x));
+            let error = (f64::from(ln(x)) - exact).abs();
+            if error > 1e-7 {
+                worst_ln = worst_ln.max(ulps(ln(x), exact));
+            }
+            worst_rsqrt = worst_rsqrt.max(ulps(rsqrt(x), 1.0 / libm::sqrt(f64::from(x))));
+        }
+        assert!(worst_ln <= 2.0, "ln: {worst_ln} ULP");
+        assert!(worst_rsqrt <= 3.0, "rsqrt: {worst_rsqrt} ULP");
+    }
+}
