@@ -45,5 +45,3 @@ pub mod model;
 pub mod norm;
 pub mod presets;
 pub mod seasonal;
-#[cfg(feature = "wire")]
-pub mod wire;

@@ -1,1 +1,3 @@
-//! x
+//! Flowcast on the host: data, training, export, back-tests and emulated boards.
+
+pub mod forecaster;

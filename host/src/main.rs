@@ -1,2 +1,3 @@
-//! x
-fn main(){}
+//! The `flowcast` command.
+
+fn main() {}
