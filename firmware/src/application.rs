@@ -145,6 +145,7 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
                 self.instructions = None;
                 (Reply::Reset, Event::Reset)
             }
+            Request::Stats => (Reply::Stats(self.stats()), Event::Quiet),
         };
         Ok(self.send(&reply).map(|()| event))
     }

@@ -14,7 +14,7 @@ use defmt_semihosting as _;
 #[cfg(target_os = "none")]
 const CHANNELS: usize = 8;
 #[cfg(target_os = "none")]
-const SLOTS: usize = 144;
+const SLOTS: usize = 288;
 
 #[cfg(all(target_os = "none", feature = "preset-base"))]
 use flowcast_core::presets::Base as Preset;
@@ -26,7 +26,7 @@ use flowcast_core::presets::Tiny as Preset;
 #[cfg(target_os = "none")]
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    use flowcast_core::forecaster::Streaming;
+    use flowcast_core::{forecaster::Streaming, model::ModelError};
     use flowcast_firmware::{
         application::{Application, Event, VERSION},
         board::{
@@ -38,13 +38,14 @@ fn main() -> ! {
     use static_cell::StaticCell;
 
     // The whole state is static: it is in the link map, and the stack stays small.
-    static FORECASTER: StaticCell<Preset<'static, CHANNELS, SLOTS>> = StaticCell::new();
+    type Forecaster = Preset<'static, CHANNELS, SLOTS>;
+    static FORECASTER: StaticCell<Result<Forecaster, ModelError>> = StaticCell::new();
 
     let (Some(core), Some((uart, leds))) = (cortex_m::Peripherals::take(), mps2::take()) else {
         defmt::panic!("the board's devices are taken once, here");
     };
     defmt::info!("flowcast firmware {}", VERSION);
-    let forecaster = Preset::new(memory::model()).map(|forecaster| FORECASTER.init(forecaster));
+    let forecaster = FORECASTER.init_with(|| Forecaster::new(memory::model())).as_mut().map_err(|error| *error);
     match &forecaster {
         Ok(forecaster) => defmt::info!(
             "model {=u32:08x}: {} channels, {} steps ahead",
