@@ -1,3 +1,11 @@
-//! Flowcast on the host: data, training, export, back-tests and emulated boards.
+//! Flowcast on the host: data, training, export, back-tests and emulated boards; the `flowcast` command as a library.
 
+pub mod backtest;
+pub mod baseline;
+pub mod data;
+pub mod duration;
+pub mod file;
 pub mod forecaster;
+pub mod metrics;
+pub mod output;
+pub mod report;

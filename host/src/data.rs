@@ -1,0 +1,388 @@
+//! Measurements from CSV files as regular series: `[column][row]`, one row every `interval_ms`, NaN where a value is missing.
+//!
+//! Reads `.csv`, `.csv.gz` and `.csv.xz`, several files of one layout one after the other. See [`ReadOptions`] for what is found by
+//! itself and what can be told, and [`DataError`] for everything that is refused.
+
+mod error;
+mod grid;
+mod source;
+mod table;
+mod time;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use error::{DataError, Place};
+use grid::{Grid, GridError};
+use table::Table;
+
+/// How to read a table.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// The column of times; `None` finds it when just one column reads as such. A column of dates is joined with the one column
+    /// of times of day, if there is one.
+    pub time: Option<String>,
+    /// The columns to read, in this order; empty = every column of numbers.
+    pub columns: Vec<String>,
+    /// Reads the rows as evenly spaced by this, whatever times they carry; ignored when `time` names a column.
+    pub interval: Option<Duration>,
+}
+
+/// Channels on a common regular time grid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Names of the channels, as in the header.
+    pub columns: Vec<String>,
+    /// The sampling interval in milliseconds, at least 1.
+    pub interval_ms: u64,
+    /// The first row's time; a time written without an offset counts as UTC. `None` when rows count from the start of a recording.
+    pub start: Option<Timestamp>,
+    /// `[column][row]`, NaN = missing, all of one length.
+    pub values: Vec<Vec<f32>>,
+}
+
+impl Series {
+    /// Reads files of one layout, one after the other, onto a regular grid.
+    ///
+    /// The sampling interval is the most common difference between rows; rows that are missing become NaN. `inf` and numbers beyond
+    /// f32 are refused: an instrument's overflow is no measurement, and only the user knows whether it is a missing one.
+    ///
+    /// # Errors
+    /// [`DataError`], with file, line, column, what was found and what was expected.
+    pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Series, DataError> {
+        let mut table = table::read(paths, options)?;
+        let columns = std::mem::take(&mut table.names);
+        let cells = std::mem::take(&mut table.cells);
+        let Some((time_column, times)) = table.time.take() else {
+            let interval_ms = options.interval.map_or(0, |interval| interval.as_millis() as u64);
+            if interval_ms == 0 {
+                return Err(DataError::NoInterval {
+                    file: paths[0].clone(),
+                    found: format!("an interval of {:?}", options.interval.unwrap_or_default()),
+                    expected: "at least 1 ms",
+                });
+            }
+            return Ok(Series { columns, interval_ms, start: None, values: cells });
+        };
+        let grid = Grid::new(&times).map_err(|error| explain(error, &table, &times, &time_column))?;
+        let start =
+            if time::is_since_start(grid.start_ms) { None } else { Timestamp::from_millisecond(grid.start_ms).ok() };
+        Ok(Series {
+            columns,
+            interval_ms: grid.interval_ms,
+            start,
+            values: cells.iter().map(|column| grid.lay(column)).collect(),
+        })
+    }
+
+    /// Rows on the grid, missing ones included.
+    pub fn rows(&self) -> usize {
+        self.values.first().map_or(0, Vec::len)
+    }
+
+    /// Copies one row, `[column]`, into `sample`.
+    ///
+    /// # Panics
+    /// If `row` is out of range or `sample` is not one value a column.
+    pub fn row(&self, row: usize, sample: &mut [f32]) {
+        assert_eq!(sample.len(), self.values.len(), "one value a column");
+        for (value, column) in sample.iter_mut().zip(&self.values) {
+            *value = column[row];
+        }
+    }
+
+    /// The time of a row, where the file told it.
+    pub fn time(&self, row: usize) -> Option<Timestamp> {
+        let offset = i64::try_from(row as u64 * self.interval_ms).ok()?;
+        Timestamp::from_millisecond(self.start?.as_millisecond().checked_add(offset)?).ok()
+    }
+
+    /// These channels in this order.
+    ///
+    /// # Errors
+    /// The name that is not there.
+    pub fn select(&self, names: &[String]) -> Result<Series, String> {
+        let mut values = Vec::with_capacity(names.len());
+        for name in names {
+            let index = self.columns.iter().position(|column| column == name).ok_or(name)?;
+            values.push(self.values[index].clone());
+        }
+        Ok(Series { columns: names.to_vec(), values, ..*self })
+    }
+
+    /// The first row of the held-out end, when this fraction of the rows is held out: the one split that training and back-test share.
+    pub fn test_start(&self, test_fraction: f64) -> usize {
+        let rows = self.rows();
+        rows - ((rows as f64 * test_fraction.clamp(0.0, 1.0)).round() as usize).min(rows)
+    }
+
+    /// Whether a model can be trained on these rows: enough of them, and channels that vary.
+    ///
+    /// # Errors
+    /// [`DataError::TooShort`], [`DataError::AllMissing`] or [`DataError::Constant`].
+    pub fn check_trainable(&self, min_rows: usize) -> Result<(), DataError> {
+        if self.rows() < min_rows {
+            return Err(DataError::TooShort { rows: self.rows(), needed: min_rows });
+        }
+        for (name, values) in self.columns.iter().zip(&self.values) {
+            let mut present = values.iter().copied().filter(|value| !value.is_nan());
+            let Some(first) = present.next() else {
+                return Err(DataError::AllMissing { column: name.clone() });
+            };
+            if present.all(|value| value == first) {
+                return Err(DataError::Constant { column: name.clone(), value: first });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A grid's error with the place in the file.
+fn explain(error: GridError, table: &Table, times: &[i64], column: &str) -> DataError {
+    let show = |row: usize| time::show(times[row]);
+    match error {
+        GridError::Duplicate { row, earlier, local_clock } => DataError::DuplicateTime {
+            place: table.place(row, column),
+            found: show(row),
+            earlier: table.show_line(earlier, row),
+            hint: GridError::hint(local_clock),
+        },
+        GridError::Unordered { row, local_clock } => DataError::UnorderedTime {
+            place: table.place(row, column),
+            found: show(row),
+            previous: show(row - 1),
+            hint: GridError::hint(local_clock),
+        },
+        GridError::OffGrid { row, expected_ms, interval_ms } => DataError::OffGrid {
+            place: table.place(row, column),
+            found: show(row),
+            expected: time::show(expected_ms),
+            interval_ms,
+        },
+        GridError::Gap { row, rows } => DataError::Gap {
+            place: table.place(row, column),
+            found: show(row),
+            previous: show(row - 1),
+            gap_rows: rows,
+        },
+        GridError::OneRow => DataError::NoInterval {
+            file: table.place(0, column).file,
+            found: "a single row".to_owned(),
+            expected: "at least two, to tell the sampling interval",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::path::Path;
+
+    fn bundled(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)
+    }
+
+    fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn read_text(text: &str) -> Result<Series, DataError> {
+        let (_folder, path) = file("data.csv", text.as_bytes());
+        Series::read(&[path], &ReadOptions::default())
+    }
+
+    /// The error without the temporary folder's name.
+    fn error_of(text: &str) -> String {
+        error_with(text, &ReadOptions::default())
+    }
+
+    fn error_with(text: &str, options: &ReadOptions) -> String {
+        let (folder, path) = file("data.csv", text.as_bytes());
+        let error = Series::read(&[path], options).unwrap_err().to_string();
+        error.replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    #[test]
+    fn bundled_files() {
+        let mast = Series::read(&[bundled("mast_10min.csv.gz")], &ReadOptions::default()).unwrap();
+        assert_eq!(mast.columns, ["T2m", "RH2m", "P2m", "BattMin"]);
+        assert_eq!((mast.rows(), mast.interval_ms), (77_878, 600_000));
+        assert_eq!(mast.start.unwrap().to_string(), "2016-05-31T15:20:00Z");
+        assert_eq!(mast.values[0][0], 17.31);
+        assert_eq!(mast.time(77_877).unwrap().to_string(), "2017-11-23T10:50:00Z");
+
+        let options = ReadOptions { columns: vec!["tempF".into()], ..ReadOptions::default() };
+        let station = Series::read(&[bundled("il-tempF.csv.gz")], &options).unwrap();
+        assert_eq!(station.interval_ms, 3_600_000);
+        assert_eq!(station.start.unwrap().to_string(), "2015-11-22T06:00:00Z");
+    }
+
+    #[test]
+    fn gaps_missing_cells_and_text_columns() {
+        let series = read_text(
+            "time,a,note,b\n2024-01-01 00:00,1,ok,?\n2024-01-01 00:10,NaN,,2\n2024-01-01 00:40, \"3\" ,bad,-\n\
+             2024-01-01 00:50,null,,5\n",
+        )
+        .unwrap();
+        assert_eq!(series.columns, ["a", "b"]);
+        let shown: Vec<String> = series.values.iter().map(|column| format!("{column:?}")).collect();
+        assert_eq!(shown[0], "[1.0, NaN, NaN, NaN, 3.0, NaN]");
+        assert_eq!(shown[1], "[NaN, 2.0, NaN, NaN, NaN, 5.0]");
+    }
+
+    #[test]
+    fn latin_1_semicolons_and_two_columns_of_time() {
+        let (_folder, path) =
+            file("data.csv", b"\xef\xbb\xbfDate;Time;T (\xb0C)\n31/12/2023;23:50:00;1.5\n01/01/2024;00:00:00;2.5\n");
+        let series = Series::read(&[path], &ReadOptions::default()).unwrap();
+        assert_eq!(series.columns, ["T (Â°C)".replace('Â', "")]);
+        assert_eq!(series.interval_ms, 600_000);
+        assert_eq!(series.start.unwrap().to_string(), "2023-12-31T23:50:00Z");
+    }
+
+    #[test]
+    fn rows_without_times_need_an_interval() {
+        let options = ReadOptions { interval: Some(Duration::from_secs(60)), ..ReadOptions::default() };
+        let (_folder, path) = file("data.csv", b"a,b\n1,2\n3,4\n");
+        let series = Series::read(std::slice::from_ref(&path), &options).unwrap();
+        assert_eq!((series.interval_ms, series.rows(), series.start), (60_000, 2, None));
+        let error = Series::read(&[path], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("--time COLUMN") && error.contains("--interval"), "{error}");
+    }
+
+    #[test]
+    fn several_files_and_compressions() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = folder.path().join("1.csv.xz");
+        let second = folder.path().join("2.csv.gz");
+        let mut xz = liblzma::write::XzEncoder::new(std::fs::File::create(&first).unwrap(), 1);
+        xz.write_all(b"ts,y\n0,1\n10,2\n").unwrap();
+        xz.finish().unwrap();
+        let mut gz =
+            flate2::write::GzEncoder::new(std::fs::File::create(&second).unwrap(), flate2::Compression::fast());
+        gz.write_all(b"ts,y\n20,3\n10,4\n").unwrap();
+        gz.finish().unwrap();
+        let error = Series::read(&[first.clone(), second.clone()], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("2.csv.gz:3: column `ts`: found 10 s a second time (first on line 3 of "), "{error}");
+        assert!(error.ends_with("1.csv.xz), expected a later time"), "{error}");
+        std::fs::write(&second, "ts,z\n20,3\n").unwrap();
+        let error = Series::read(&[first.clone(), second.clone()], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("found data that is not gzip"), "{error}");
+        let plain = folder.path().join("3.csv");
+        std::fs::rename(&second, &plain).unwrap();
+        let error = Series::read(&[first.clone(), plain], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("found the columns ts, z, expected the same"), "{error}");
+        let series = Series::read(&[first], &ReadOptions::default()).unwrap();
+        assert_eq!((series.interval_ms, series.start), (10_000, None));
+    }
+
+    #[test]
+    fn cut_compressed_file() {
+        let whole = std::fs::read(bundled("il-tempF.csv.gz")).unwrap();
+        let (_folder, path) = file("cut.csv.gz", &whole[..whole.len() / 2]);
+        let error = Series::read(&[path], &ReadOptions::default()).unwrap_err();
+        assert!(matches!(error, DataError::Unreadable { .. }), "{error}");
+    }
+
+    #[test]
+    fn every_refusal_names_place_found_and_expected() {
+        let day = |rows: &str| format!("time,a\n2024-01-01 00:00,1\n2024-01-01 00:10,2\n2024-01-01 00:20,3\n{rows}");
+        assert_eq!(error_of(""), "data.csv: found an empty file, expected a header line and rows of numbers");
+        assert_eq!(error_of("\n\n"), "data.csv: found an empty file, expected a header line and rows of numbers");
+        assert_eq!(error_of("time,a\n"), "data.csv: found a header without rows, expected rows of numbers below it");
+        assert_eq!(error_of(&day("2024-01-01 00:30\n")), "data.csv:5: found 1 cells, expected 2 as in the header");
+        assert_eq!(
+            error_of(&day("2024-01-01 00:30,abc\n")),
+            "data.csv:5: column `a`: found `abc`, expected a number (a missing value may be empty, NaN, NA, N/A, null, none, ? or -)"
+        );
+        for huge in ["inf", "1e39", "-Infinity"] {
+            assert_eq!(
+                error_of(&day(&format!("2024-01-01 00:30,{huge}\n"))),
+                format!(
+                    "data.csv:5: column `a`: found `{huge}`, expected a finite number within ±3.4e38 (leave the cell empty if it is missing)"
+                )
+            );
+        }
+        assert_eq!(
+            error_of(&day("2024-01-01 00:20,4\n")),
+            "data.csv:5: column `time`: found 2024-01-01 00:20:00 a second time (first on line 4), expected a later time"
+        );
+        assert_eq!(
+            error_of(&day("2023-12-31 00:20,4\n")),
+            "data.csv:5: column `time`: found 2023-12-31 00:20:00 after 2024-01-01 00:20:00, expected a later time"
+        );
+        assert_eq!(
+            error_of(&day("2024-01-01 00:34,4\n")),
+            "data.csv:5: column `time`: found 2024-01-01 00:34:00, expected 2024-01-01 00:30:00 (rows come every 10 min)"
+        );
+        assert_eq!(
+            error_of(&day("yesterday,4\n")),
+            "data.csv: found no column of times among time, a; name it with --time COLUMN, or give --interval DURATION \
+             (such as 10min) to read the rows as evenly spaced"
+        );
+        let mut long = String::from("time,a\n");
+        for row in 0..144 {
+            long += &format!("2024-01-01 {:02}:{:02},1\n", row / 6, row % 6 * 10);
+        }
+        assert_eq!(
+            error_of(&(long.clone() + "yesterday,4\n")),
+            "data.csv:146: column `time`: found `yesterday`, expected a time in the form of the rows above"
+        );
+        assert!(error_of(&(long + "2924-01-01 00:20,4\n")).contains("missing rows, expected no gap as long"));
+        assert_eq!(
+            error_of("time,date,a\n2024-01-01,2024-01-01,3\n"),
+            "data.csv: found several columns of times (time, date), expected one; choose it with --time COLUMN"
+        );
+        assert!(
+            error_of("time,a\n01/02/2024 00:00,1\n01/02/2024 01:00,1\n")
+                .contains("found dates such as `01/02/2024 00:00`")
+        );
+        let named = |name: &str| ReadOptions { columns: vec![name.into()], ..ReadOptions::default() };
+        assert_eq!(error_with(&day(""), &named("b")), "data.csv: found no column `b`, expected one of: time, a");
+        assert_eq!(
+            error_with("time,a\n2024-01-01,x\n2024-01-02,2\n", &named("a")),
+            "data.csv:2: column `a`: found `x`, expected a number (a missing value may be empty, NaN, NA, N/A, null, none, ? or -)"
+        );
+        assert!(error_of("time,a\n2024-01-01,x\n2024-01-02,y\n").contains("no column of numbers"));
+        let missing = Series::read(&[PathBuf::from("no/such.csv")], &ReadOptions::default()).unwrap_err();
+        assert!(missing.to_string().starts_with("no/such.csv: "), "{missing}");
+    }
+
+    #[test]
+    fn what_cannot_be_trained_on() {
+        let series = |values: Vec<f32>| Series {
+            columns: vec!["a".into()],
+            interval_ms: 1_000,
+            start: None,
+            values: vec![values],
+        };
+        assert!(series(vec![1.0, f32::NAN, 2.0]).check_trainable(3).is_ok());
+        assert_eq!(
+            series(vec![1.0, 2.0]).check_trainable(3).unwrap_err().to_string(),
+            "found a series of 2 rows, expected at least 3"
+        );
+        assert_eq!(
+            series(vec![f32::NAN; 3]).check_trainable(3).unwrap_err().to_string(),
+            "column `a`: found no value at all (every cell is missing), expected numbers"
+        );
+        assert_eq!(
+            series(vec![4.5, f32::NAN, 4.5]).check_trainable(3).unwrap_err().to_string(),
+            "column `a`: found the same value in every row (4.5), expected a channel that varies"
+        );
+    }
+
+    #[test]
+    fn the_held_out_end() {
+        let series = Series { columns: vec!["a".into()], interval_ms: 1, start: None, values: vec![vec![0.0; 10]] };
+        assert_eq!(series.test_start(0.2), 8);
+        assert_eq!(series.test_start(0.0), 10);
+        assert_eq!(series.test_start(1.0), 0);
+        assert_eq!(series.select(&["b".to_owned()]), Err("b".to_owned()));
+    }
+}

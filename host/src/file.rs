@@ -1,0 +1,117 @@
+//! Whole files: written so that half a file never replaces a good one, and read so that a model lies aligned.
+
+use std::io::Write as _;
+use std::ops::Deref;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+/// Writes beside the target, flushes to the disk and renames: the old file stays until the new one is complete.
+///
+/// # Errors
+/// With the path and the system's reason; a file that was there before is untouched, the half-written one is gone.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    try_write(path, bytes).with_context(|| format!("{} was not written", path.display()))
+}
+
+fn try_write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if path.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    let mut beside = tempfile::NamedTempFile::new_in(folder).map_err(|error| {
+        // The temporary name would only puzzle.
+        std::io::Error::from(error.kind())
+    })?;
+    beside.write_all(bytes)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // A temporary file is private; the result is a file like any other, or keeps the mode it had.
+        let mode = match std::fs::metadata(path) {
+            Ok(existing) => existing.permissions().mode(),
+            Err(_) => 0o644,
+        };
+        beside.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    }
+    beside.as_file().sync_all()?;
+    beside.persist(path).map_err(|error| error.error)?;
+    // The rename itself lasts once the folder is on the disk; not every system can flush one.
+    if let Ok(folder) = std::fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+/// Bytes that start on a 16-byte boundary, as a model does in flash, so that its weights are used where they lie.
+pub struct AlignedBytes {
+    blocks: Vec<u128>,
+    length: usize,
+}
+
+impl AlignedBytes {
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// With the path and the system's reason.
+    pub fn read(path: &Path) -> Result<AlignedBytes> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        Ok(AlignedBytes::from(bytes.as_slice()))
+    }
+}
+
+impl From<&[u8]> for AlignedBytes {
+    fn from(bytes: &[u8]) -> AlignedBytes {
+        let mut blocks = vec![0_u128; bytes.len().div_ceil(size_of::<u128>())];
+        bytemuck::cast_slice_mut(&mut blocks)[..bytes.len()].copy_from_slice(bytes);
+        AlignedBytes { blocks, length: bytes.len() }
+    }
+}
+
+impl Deref for AlignedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.blocks)[..self.length]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_whole_files_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.flow");
+        write_atomic(&path, b"old").unwrap();
+        write_atomic(&path, b"new and longer").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new and longer");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_refusal_names_the_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing").join("model.flow");
+        let error = format!("{:#}", write_atomic(&path, b"x").unwrap_err());
+        assert!(error.contains("missing/model.flow was not written: "), "{error}");
+        let error = format!("{:#}", write_atomic(folder.path(), b"x").unwrap_err());
+        assert!(error.contains("directory"), "{error}");
+    }
+
+    #[test]
+    fn aligned_bytes_keep_length_and_alignment() {
+        for length in [0, 1, 15, 16, 17, 100] {
+            let bytes: Vec<u8> = (0..length).collect();
+            let aligned = AlignedBytes::from(bytes.as_slice());
+            assert_eq!(&*aligned, bytes.as_slice());
+            assert_eq!(aligned.as_ptr() as usize % 16, 0);
+        }
+        let error = format!("{:#}", AlignedBytes::read(Path::new("no/such.flow")).err().unwrap());
+        assert!(error.starts_with("no/such.flow: "), "{error}");
+    }
+}
