@@ -45,3 +45,5 @@ pub mod model;
 pub mod norm;
 pub mod presets;
 pub mod seasonal;
+#[cfg(feature = "wire")]
+pub mod wire;
