@@ -7,20 +7,10 @@ use heapless::Vec;
 
 use crate::attention::FlowState;
 use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_RANK};
+use crate::intake::{Intake, Stillness};
 use crate::linear::dot;
 use crate::model::{Model, ModelError};
 use crate::seasonal::{Clock, Level, MAX_FEATURES, SeasonalState};
-
-/// Numbers of a channel's file record that each sample needs, parsed once.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Intake {
-    offset: f32,
-    scale: f32,
-    inverse_scale: f32,
-    valid_min: f32,
-    valid_max: f32,
-    stuck_limit: u32,
-}
 
 /// One channel's state.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,9 +25,7 @@ struct ChannelState<
     flow: [FlowState<f32, HEADS, HEAD_DIM>; LAYERS],
     /// h, the last block's output after its norm.
     hidden: [f32; D_MODEL],
-    /// Bits of the last valid reading, and how often it came in a row.
-    last: u32,
-    run: u32,
+    stillness: Stillness,
     /// Samples taken as missing since the start, and in a row.
     missing: u32,
     missing_run: u32,
@@ -172,15 +160,7 @@ impl<
         let mut channels = Vec::new();
         for index in 0..usize::from(model.header().channels) {
             let Some(channel) = model.channel(index) else { break };
-            let offered = Intake {
-                offset: channel.offset,
-                scale: channel.scale,
-                inverse_scale: 1.0 / channel.scale,
-                valid_min: channel.valid_min,
-                valid_max: channel.valid_max,
-                stuck_limit: channel.stuck_limit,
-            };
-            if intake.push(offered).is_err() || channels.push(ChannelState::new()).is_err() {
+            if intake.push(Intake::new(&channel)).is_err() || channels.push(ChannelState::new()).is_err() {
                 let found = model.header().channels;
                 return Err(ModelError::Capacity { name: "channels", found, capacity: CHANNELS as u16 });
             }
@@ -207,14 +187,14 @@ impl<
         let mut readings = sample.iter();
         for (state, intake) in self.channels.iter_mut().zip(&self.intake) {
             let reading = readings.next().copied().unwrap_or(f32::NAN);
-            if !state.accepts(intake, reading) {
+            let Some(x) = intake.take(&mut state.stillness, reading) else {
                 state.missing = state.missing.saturating_add(1);
                 state.missing_run = state.missing_run.saturating_add(1);
                 state.seasonal.miss(&present);
                 continue;
-            }
+            };
             state.missing_run = 0;
-            state.seasonal.observe(season, &present, (reading - intake.offset) * intake.inverse_scale);
+            state.seasonal.observe(season, &present, x);
             let mut features = [0.0; MAX_FEATURES];
             let level = state.seasonal.features(season, &self.clock, &mut features);
             let mut token = self.model.embed(&features, &level);
@@ -272,24 +252,10 @@ impl<const SLOTS: usize, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
             seasonal: SeasonalState::new(),
             flow: [FlowState::new(); LAYERS],
             hidden: [0.0; D_MODEL],
-            last: f32::NAN.to_bits(),
-            run: 0,
+            stillness: Stillness::new(),
             missing: 0,
             missing_run: 0,
         }
-    }
-
-    /// Whether a reading is a measurement, and notes how long it has stood still.
-    fn accepts(&mut self, intake: &Intake, reading: f32) -> bool {
-        // False for NaN and infinities too.
-        let in_range = (reading >= intake.valid_min) & (reading <= intake.valid_max);
-        if !in_range {
-            return false;
-        }
-        let same = reading.to_bits() == self.last;
-        self.last = reading.to_bits();
-        self.run = if same { self.run.saturating_add(1) } else { 1 };
-        (intake.stuck_limit == 0) | (self.run <= intake.stuck_limit)
     }
 }
 
@@ -342,7 +308,7 @@ impl<const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYE
         for (row, bias) in weight.chunks_exact(D_MODEL).zip(bias) {
             let residual = dot(row, &self.hidden) + bias;
             // A header has at most MAX_QUANTILES levels.
-            let _ = values.push((center + self.level.scale * residual) * self.intake.scale + self.intake.offset);
+            let _ = values.push(self.intake.restore(center + self.level.scale * residual));
         }
         sort(&mut values);
         let median = header.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0) as u8;

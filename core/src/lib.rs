@@ -27,7 +27,7 @@
 //! ```
 //!
 //! Each file is one idea, and files depend downwards only:
-//! `forecaster → {seasonal, model}`, `model → {format, block} → {attention, linear, norm} → math`.
+//! `forecaster → {intake, seasonal, model}`, `model → {format, block} → {attention, linear, norm} → math`.
 
 #![no_std]
 
@@ -38,9 +38,12 @@ pub mod attention;
 pub mod block;
 pub mod forecaster;
 pub mod format;
+pub mod intake;
 pub mod linear;
 pub mod math;
 pub mod model;
 pub mod norm;
 pub mod presets;
 pub mod seasonal;
+#[cfg(feature = "wire")]
+pub mod wire;

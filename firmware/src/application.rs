@@ -1,0 +1,291 @@
+//! The loop: take a byte, answer the request that it completes, never stop.
+//!
+//! Whatever comes in, the application goes on: noise and cut frames are counted and reported, requests that make no
+//! sense are refused with their reason, and a board without a model that it can run says so to everyone who asks.
+
+use embedded_hal::digital::OutputPin;
+use embedded_io::{Read, Write};
+use flowcast_core::{
+    forecaster::Streaming,
+    model::ModelError,
+    wire::{
+        Chunk, Deframer, FRAME_BYTES, FRAME_VALUES, FrameError, Hello, ModelFault, Observed, PROTOCOL, Refusal, Reply,
+        Request, Stats, encode,
+    },
+};
+
+use crate::meter::Meter;
+
+/// What a step did, for the board's log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Nothing that a log needs.
+    Quiet,
+    /// A host said hello, speaking this version of the protocol.
+    Hello(u16),
+    /// All that was observed is forgotten.
+    Reset,
+    /// A request was refused.
+    Refused(Refusal),
+    /// Something that is no frame came in; so many did up to now.
+    BadFrame(FrameError, u32),
+}
+
+/// A forecaster, what it is connected to, and the account of what passed through.
+#[derive(Debug)]
+pub struct Application<'f, F, PORT, BUSY, METER> {
+    forecaster: Result<&'f mut F, ModelFault>,
+    port: PORT,
+    busy: BUSY,
+    meter: METER,
+    deframer: Deframer,
+    samples: u32,
+    missing: u32,
+    bad_frames: u32,
+    /// Fewest and most instructions of an `observe` with a value in every channel.
+    instructions: Option<(u32, u32)>,
+}
+
+impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Application<'f, F, PORT, BUSY, METER> {
+    /// An application that has seen nothing yet.
+    ///
+    /// `forecaster` may be the reason why there is none. `busy` is high while a request is worked on: a scope on that
+    /// pin shows real time on real hardware.
+    pub fn new(forecaster: Result<&'f mut F, ModelError>, port: PORT, busy: BUSY, meter: METER) -> Self {
+        Self {
+            forecaster: forecaster.map_err(ModelFault::from),
+            port,
+            busy,
+            meter,
+            deframer: Deframer::new(),
+            samples: 0,
+            missing: 0,
+            bad_frames: 0,
+            instructions: None,
+        }
+    }
+
+    /// Waits for one byte and answers the request that it completes, if any.
+    ///
+    /// # Errors
+    /// The port's own error; the application is as sound after it as before.
+    pub fn step(&mut self) -> Result<Event, PORT::Error> {
+        let mut byte = [0];
+        if self.port.read(&mut byte)? == 0 {
+            return Ok(Event::Quiet);
+        }
+        let Some(received) = self.deframer.push::<Request>(byte[0]) else {
+            return Ok(Event::Quiet);
+        };
+        // A board whose pin fails still forecasts.
+        let _ = self.busy.set_high();
+        let event = match received {
+            Ok(request) => self.answer(&request),
+            Err(error) => {
+                self.bad_frames = self.bad_frames.saturating_add(1);
+                let count = self.bad_frames;
+                self.send(&Reply::BadFrame { error, count })
+                    .map(|()| Event::BadFrame(error, count))
+            }
+        };
+        let _ = self.busy.set_low();
+        event
+    }
+
+    /// Gives back the port, for whoever wants to look at what was written.
+    pub fn into_port(self) -> PORT {
+        self.port
+    }
+
+    fn send(&mut self, reply: &Reply) -> Result<(), PORT::Error> {
+        let mut buffer = [0; FRAME_BYTES];
+        self.port.write_all(encode(reply, &mut buffer))
+    }
+
+    fn answer(&mut self, request: &Request) -> Result<Event, PORT::Error> {
+        match self.follow(request) {
+            Ok(sent) => sent,
+            Err(refusal) => {
+                self.send(&Reply::Refused(refusal.clone()))?;
+                Ok(Event::Refused(refusal))
+            }
+        }
+    }
+
+    /// Does what `request` says and sends its closing reply, or says why not.
+    fn follow(&mut self, request: &Request) -> Result<Result<Event, PORT::Error>, Refusal> {
+        let (reply, event) = match request {
+            Request::Hello { protocol } => {
+                if *protocol != PROTOCOL {
+                    return Err(Refusal::Protocol {
+                        found: *protocol,
+                        expected: PROTOCOL,
+                    });
+                }
+                (Reply::Hello(self.hello()?), Event::Hello(*protocol))
+            }
+            Request::Samples {
+                index,
+                forecast,
+                values,
+            } => {
+                let observed = self.observe(*index, values)?;
+                if *forecast && observed.ready {
+                    if let Err(error) = self.send_forecast(*index) {
+                        return Ok(Err(error));
+                    }
+                }
+                (Reply::Observed(observed), Event::Quiet)
+            }
+            Request::Gap { index, samples } => (Reply::Observed(self.observe_gap(*index, *samples)?), Event::Quiet),
+            Request::Reset => {
+                self.running()?.reset();
+                self.samples = 0;
+                self.missing = 0;
+                self.instructions = None;
+                (Reply::Reset, Event::Reset)
+            }
+            Request::Stats => (Reply::Stats(self.stats()), Event::Quiet),
+        };
+        Ok(self.send(&reply).map(|()| event))
+    }
+
+    fn running(&mut self) -> Result<&mut F, Refusal> {
+        match &mut self.forecaster {
+            Ok(forecaster) => Ok(forecaster),
+            Err(fault) => Err(Refusal::Model(fault.clone())),
+        }
+    }
+
+    fn hello(&mut self) -> Result<Hello, Refusal> {
+        let forecaster = self.running()?;
+        let state_bytes = saturated(forecaster.state_bytes());
+        let header = forecaster.header();
+        Ok(Hello {
+            protocol: PROTOCOL,
+            firmware: VERSION,
+            model: header.identity,
+            channels: header.channels,
+            horizon: header.horizon,
+            quantiles: header.quantiles.len() as u8, // at most MAX_QUANTILES
+            state_bytes,
+        })
+    }
+
+    fn expect(&self, index: u32) -> Result<(), Refusal> {
+        if index == self.samples {
+            Ok(())
+        } else {
+            Err(Refusal::Order {
+                found: index,
+                expected: self.samples,
+            })
+        }
+    }
+
+    fn observe(&mut self, index: u32, values: &[f32]) -> Result<Observed, Refusal> {
+        let channels = self.running()?.header().channels;
+        self.expect(index)?;
+        let samples = values.chunks_exact(channels.into());
+        if values.is_empty() || !samples.remainder().is_empty() {
+            return Err(Refusal::Channels { found: values.len() as u16, expected: channels }); // at most FRAME_VALUES
+        }
+        let mut instructions = None;
+        for sample in samples {
+            let Self { forecaster: Ok(forecaster), meter, .. } = self else { break };
+            instructions = meter.instructions(|| forecaster.observe(sample));
+            self.account(sample, instructions);
+        }
+        Ok(Observed { index, instructions, ready: self.running()?.is_ready() })
+    }
+
+    fn account(&mut self, sample: &[f32], instructions: Option<u32>) {
+        self.samples = self.samples.saturating_add(1);
+        if sample.iter().all(|value| !value.is_finite()) {
+            self.missing = self.missing.saturating_add(1);
+        }
+        if let Some(count) = instructions
+            && sample.iter().all(|value| value.is_finite())
+        {
+            let (min, max) = self.instructions.unwrap_or((count, count));
+            self.instructions = Some((min.min(count), max.max(count)));
+        }
+    }
+
+    fn observe_gap(&mut self, index: u32, samples: u32) -> Result<Observed, Refusal> {
+        self.running()?;
+        self.expect(index)?;
+        let mut instructions = None;
+        if let Self { forecaster: Ok(forecaster), meter, .. } = self {
+            instructions = meter.instructions(|| forecaster.observe_gap(samples));
+        }
+        self.samples = self.samples.saturating_add(samples);
+        self.missing = self.missing.saturating_add(samples);
+        Ok(Observed { index, instructions, ready: self.running()?.is_ready() })
+    }
+
+    /// Sends the forecast of every channel, step by step as it is computed, so that a long horizon takes no memory.
+    fn send_forecast(&mut self, index: u32) -> Result<(), PORT::Error> {
+        let Self { forecaster: Ok(forecaster), port, .. } = self else { return Ok(()) };
+        for channel in 0..forecaster.header().channels {
+            let mut chunk = Chunk { index, channel, steps_ahead: 1, values: heapless::Vec::new() };
+            let mut sent = Ok(());
+            forecaster.for_each_step(channel.into(), &mut |steps_ahead, step| {
+                if sent.is_err() {
+                    return;
+                }
+                if chunk.values.len() + step.len() > FRAME_VALUES {
+                    sent = send_chunk(port, &mut chunk, steps_ahead as u16); // a model's horizon is a `u16`
+                }
+                // There is room for it now: see FRAME_VALUES.
+                let _ = chunk.values.extend_from_slice(step);
+            });
+            sent?;
+            if !chunk.values.is_empty() {
+                send_chunk(port, &mut chunk, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stats(&self) -> Stats {
+        Stats {
+            samples: self.samples,
+            missing: self.missing,
+            bad_frames: self.bad_frames,
+            ram_bytes: self.meter.ram_bytes(),
+            state_bytes: match &self.forecaster {
+                Ok(forecaster) => saturated(forecaster.state_bytes()),
+                Err(_) => 0,
+            },
+            stack_bytes: self.meter.stack_bytes(),
+            instructions_min: self.instructions.map(|(min, _)| min),
+            instructions_max: self.instructions.map(|(_, max)| max),
+        }
+    }
+}
+
+/// Sends `chunk` and empties it for the steps from `next` on.
+fn send_chunk<PORT: Write>(port: &mut PORT, chunk: &mut Chunk, next: u16) -> Result<(), PORT::Error> {
+    let empty = Chunk { index: chunk.index, channel: chunk.channel, steps_ahead: next, values: heapless::Vec::new() };
+    let full = core::mem::replace(chunk, empty);
+    port.write_all(encode(&Reply::Forecast(full), &mut [0; FRAME_BYTES]))
+}
+
+fn saturated(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// This firmware's version: major, minor, patch.
+pub const VERSION: [u16; 3] = [
+    number(env!("CARGO_PKG_VERSION_MAJOR")),
+    number(env!("CARGO_PKG_VERSION_MINOR")),
+    number(env!("CARGO_PKG_VERSION_PATCH")),
+];
+
+const fn number(decimal: &str) -> u16 {
+    match u16::from_str_radix(decimal, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("cargo's version numbers are decimal"),
+    }
+}

@@ -1,0 +1,74 @@
+//! The firmware for the emulated board: a model in its own region, samples and forecasts over UART0, logs by defmt.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    panic!("built for the wrong target: cargo build -p flowcast-firmware --target thumbv7em-none-eabihf --profile firmware");
+}
+
+#[cfg(target_os = "none")]
+use defmt_semihosting as _;
+
+/// Most channels and most slots of the seasonal memory that this board has RAM for.
+#[cfg(target_os = "none")]
+const CHANNELS: usize = 8;
+#[cfg(target_os = "none")]
+const SLOTS: usize = 288;
+
+#[cfg(all(target_os = "none", feature = "preset-base"))]
+use flowcast_core::presets::Base as Preset;
+#[cfg(all(target_os = "none", feature = "preset-small", not(feature = "preset-base")))]
+use flowcast_core::presets::Small as Preset;
+#[cfg(all(target_os = "none", not(any(feature = "preset-small", feature = "preset-base"))))]
+use flowcast_core::presets::Tiny as Preset;
+
+#[cfg(target_os = "none")]
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    use flowcast_core::{forecaster::Streaming, model::ModelError};
+    use flowcast_firmware::{
+        application::{Application, Event, VERSION},
+        board::{
+            memory,
+            mps2_an386::{Counter, Led, Uart},
+            register::mps2,
+        },
+    };
+    use static_cell::StaticCell;
+
+    // The whole state is static: it is in the link map, and the stack stays small.
+    type Forecaster = Preset<'static, CHANNELS, SLOTS>;
+    static FORECASTER: StaticCell<Result<Forecaster, ModelError>> = StaticCell::new();
+
+    let (Some(core), Some((uart, leds))) = (cortex_m::Peripherals::take(), mps2::take()) else {
+        defmt::panic!("the board's devices are taken once, here");
+    };
+    defmt::info!("flowcast firmware {}", VERSION);
+    let forecaster = FORECASTER.init_with(|| Forecaster::new(memory::model())).as_mut().map_err(|error| *error);
+    match &forecaster {
+        Ok(forecaster) => defmt::info!(
+            "model {=u32:08x}: {} channels, {} steps ahead",
+            forecaster.header().identity,
+            forecaster.header().channels,
+            forecaster.header().horizon
+        ),
+        Err(_) => defmt::error!("no model that this firmware runs; the reason goes to every host that asks"),
+    }
+    let mut application = Application::new(
+        forecaster,
+        Uart::new(uart),
+        Led::new(leds),
+        Counter::new(core.SYST),
+    );
+    loop {
+        match application.step() {
+            Ok(Event::Quiet) => {}
+            Ok(Event::Hello(protocol)) => defmt::info!("host connected, protocol {}", protocol),
+            Ok(Event::Reset) => defmt::info!("reset"),
+            Ok(Event::Refused(_)) => defmt::warn!("request refused"),
+            Ok(Event::BadFrame(_, count)) => defmt::warn!("bad frame, {} since the start", count),
+            Err(never) => match never {},
+        }
+    }
+}

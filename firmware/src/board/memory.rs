@@ -1,0 +1,45 @@
+//! Memory as the linker laid it out: the model's region, static data, the stack. Nothing else is in this file.
+
+#![allow(unsafe_code)]
+
+use core::ptr::addr_of;
+
+unsafe extern "C" {
+    // Boundaries, not values: only their addresses mean something. `memory/*.x` sets the model's, cortex-m-rt the rest.
+    static _model_start: u8;
+    static _model_end: u8;
+    static __sdata: u32;
+    static __edata: u32;
+    static __sbss: u32;
+    static __ebss: u32;
+    static _stack_start: u32;
+    static _stack_end: u32;
+}
+
+/// The model's region, whatever lies there.
+pub fn model() -> &'static [u8] {
+    let (start, end) = (addr_of!(_model_start), addr_of!(_model_end));
+    // SAFETY: the linker script reserves these addresses for the model; they are readable memory, nothing in this
+    // program writes there, and any byte is a valid `u8`.
+    unsafe { core::slice::from_raw_parts(start, end as usize - start as usize) }
+}
+
+/// Bytes of static data, initialised and zeroed.
+pub fn static_bytes() -> u32 {
+    let data = addr_of!(__edata) as u32 - addr_of!(__sdata) as u32;
+    let bss = addr_of!(__ebss) as u32 - addr_of!(__sbss) as u32;
+    data + bss
+}
+
+/// The deepest that the stack ever was, in bytes: from its start down to the first word that start-up's paint no longer
+/// covers.
+pub fn stack_bytes() -> u32 {
+    let (end, start) = (addr_of!(_stack_end), addr_of!(_stack_start));
+    let mut word = end;
+    // SAFETY: every word from `_stack_end` up to `_stack_start` is RAM that cortex-m-rt painted at start. A volatile
+    // read of the part in use sees some value, and all that is asked of it is whether it differs from the paint.
+    while word < start && unsafe { word.read_volatile() } == cortex_m_rt::STACK_PAINT_VALUE {
+        word = word.wrapping_add(1);
+    }
+    start as u32 - word as u32
+}
