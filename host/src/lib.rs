@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod backtest;
 pub mod baseline;
+pub mod cli;
 pub mod data;
 pub mod duration;
 pub mod file;

@@ -15,7 +15,7 @@ const LABEL: f64 = 12.0;
 /// When the report holds no example of a channel.
 pub fn forecasts(report: &BacktestReport, channels: &[usize]) -> Result<String> {
     const HEAD: f64 = 58.0;
-    const ROW: f64 = 200.0;
+    const ROW: f64 = 224.0;
     const COLUMNS: usize = 3;
     let height = HEAD + ROW * channels.len() as f64 + 6.0;
     let names: Vec<&str> = channels.iter().filter_map(|&index| report.columns.get(index)).map(String::as_str).collect();
