@@ -106,7 +106,7 @@ fn value_range(examples: &[&Example], period: usize) -> (f64, f64) {
 
 fn panel(canvas: &Canvas, report: &BacktestReport, example: &Example, frame: &Frame, labelled: bool) -> Result<()> {
     let at = |step: usize, value: f32| frame.at(step as f64, f64::from(value));
-    for (value, label) in axis::values(frame.up, 4) {
+    for (value, label) in axis::values(frame.up, 6) {
         let (_, y) = frame.at(0.0, value);
         canvas.line([(frame.x.0, y), (frame.x.1, y)], RULE, 1.0)?;
         if labelled {
