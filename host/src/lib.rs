@@ -3,9 +3,13 @@
 pub mod backtest;
 pub mod baseline;
 pub mod data;
+pub mod doctor;
 pub mod duration;
+pub mod emulate;
 pub mod file;
 pub mod forecaster;
+pub mod link;
 pub mod metrics;
 pub mod output;
 pub mod report;
+pub mod setup;
