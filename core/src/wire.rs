@@ -41,6 +41,7 @@ const _: () = assert!(MAX_CHANNELS <= FRAME_VALUES && MAX_QUANTILES <= FRAME_VAL
 static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// From the host to the board.
+#[allow(clippy::large_enum_variant, reason = "there is no heap to put the large one on")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// Who are you? Answered by [`Reply::Hello`] or, where there is nothing to run, by [`Reply::Refused`].
@@ -73,6 +74,7 @@ pub enum Request {
 }
 
 /// From the board to the host.
+#[allow(clippy::large_enum_variant, reason = "there is no heap to put the large one on")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
     /// Answers [`Request::Hello`].
