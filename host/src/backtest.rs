@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 use crate::baseline::{self, BASELINES, Fit};
 use crate::data::{ReadOptions, Series};
 use crate::duration::{Steps, parse_duration, show_ms};
-use crate::file::AlignedBytes;
+use crate::file::{AlignedBytes, write_atomic};
 use crate::forecaster;
 use crate::metrics::{Accumulator, Levels, Scores, mase_scale};
 use crate::output::Output;
@@ -67,6 +67,9 @@ pub struct Args {
     /// Write the report, one self-contained HTML file
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
+    /// Write a picture of some forecasts beside what came
+    #[arg(long, value_name = "FILE.svg")]
+    pub figure: Option<PathBuf>,
 }
 
 fn fraction(text: &str) -> Result<f64, String> {
@@ -123,6 +126,11 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     report.units = channel_units(model.header(), &bytes);
     if let Some(path) = &args.report {
         crate::report::write(path, &args.model.display().to_string(), &report)?;
+    }
+    if let Some(path) = &args.figure {
+        // The first channels are enough for a picture.
+        let channels: Vec<usize> = (0..report.columns.len().min(2)).collect();
+        write_atomic(path, crate::report::figure::forecasts(&report, &channels)?.as_bytes())?;
     }
     output.result(|| report.table(), &report)
 }

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::backtest;
 use crate::output::Output;
+use crate::{backtest, doctor, emulate};
 
 /// Streaming forecasts for microcontrollers: train on a CSV, export, back-test with the device's own code
 #[derive(Debug, Parser)]
@@ -23,6 +23,10 @@ pub struct Cli {
 pub enum Command {
     /// Back-test a model with the device's own code, against honest baselines
     Backtest(backtest::Args),
+    /// Stream data through the firmware on an emulated board, and compare its forecasts with this machine's
+    Emulate(emulate::Args),
+    /// Check what this machine has, and how to get what it lacks
+    Doctor(doctor::Args),
 }
 
 impl Cli {
@@ -31,9 +35,18 @@ impl Cli {
     /// # Errors
     /// Whatever the command could not do, as one chain of causes.
     pub fn run(&self) -> Result<()> {
-        let output = Output { json: self.json };
+        self.run_with(&Output::new(self.json))
+    }
+
+    /// Runs the command as a step of another, which takes its result from `output`.
+    ///
+    /// # Errors
+    /// As [`Cli::run`].
+    pub fn run_with(&self, output: &Output) -> Result<()> {
         match &self.command {
-            Command::Backtest(args) => backtest::run(args, &output),
+            Command::Backtest(args) => backtest::run(args, output),
+            Command::Emulate(args) => emulate::run(args, output),
+            Command::Doctor(args) => doctor::run(args, output),
         }
     }
 }
@@ -64,6 +77,7 @@ mod tests {
         assert!(cli.json);
         match cli.command {
             Command::Backtest(args) => assert_eq!((args.data.len(), args.horizons.len()), (2, 3)),
+            other => panic!("{other:?}"),
         }
         for wrong in [&["--horizons", "soon"], &["--test-fraction", "1.5"], &["--origins", "0"]] {
             let line = ["flowcast", "backtest", "m.flow", "a.csv"].into_iter().chain(wrong.iter().copied());
