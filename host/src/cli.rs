@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::output::Output;
-use crate::{backtest, doctor, emulate};
+use crate::{backtest, demo, doctor, emulate, export, train};
 
 /// Streaming forecasts for microcontrollers: train on a CSV, export, back-test with the device's own code
 #[derive(Debug, Parser)]
@@ -21,12 +21,18 @@ pub struct Cli {
 /// Every command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train a model on measurements
+    Train(train::Args),
+    /// Write a trained model as the file that boards read
+    Export(export::Args),
     /// Back-test a model with the device's own code, against honest baselines
     Backtest(backtest::Args),
     /// Stream data through the firmware on an emulated board, and compare its forecasts with this machine's
     Emulate(emulate::Args),
     /// Check what this machine has, and how to get what it lacks
     Doctor(doctor::Args),
+    /// Train on bundled measurements, back-test with the device's code, stream held-out days through an emulated board
+    Demo(demo::Args),
 }
 
 impl Cli {
@@ -44,9 +50,12 @@ impl Cli {
     /// As [`Cli::run`].
     pub fn run_with(&self, output: &Output) -> Result<()> {
         match &self.command {
+            Command::Train(args) => train::run(args, output),
+            Command::Export(args) => export::run(args, output),
             Command::Backtest(args) => backtest::run(args, output),
             Command::Emulate(args) => emulate::run(args, output),
             Command::Doctor(args) => doctor::run(args, output),
+            Command::Demo(args) => demo::run(args, output),
         }
     }
 }
