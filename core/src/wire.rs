@@ -41,6 +41,7 @@ const _: () = assert!(MAX_CHANNELS <= FRAME_VALUES && MAX_QUANTILES <= FRAME_VAL
 static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// From the host to the board.
+#[allow(clippy::large_enum_variant, reason = "there is no heap to put the large one on")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// Who are you? Answered by [`Reply::Hello`] or, where there is nothing to run, by [`Reply::Refused`].
@@ -73,6 +74,7 @@ pub enum Request {
 }
 
 /// From the board to the host.
+#[allow(clippy::large_enum_variant, reason = "there is no heap to put the large one on")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
     /// Answers [`Request::Hello`].
@@ -191,19 +193,16 @@ pub enum Refusal {
 impl core::fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Protocol { found, expected } => write!(
-                formatter,
-                "protocol version {found} from the host, the board speaks {expected}"
-            ),
+            Self::Protocol { found, expected } => {
+                write!(formatter, "protocol version {found} from the host, the board speaks {expected}")
+            }
             Self::Model(fault) => fault.fmt(formatter),
-            Self::Channels { found, expected } => write!(
-                formatter,
-                "request with {found} values, samples of the board's model have {expected}"
-            ),
-            Self::Order { found, expected } => write!(
-                formatter,
-                "sample {found} out of order, the board expects sample {expected}"
-            ),
+            Self::Channels { found, expected } => {
+                write!(formatter, "request with {found} values, samples of the board's model have {expected}")
+            }
+            Self::Order { found, expected } => {
+                write!(formatter, "sample {found} out of order, the board expects sample {expected}")
+            }
         }
     }
 }
@@ -215,17 +214,47 @@ pub type Words = heapless::String<56>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "variants and fields are those of `FormatError` and `ModelError`")]
 pub enum ModelFault {
-    Truncated { found: u32, expected: u32 },
-    NotAModel { found: [u8; 4] },
-    Version { found: u16 },
-    Checksum { found: u32, expected: u32 },
-    Field { name: Words, found: f32, expected: Words },
-    Text { channel: u16 },
-    Weight { index: u32 },
+    Truncated {
+        found: u32,
+        expected: u32,
+    },
+    NotAModel {
+        found: [u8; 4],
+    },
+    Version {
+        found: u16,
+    },
+    Checksum {
+        found: u32,
+        expected: u32,
+    },
+    Field {
+        name: Words,
+        found: f32,
+        expected: Words,
+    },
+    Text {
+        channel: u16,
+    },
+    Weight {
+        index: u32,
+    },
     Misaligned,
-    Size { name: Words, found: u32, expected: u32 },
-    Backbone { name: Words, found: u16, expected: u16 },
-    Capacity { name: Words, found: u16, capacity: u16 },
+    Size {
+        name: Words,
+        found: u32,
+        expected: u32,
+    },
+    Backbone {
+        name: Words,
+        found: u16,
+        expected: u16,
+    },
+    Capacity {
+        name: Words,
+        found: u16,
+        capacity: u16,
+    },
     /// One that this version has no form for.
     Other,
 }
@@ -334,9 +363,7 @@ impl core::fmt::Display for FrameError {
 pub fn encode<'b>(message: &impl Serialize, buffer: &'b mut [u8; FRAME_BYTES]) -> &'b [u8] {
     buffer[0] = 0;
     let length = Cobs::try_new(Slice::new(&mut buffer[1..]))
-        .and_then(|cobs| {
-            postcard::serialize_with_flavor(message, CrcModifier::new(cobs, CRC.digest()))
-        })
+        .and_then(|cobs| postcard::serialize_with_flavor(message, CrcModifier::new(cobs, CRC.digest())))
         // Every message fits: see the constants above. A lone delimiter would be an empty frame, which nobody counts.
         .map_or(0, |frame| frame.len());
     buffer.get(..=length).unwrap_or(&[])
@@ -360,10 +387,7 @@ impl Default for Deframer {
 impl Deframer {
     /// Between two frames.
     pub const fn new() -> Self {
-        Self {
-            buffer: [0; FRAME_BYTES],
-            length: 0,
-        }
+        Self { buffer: [0; FRAME_BYTES], length: 0 }
     }
 
     /// Takes the next byte; returns the message or the error that it completes, if any.
@@ -384,12 +408,7 @@ impl Deframer {
         match core::mem::take(&mut self.length) {
             // Two zeros in a row: the end of one frame and the start of the next.
             0 => None,
-            length => Some(
-                self.buffer
-                    .get_mut(..length)
-                    .ok_or(FrameError::TooLong)
-                    .and_then(decode),
-            ),
+            length => Some(self.buffer.get_mut(..length).ok_or(FrameError::TooLong).and_then(decode)),
         }
     }
 }
@@ -397,10 +416,7 @@ impl Deframer {
 /// Decodes one frame without its delimiters in place.
 fn decode<M: DeserializeOwned>(frame: &mut [u8]) -> Result<M, FrameError> {
     let length = cobs::decode_in_place(frame).map_err(|_| FrameError::Framing)?;
-    let (message, checksum) = frame
-        .get(..length)
-        .and_then(<[u8]>::split_last_chunk::<4>)
-        .ok_or(FrameError::Framing)?;
+    let (message, checksum) = frame.get(..length).and_then(<[u8]>::split_last_chunk::<4>).ok_or(FrameError::Framing)?;
     if CRC.checksum(message) != u32::from_le_bytes(*checksum) {
         return Err(FrameError::Checksum);
     }
@@ -432,9 +448,6 @@ mod tests {
     fn a_frame_is_these_bytes() {
         // Tag 0, version 1 as a varint, CRC-32 of [0, 1] = 36DE2269 (zlib's crc32), a COBS code before and after the 0.
         let mut buffer = [0; FRAME_BYTES];
-        assert_eq!(
-            encode(&Request::Hello { protocol: 1 }, &mut buffer),
-            [0, 1, 6, 1, 0x69, 0x22, 0xDE, 0x36, 0]
-        );
+        assert_eq!(encode(&Request::Hello { protocol: 1 }, &mut buffer), [0, 1, 6, 1, 0x69, 0x22, 0xDE, 0x36, 0]);
     }
 }

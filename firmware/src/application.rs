@@ -84,8 +84,7 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
             Err(error) => {
                 self.bad_frames = self.bad_frames.saturating_add(1);
                 let count = self.bad_frames;
-                self.send(&Reply::BadFrame { error, count })
-                    .map(|()| Event::BadFrame(error, count))
+                self.send(&Reply::BadFrame { error, count }).map(|()| Event::BadFrame(error, count))
             }
         };
         let _ = self.busy.set_low();
@@ -117,18 +116,11 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
         let (reply, event) = match request {
             Request::Hello { protocol } => {
                 if *protocol != PROTOCOL {
-                    return Err(Refusal::Protocol {
-                        found: *protocol,
-                        expected: PROTOCOL,
-                    });
+                    return Err(Refusal::Protocol { found: *protocol, expected: PROTOCOL });
                 }
                 (Reply::Hello(self.hello()?), Event::Hello(*protocol))
             }
-            Request::Samples {
-                index,
-                forecast,
-                values,
-            } => {
+            Request::Samples { index, forecast, values } => {
                 let observed = self.observe(*index, values)?;
                 if *forecast && observed.ready {
                     if let Err(error) = self.send_forecast(*index) {
@@ -173,14 +165,7 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
     }
 
     fn expect(&self, index: u32) -> Result<(), Refusal> {
-        if index == self.samples {
-            Ok(())
-        } else {
-            Err(Refusal::Order {
-                found: index,
-                expected: self.samples,
-            })
-        }
+        if index == self.samples { Ok(()) } else { Err(Refusal::Order { found: index, expected: self.samples }) }
     }
 
     fn observe(&mut self, index: u32, values: &[f32]) -> Result<Observed, Refusal> {

@@ -83,8 +83,9 @@ pub fn random_model(preset: &Preset, channels: usize, period: u32, horizon: usiz
         })
         .collect();
     // One memory is infinite, the others differ.
-    let gains: Vec<f32> =
-        (0..preset.layers * preset.heads).map(|head| if head == 0 { 0.0 } else { 1.0 / (24.0 * head as f32) }).collect();
+    let gains: Vec<f32> = (0..preset.layers * preset.heads)
+        .map(|head| if head == 0 { 0.0 } else { 1.0 / (24.0 * head as f32) })
+        .collect();
     let names: Vec<String> = (0..channels).map(|index| format!("c{index}")).collect();
     let channels: Vec<Channel<'_>> = names
         .iter()

@@ -4,7 +4,9 @@
 
 #[cfg(not(target_os = "none"))]
 fn main() {
-    panic!("built for the wrong target: cargo build -p flowcast-firmware --target thumbv7em-none-eabihf --profile firmware");
+    panic!(
+        "built for the wrong target: cargo build -p flowcast-firmware --target thumbv7em-none-eabihf --profile firmware"
+    );
 }
 
 #[cfg(target_os = "none")]
@@ -55,12 +57,7 @@ fn main() -> ! {
         ),
         Err(_) => defmt::error!("no model that this firmware runs; the reason goes to every host that asks"),
     }
-    let mut application = Application::new(
-        forecaster,
-        Uart::new(uart),
-        Led::new(leds),
-        Counter::new(core.SYST),
-    );
+    let mut application = Application::new(forecaster, Uart::new(uart), Led::new(leds), Counter::new(core.SYST));
     loop {
         match application.step() {
             Ok(Event::Quiet) => {}

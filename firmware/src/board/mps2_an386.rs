@@ -114,10 +114,7 @@ impl Counter {
         systick.set_reload(RELOAD);
         systick.clear_current();
         systick.enable_counter();
-        let mut counter = Self {
-            systick,
-            overhead: Some(0),
-        };
+        let mut counter = Self { systick, overhead: Some(0) };
         let overhead = counter.instructions(|| {});
         // Two instructions a turn, one turn more than is asked for: see `cortex_m::asm::delay`.
         let short = counter.instructions(|| cortex_m::asm::delay(1_000));
