@@ -120,7 +120,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         .map(|steps| steps.count(interval_ms).map_err(|error| anyhow::anyhow!("--horizons: {error}")))
         .collect::<Result<Vec<usize>>>()?;
     let options = Options { test_fraction: args.test_fraction, horizons, origins: args.origins };
-    let report = score(model.as_mut(), &series, &options, output)?;
+    let mut report = score(model.as_mut(), &series, &options, output)?;
+    report.units = channel_units(model.header(), &bytes);
     if let Some(path) = &args.report {
         crate::report::write(path, &args.model.display().to_string(), &report)?;
     }
@@ -132,6 +133,14 @@ pub fn channel_names(header: &Header, model: &[u8]) -> Vec<String> {
     (0..usize::from(header.channels))
         .filter_map(|index| header.channel(model, index))
         .map(|channel| channel.name.to_owned())
+        .collect()
+}
+
+/// The units of a model's channels, in its order; empty where the file tells none.
+pub fn channel_units(header: &Header, model: &[u8]) -> Vec<String> {
+    (0..usize::from(header.channels))
+        .filter_map(|index| header.channel(model, index))
+        .map(|channel| channel.unit.to_owned())
         .collect()
 }
 
@@ -172,6 +181,8 @@ pub fn default_horizons(interval_ms: u64, horizon: usize) -> Vec<usize> {
 pub struct BacktestReport {
     /// Names of the channels, as the model knows them.
     pub columns: Vec<String>,
+    /// Their units; [`score`] does not know them and leaves this empty.
+    pub units: Vec<String>,
     /// The sampling interval in milliseconds.
     pub interval_ms: u64,
     /// Samples of a season.
@@ -414,6 +425,7 @@ impl Plan {
         }
         BacktestReport {
             columns: series.columns.clone(),
+            units: Vec::new(),
             interval_ms: series.interval_ms,
             period: self.period,
             rows: series.rows(),
@@ -717,7 +729,7 @@ impl BacktestReport {
 }
 
 /// Three significant digits, or a dash.
-fn show(value: Option<f64>) -> String {
+pub fn show(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
         Some(value) => {
@@ -728,7 +740,7 @@ fn show(value: Option<f64>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use flowcast_core::seasonal::Season;
 
@@ -820,6 +832,10 @@ mod tests {
                 (0..rows).map(|row| wave(row, 104_729, 30.0)).collect(),
             ],
         }
+    }
+
+    pub(crate) fn report_of_a_repeater() -> BacktestReport {
+        run_on(&series(600), &Options { origins: 9, ..Options::default() })
     }
 
     fn run_on(series: &Series, options: &Options) -> BacktestReport {

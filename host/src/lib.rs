@@ -1,5 +1,6 @@
 //! Flowcast on the host: data, training, export, back-tests and emulated boards; the `flowcast` command as a library.
 
+pub mod attention;
 pub mod backtest;
 pub mod baseline;
 pub mod data;
