@@ -23,7 +23,7 @@ pub enum LinkError {
     Silent(Duration),
     /// The board understood and would not.
     #[error("the board refused: {0}")]
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// The board answered something else than was asked.
     #[error("the board answered {found}, expected {expected}")]
     Unexpected {
@@ -173,7 +173,7 @@ impl<LINE: Read + Write> Link<LINE> {
 /// A reply that is not the one that was due.
 pub fn unexpected(found: Reply, expected: &'static str) -> LinkError {
     match found {
-        Reply::Refused(refusal) => LinkError::Refused(refusal),
+        Reply::Refused(refusal) => LinkError::Refused(Box::new(refusal)),
         found => LinkError::Unexpected { found: format!("{found:?}"), expected },
     }
 }
