@@ -40,6 +40,10 @@ pub enum LinkError {
     },
 }
 
+/// Waited before each read, so that a board's bytes come by the hundred: an emulated UART hands them over one by one, and
+/// waking for each of them halves its speed.
+const GATHER: Duration = Duration::from_micros(300);
+
 /// A line to a board.
 ///
 /// Reads must give up after a while (`set_read_timeout` of a socket, the timeout of a serial port); only then is
@@ -115,6 +119,7 @@ impl<LINE: Read + Write> Link<LINE> {
             }
             self.start = 0;
             self.buffer.resize(1 << 16, 0);
+            std::thread::sleep(GATHER);
             let read = match self.line.read(&mut self.buffer) {
                 Ok(0) => Err(LinkError::Closed),
                 Ok(length) => Ok(length),
