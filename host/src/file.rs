@@ -1,7 +1,7 @@
 //! Whole files: written so that half a file never replaces a good one, and read so that a model lies aligned.
 
 use std::io::Write as _;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -76,6 +76,12 @@ impl Deref for AlignedBytes {
 
     fn deref(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.blocks)[..self.length]
+    }
+}
+
+impl DerefMut for AlignedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.blocks)[..self.length]
     }
 }
 

@@ -1,0 +1,242 @@
+//! A trained model: what it was trained for, its weights, and the two files that hold them.
+//!
+//! `MODEL.safetensors` holds one tensor for each of [`Header::tensors`], under the same name, and everything else as
+//! JSON in its metadata. `MODEL.flow` is what the device runs (`flowcast_core::format`).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use flowcast_core::format::{Channel, Header};
+use flowcast_core::presets::Preset;
+use flowcast_core::seasonal::{MEMORIES, Season};
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize};
+use serde::{Deserialize, Serialize};
+
+use crate::file::{AlignedBytes, write_atomic};
+use crate::forecaster::slot_samples;
+
+/// Key of the configuration in a safetensors file's metadata.
+const METADATA: &str = "flowcast";
+/// Gains floor of the seasonal memories: the last period, the last few, ten, thirty.
+const MEMORY_GAIN: [f32; MEMORIES] = [1.0, 1.0 / 3.0, 1.0 / 10.0, 1.0 / 30.0];
+/// The smallest scale, in deviations of the training data.
+const SCALE_FLOOR: f32 = 0.05;
+/// κ: the released code's value at its root.
+const SOURCE_CLAMP: f32 = 1.0;
+/// The largest sink_incoming and source_outgoing: capacities of N(0, 1) inputs give about 1/2, so it binds on none of
+/// them, and it fits a fixed-point form.
+const FLOW_LIMIT: f32 = 64.0;
+/// Features enter a token within ± this many scales.
+const FEATURE_CLAMP: f32 = 12.0;
+
+/// One channel, as training found it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChannelConfig {
+    /// The column's name.
+    pub name: String,
+    /// Its unit, may be empty.
+    pub unit: String,
+    /// Mean of the training rows.
+    pub offset: f32,
+    /// Deviation of the training rows.
+    pub scale: f32,
+    /// Samples below are taken as missing.
+    pub valid_min: f32,
+    /// Samples above are taken as missing.
+    pub valid_max: f32,
+    /// More equal samples in a row are taken as missing; 0 for never.
+    pub stuck_limit: u32,
+}
+
+/// Everything that shapes a model beside its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Name of the backbone ([`flowcast_core::presets`]).
+    pub preset: String,
+    /// Milliseconds between samples.
+    pub interval_ms: u64,
+    /// Samples of one season.
+    pub period: u32,
+    /// Steps ahead.
+    pub horizon: u16,
+    /// Rank of the linear path.
+    pub rank: u16,
+    /// Quantile levels, ascending, 0.5 among them.
+    pub quantiles: Vec<f32>,
+    /// Whether each channel has a readout of its own.
+    pub own_readouts: bool,
+    /// Memory of each head in samples, `[layers][heads]`; `None` is infinite.
+    pub memories: Vec<Vec<Option<f32>>>,
+    /// The channels, in the order of a sample.
+    pub channels: Vec<ChannelConfig>,
+}
+
+impl ChannelConfig {
+    fn record(&self) -> Channel<'_> {
+        Channel {
+            name: &self.name,
+            unit: &self.unit,
+            offset: self.offset,
+            scale: self.scale,
+            valid_min: self.valid_min,
+            valid_max: self.valid_max,
+            stuck_limit: self.stuck_limit,
+        }
+    }
+}
+
+impl Config {
+    /// The backbone.
+    ///
+    /// # Errors
+    /// No preset has that name.
+    pub fn preset(&self) -> Result<Preset> {
+        Preset::named(&self.preset)
+            .with_context(|| format!("found preset {:?}, expected tiny, small or base", self.preset))
+    }
+
+    /// The season of a period.
+    pub fn season(period: u32) -> Season {
+        let slot_samples = slot_samples(period);
+        Season {
+            period,
+            slot_samples,
+            slots: period.div_ceil(slot_samples) as usize,
+            memory_gain: MEMORY_GAIN,
+            scale_floor: SCALE_FLOOR,
+        }
+    }
+
+    /// The model file's header.
+    ///
+    /// # Errors
+    /// The preset is unknown, or there are more quantiles than the format holds.
+    pub fn header(&self) -> Result<Header> {
+        let preset = self.preset()?;
+        let channels = self.channels.len() as u16;
+        Ok(Header {
+            d_model: preset.d_model as u16,
+            heads: preset.heads as u16,
+            head_dim: preset.head_dim as u16,
+            layers: preset.layers as u16,
+            d_ff: preset.d_ff as u16,
+            rank: self.rank,
+            channels,
+            readouts: if self.own_readouts { channels } else { 1 },
+            horizon: self.horizon,
+            season: Self::season(self.period),
+            interval_ms: self.interval_ms,
+            source_clamp: SOURCE_CLAMP,
+            flow_limit: FLOW_LIMIT,
+            feature_clamp: FEATURE_CLAMP,
+            quantiles: heapless_levels(&self.quantiles)?,
+            identity: 0,
+        })
+    }
+
+    /// 1/N of each head, `[layers][heads]`; 0 for an infinite memory.
+    pub fn head_gains(&self) -> Vec<Vec<f32>> {
+        let gain = |memory: &Option<f32>| memory.map_or(0.0, |samples| 1.0 / samples.max(1.0));
+        self.memories.iter().map(|heads| heads.iter().map(gain).collect()).collect()
+    }
+
+    /// The channels, as the format takes them.
+    pub fn records(&self) -> Vec<Channel<'_>> {
+        self.channels.iter().map(ChannelConfig::record).collect()
+    }
+
+    /// Heads' memories for a season: from a sixth of it to thirty of it, evenly in the logarithm, in every layer.
+    pub fn spread_memories(preset: &Preset, period: u32) -> Vec<Vec<Option<f32>>> {
+        let (shortest, longest) = (f64::from(period) / 6.0, f64::from(period) * 30.0);
+        let head = |index: usize| {
+            let position = index as f64 / (preset.heads - 1).max(1) as f64;
+            Some((shortest * (longest / shortest).powf(position)).round().max(2.0) as f32)
+        };
+        vec![(0..preset.heads).map(head).collect(); preset.layers]
+    }
+}
+
+fn heapless_levels<const N: usize>(levels: &[f32]) -> Result<heapless::Vec<f32, N>> {
+    heapless::Vec::from_slice(levels)
+        .ok()
+        .with_context(|| format!("found {} quantiles, expected at most {N}", levels.len()))
+}
+
+/// A configuration and its weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainedModel {
+    /// What it was trained for.
+    pub config: Config,
+    /// Every tensor in the order of [`Header::tensors`].
+    pub weights: Vec<f32>,
+}
+
+impl TrainedModel {
+    /// Writes `MODEL.safetensors`; the same model gives the same bytes.
+    ///
+    /// # Errors
+    /// The file cannot be written; the old one is kept.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let header = self.config.header()?;
+        let mut views = Vec::new();
+        for tensor in header.tensors() {
+            let weights = &self.weights[tensor.start..tensor.start + tensor.len()];
+            views.push((
+                tensor.to_string(),
+                TensorView::new(Dtype::F32, tensor.shape.to_vec(), bytemuck::cast_slice(weights))?,
+            ));
+        }
+        let metadata = HashMap::from([(METADATA.to_owned(), serde_json::to_string(&self.config)?)]);
+        write_atomic(path, &serialize(views, Some(metadata))?)
+    }
+
+    /// Reads `MODEL.safetensors`.
+    ///
+    /// # Errors
+    /// The file is not one of Flowcast's, or a tensor is missing, of another shape or not finite.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        Self::parse(&bytes).with_context(|| path.display().to_string())
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let not_ours = "not a trained model: expected a safetensors file that `flowcast train` wrote";
+        let (_, metadata) = SafeTensors::read_metadata(bytes).context(not_ours)?;
+        let config = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA)).context(not_ours)?;
+        let config: Config = serde_json::from_str(config).context(not_ours)?;
+        let tensors = SafeTensors::deserialize(bytes).context(not_ours)?;
+        let header = config.header()?;
+        let mut weights = Vec::with_capacity(header.weight_count());
+        for expected in header.tensors() {
+            let name = expected.to_string();
+            let found = tensors.tensor(&name).with_context(|| format!("tensor {name} is missing"))?;
+            ensure!(
+                found.shape() == expected.shape && found.dtype() == Dtype::F32,
+                "tensor {name} is {:?} {:?}, expected F32 {:?}",
+                found.dtype(),
+                found.shape(),
+                expected.shape
+            );
+            weights.extend(
+                found.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])),
+            );
+        }
+        if let Some(index) = weights.iter().position(|weight| !weight.is_finite()) {
+            bail!("weight {index} is {}, expected a finite number", weights[index]);
+        }
+        Ok(Self { config, weights })
+    }
+
+    /// The bytes of `MODEL.flow`.
+    ///
+    /// # Errors
+    /// The configuration or a weight is out of the format's range.
+    pub fn to_flow(&self) -> Result<AlignedBytes> {
+        let header = self.config.header()?;
+        let mut bytes = AlignedBytes::from(vec![0; header.length()].as_slice());
+        header.write(&self.config.head_gains().concat(), &self.config.records(), &self.weights, &mut bytes)?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,227 @@
+//! The model over whole sequences, in candle: the form that training runs.
+//!
+//! Its equations stand in `flowcast_core::model`; its weights are the tensors of a `.flow` header, by the same names and
+//! shapes, so that exporting is copying.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{D, DType, Device, Tensor, Var};
+use candle_nn::ops::sigmoid;
+use flowcast_core::format::{Header, LEVEL_FEATURES};
+use flowcast_core::norm::NORM_EPSILON;
+use flowcast_core::seasonal::Level;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::attention::{Bounds, Form, Memories, causal};
+
+/// Spread of the first query and key projections over that of the others: sharper capacities from the start.
+const SHARPNESS: f32 = 4.0;
+/// As in `flowcast_core::model`.
+const TOKEN_DIVISOR: f32 = 3.0;
+
+/// A network whose weights can be trained.
+pub struct Network {
+    header: Header,
+    vars: BTreeMap<String, Var>,
+    /// One a layer.
+    memories: Vec<Memories>,
+    device: Device,
+}
+
+/// Positions at which a network forecasts.
+pub struct Positions {
+    /// Index into the flattened hidden states, `[channels * positions]`, channel by channel.
+    pub hidden: Tensor,
+    /// Features relative to the location, `[channels * positions][features]`.
+    pub features: Tensor,
+    /// `[channels * positions][1]`
+    pub location: Tensor,
+    /// `[channels * positions][1]`
+    pub scale: Tensor,
+}
+
+/// First weights of a tensor.
+fn initial(name: &str, len: usize, inputs: usize, rng: &mut impl Rng) -> Vec<f32> {
+    let (spread, value) = match name {
+        name if name.ends_with("norm_attention.gain") || name.ends_with("norm_feed_forward.gain") => (0.0, 1.0),
+        "norm.gain" => (0.0, 1.0),
+        name if name.ends_with("query.weight") || name.ends_with("key.weight") => (SHARPNESS, 0.0),
+        // The attention starts as nothing, and so do gate and head: the linear path speaks alone.
+        name if name.ends_with("output.weight") || name.starts_with("gate") || name.starts_with("head") => (0.0, 0.0),
+        name if name.ends_with("bias") || name.starts_with("reduce") || name.starts_with("readout") => (0.0, 0.0),
+        _ => (1.0, 0.0),
+    };
+    let bound = spread / (inputs as f32).sqrt();
+    (0..len).map(|_| if bound > 0.0 { rng.random_range(-bound..bound) } else { value }).collect()
+}
+
+impl Network {
+    /// A network with its first weights; the same seed gives the same ones. `head_gains` is `[layers][heads]`,
+    /// `length` the length of the sequences that it will see.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn new(header: Header, head_gains: &[Vec<f32>], length: usize, seed: u64, device: &Device) -> Result<Self> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut weights = Vec::with_capacity(header.weight_count());
+        for tensor in header.tensors() {
+            let inputs = if tensor.name == "contract.weight" { tensor.shape[1] } else { tensor.shape[2] };
+            weights.extend(initial(&tensor.to_string(), tensor.len(), inputs, &mut rng));
+        }
+        Self::with_weights(header, head_gains, length, &weights, device)
+    }
+
+    /// A network with given weights, in the order of [`Header::tensors`].
+    ///
+    /// # Errors
+    /// There are not as many weights as the header asks for.
+    pub fn with_weights(
+        header: Header,
+        head_gains: &[Vec<f32>],
+        length: usize,
+        weights: &[f32],
+        device: &Device,
+    ) -> Result<Self> {
+        ensure!(
+            weights.len() == header.weight_count(),
+            "found {} weights, expected {}",
+            weights.len(),
+            header.weight_count()
+        );
+        let mut vars = BTreeMap::new();
+        for tensor in header.tensors() {
+            let values = &weights[tensor.start..tensor.start + tensor.len()];
+            vars.insert(tensor.to_string(), Var::from_slice(values, &tensor.shape[..], device)?);
+        }
+        let memories = head_gains
+            .iter()
+            .map(|gains| {
+                let floors: Vec<f64> = gains.iter().map(|gain| f64::from(*gain)).collect();
+                Memories::new(&floors, length, Form::of(device), DType::F32, device)
+            })
+            .collect::<candle_core::Result<_>>()?;
+        Ok(Self { header, vars, memories, device: device.clone() })
+    }
+
+    /// Every weight by name, in the order of the names.
+    pub fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+
+    /// Where the network lives.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Sets a tensor from numbers, row-major.
+    ///
+    /// # Errors
+    /// There is no such tensor, or it has another size.
+    pub fn set(&self, name: &str, values: &[f32]) -> Result<()> {
+        let var = self.var(name)?;
+        let tensor = Tensor::from_slice(values, var.shape(), &self.device).with_context(|| name.to_owned())?;
+        Ok(var.set(&tensor)?)
+    }
+
+    /// Every weight in the order of [`Header::tensors`].
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn weights(&self) -> Result<Vec<f32>> {
+        let mut weights = Vec::with_capacity(self.header.weight_count());
+        for tensor in self.header.tensors() {
+            weights.extend(self.var(&tensor.to_string())?.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(weights)
+    }
+
+    fn var(&self, name: &str) -> Result<&Var> {
+        self.vars.get(name).with_context(|| format!("the model has no tensor {name}"))
+    }
+
+    /// A tensor without its leading dimensions of 1.
+    fn matrix(&self, name: &str) -> Result<Tensor> {
+        Ok(self.var(name)?.squeeze(0)?)
+    }
+
+    fn vector(&self, name: &str) -> Result<Tensor> {
+        Ok(self.var(name)?.flatten_all()?)
+    }
+
+    fn linear(&self, name: &str, x: &Tensor) -> Result<Tensor> {
+        let y = x.broadcast_matmul(&self.matrix(&format!("{name}.weight"))?.t()?)?;
+        Ok(y.broadcast_add(&self.vector(&format!("{name}.bias"))?)?)
+    }
+
+    fn norm(&self, name: &str, x: &Tensor) -> Result<Tensor> {
+        let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = centered.sqr()?.mean_keepdim(D::Minus1)?;
+        let normed = centered.broadcast_div(&(variance + f64::from(NORM_EPSILON))?.sqrt()?)?;
+        let scaled = normed.broadcast_mul(&self.vector(&format!("{name}.gain"))?)?;
+        Ok(scaled.broadcast_add(&self.vector(&format!("{name}.bias"))?)?)
+    }
+
+    /// One token's input, as the device makes it: `[features]` relative to the location, and the level, to
+    /// `[token_features]`.
+    pub fn token(header: &Header, features: &[f32], level: &Level, token: &mut Vec<f32>) {
+        let clamp = header.feature_clamp;
+        token.extend(features.iter().map(|x| (x / level.scale).clamp(-clamp, clamp) / TOKEN_DIVISOR));
+        let level: [f32; LEVEL_FEATURES] = [level.scale.ln(), level.location];
+        token.extend(level);
+    }
+
+    /// Hidden states h of tokens: `[batch][length][token_features]` to `[batch * length][d_model]`.
+    ///
+    /// # Errors
+    /// The sequences are not of the length that the network was made for.
+    pub fn hidden(&self, tokens: &Tensor) -> Result<Tensor> {
+        let (batch, length, _) = tokens.dims3()?;
+        let d_model = usize::from(self.header.d_model);
+        let (heads, head_dim) = (usize::from(self.header.heads), usize::from(self.header.head_dim));
+        let bounds =
+            Bounds { source_clamp: self.header.source_clamp.into(), flow_limit: self.header.flow_limit.into() };
+        let mut x = self.linear("embed", tokens)?;
+        for (layer, memories) in self.memories.iter().enumerate() {
+            let name = |part: &str| format!("blocks.{layer}.{part}");
+            let normed = self.norm(&name("norm_attention"), &x)?;
+            let project = |part: &str| -> Result<Tensor> {
+                let projected = self.linear(&name(part), &normed)?.reshape((batch, length, heads, head_dim))?;
+                Ok(projected.transpose(1, 2)?.contiguous()?)
+            };
+            let received = causal(&project("query")?, &project("key")?, &project("value")?, memories, bounds)?;
+            let received = received.transpose(1, 2)?.contiguous()?.reshape((batch, length, d_model))?;
+            x = (x + self.linear(&name("output"), &received)?)?;
+
+            let normed = self.norm(&name("norm_feed_forward"), &x)?;
+            let units = self.linear(&name("expand"), &normed)?.relu()?;
+            // Its weights lie transposed, `[d_ff][d_model]`.
+            let contracted = units.broadcast_matmul(&self.matrix(&name("contract.weight"))?)?;
+            x = (x + contracted.broadcast_add(&self.vector(&name("contract.bias"))?)?)?;
+        }
+        Ok(self.norm("norm", &x)?.reshape((batch * length, d_model))?)
+    }
+
+    /// Quantiles at positions, unsorted: `[channels * positions][horizon][quantiles]`, in deviations.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn forecast(&self, hidden: &Tensor, positions: &Positions) -> Result<Tensor> {
+        let header = &self.header;
+        let (horizon, rank) = (usize::from(header.horizon), usize::from(header.rank));
+        let (readouts, quantiles) = (usize::from(header.readouts), header.quantiles.len());
+        let hidden = hidden.index_select(&positions.hidden, 0)?;
+        let count = hidden.dim(0)?;
+        let reduced = positions.features.matmul(&self.matrix("reduce.weight")?.t()?)?;
+        // 1 + tanh x = 2 σ(2 x)
+        let gate = (sigmoid(&(self.linear("gate", &hidden)? * 2.0)?)? * 2.0)?;
+        let reduced = (reduced * gate)?.reshape((readouts, count / readouts, rank))?;
+        let center = reduced.matmul(&self.var("readout.weight")?.transpose(1, 2)?.contiguous()?)?;
+        let center = center.reshape((count, horizon))?.broadcast_add(&positions.location)?;
+        let head = self.var("head.weight")?.reshape((horizon * quantiles, hidden.dim(1)?))?;
+        let residual = hidden.matmul(&head.t()?)?.broadcast_add(&self.vector("head.bias")?)?;
+        let residual = residual.broadcast_mul(&positions.scale)?.reshape((count, horizon, quantiles))?;
+        Ok(residual.broadcast_add(&center.unsqueeze(2)?)?)
+    }
+}

@@ -1,0 +1,246 @@
+//! The linear path in closed form: a reduced-rank ridge regression of the future on the features.
+//!
+//! For channel c with feature vectors u and futures y (both relative to the location), from their second moments
+//! G_c = E[u uᵀ], C_c = E[u yᵀ]:
+//!
+//! ```text
+//! shared       B   = (G + λ)⁻¹ C                       G, C the means over channels
+//! own          B_c = (G_c + μ)⁻¹ (C_c + μ B)           μ = ∞: the shared one
+//! reduced      V   = top eigenvectors of Σ_c S_c S_cᵀ,  S_c = (G + λ)^½ B_c / σ_c
+//!              L1  = Vᵀ (G + λ)^-½                      L2_c = B_cᵀ (G + λ)^½ V
+//! ```
+//!
+//! σ_c, the error of each step on validation, makes a step of an hour count as much as one of a day. λ and μ are those
+//! of least weighted error on validation.
+
+use anyhow::{Context, Result};
+use nalgebra::{Cholesky, DMatrix, SymmetricEigen};
+
+use crate::features::Features;
+
+/// λ and μ to choose from; μ relative to the mean square of the features, `None` for one shared readout.
+const LAMBDAS: [f64; 5] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
+const MUS: [Option<f64>; 5] = [None, Some(1.0), Some(1e-1), Some(1e-2), Some(1e-3)];
+/// Rows that the moments of one part are taken over, at most, all channels together.
+const MOST_ROWS: usize = 60_000;
+/// A row whose future lacks more than this share of its samples is left out.
+const MOST_MISSING: f64 = 0.25;
+const BLOCK: usize = 512;
+
+/// Second moments of one channel over some rows.
+#[derive(Clone)]
+struct Moments {
+    /// E[u uᵀ], `[features][features]`.
+    features: DMatrix<f64>,
+    /// E[u yᵀ], `[features][horizon]`.
+    cross: DMatrix<f64>,
+    /// E[y²], `[horizon]`.
+    future: Vec<f64>,
+}
+
+/// The linear path.
+#[derive(Debug, Clone)]
+pub struct LinearPath {
+    /// L1, `[rank][features]`.
+    pub reduce: Vec<f32>,
+    /// L2, `[readouts][horizon][rank]`.
+    pub readout: Vec<f32>,
+    /// Whether `readout` holds one for each channel.
+    pub own_readouts: bool,
+    /// Root mean squared error on validation, in deviations: `[channels][horizon]`.
+    pub error: Vec<Vec<f32>>,
+    /// The chosen λ.
+    pub lambda: f64,
+    /// The chosen μ; `None` for one shared readout.
+    pub mu: Option<f64>,
+}
+
+/// Samples with the missing ones filled from the period before, or the last one.
+fn filled(samples: &[f32], period: usize) -> Vec<f32> {
+    let mut filled: Vec<f32> = Vec::with_capacity(samples.len());
+    for (row, sample) in samples.iter().enumerate() {
+        let before = row.checked_sub(period).map(|row| filled[row]).or(filled.last().copied()).unwrap_or(0.0);
+        filled.push(if sample.is_nan() { before } else { *sample });
+    }
+    filled
+}
+
+fn moments(
+    features: &Features,
+    channel: usize,
+    period: usize,
+    horizon: usize,
+    rows: std::ops::Range<usize>,
+    most: usize,
+) -> Option<Moments> {
+    let width = features.width();
+    let samples = features.samples(channel);
+    let future = filled(samples, period);
+    let mut missing_before = vec![0_usize];
+    for sample in samples {
+        missing_before.push(missing_before[missing_before.len() - 1] + usize::from(sample.is_nan()));
+    }
+    let stride = rows.len().div_ceil(most.max(1)).max(1);
+    let mut sums = Moments {
+        features: DMatrix::zeros(width, width),
+        cross: DMatrix::zeros(width, horizon),
+        future: vec![0.0; horizon],
+    };
+    let mut count = 0;
+    let mut u = Vec::new();
+    let mut y = Vec::new();
+    let mut flush = |u: &mut Vec<f64>, y: &mut Vec<f64>| {
+        let rows = u.len() / width;
+        let u_block = DMatrix::from_column_slice(width, rows, u);
+        let y_block = DMatrix::from_column_slice(horizon, rows, y);
+        sums.features.gemm(1.0, &u_block, &u_block.transpose(), 1.0);
+        sums.cross.gemm(1.0, &u_block, &y_block.transpose(), 1.0);
+        for (sum, row) in sums.future.iter_mut().zip(y_block.row_iter()) {
+            *sum += row.norm_squared();
+        }
+        count += rows;
+        u.clear();
+        y.clear();
+    };
+    let end = rows.end.min(samples.len().saturating_sub(horizon));
+    let mut start = rows.start;
+    while start < end {
+        let window = features.window(channel, start, end, BLOCK * stride);
+        let Some(last) = window.rows.last() else { break };
+        start = last + 1;
+        for (index, row) in window.rows.iter().enumerate().filter(|(_, row)| *row % stride == 0) {
+            let missing = missing_before[row + 1 + horizon] - missing_before[row + 1];
+            if missing as f64 > MOST_MISSING * horizon as f64 {
+                continue;
+            }
+            u.extend(window.features[index * width..(index + 1) * width].iter().map(|x| f64::from(*x)));
+            let location = f64::from(window.levels[index].location);
+            y.extend(future[row + 1..=row + horizon].iter().map(|x| f64::from(*x) - location));
+        }
+        flush(&mut u, &mut y);
+    }
+    (count > 0).then(|| {
+        let scale = 1.0 / count as f64;
+        sums.features *= scale;
+        sums.cross *= scale;
+        sums.future.iter_mut().for_each(|sum| *sum *= scale);
+        sums
+    })
+}
+
+/// (G + λ)⁻¹ C.
+fn solve(features: &DMatrix<f64>, lambda: f64, cross: &DMatrix<f64>) -> Option<DMatrix<f64>> {
+    let mut regular = features.clone();
+    for i in 0..regular.nrows() {
+        regular[(i, i)] += lambda;
+    }
+    Cholesky::new(regular).map(|factor| factor.solve(cross))
+}
+
+/// E[(y − Bᵀ u)²] of each step.
+fn errors(moments: &Moments, b: &DMatrix<f64>) -> Vec<f64> {
+    let gb = &moments.features * b;
+    (0..b.ncols())
+        .map(|j| {
+            let explained = 2.0 * b.column(j).dot(&moments.cross.column(j)) - b.column(j).dot(&gb.column(j));
+            (moments.future[j] - explained).max(1e-12)
+        })
+        .collect()
+}
+
+/// Fits the linear path on `training` rows, choosing on `validation` rows.
+///
+/// # Errors
+/// A channel has no row whose future is known.
+pub fn fit(
+    features: &Features,
+    channels: usize,
+    period: usize,
+    horizon: usize,
+    rank: usize,
+    training: std::ops::Range<usize>,
+    validation: std::ops::Range<usize>,
+) -> Result<LinearPath> {
+    let most = MOST_ROWS / channels;
+    let part = |rows: std::ops::Range<usize>| -> Vec<Option<Moments>> {
+        use rayon::prelude::*;
+        (0..channels)
+            .into_par_iter()
+            .map(|channel| moments(features, channel, period, horizon, rows.clone(), most))
+            .collect()
+    };
+    let train: Vec<Moments> =
+        part(training).into_iter().collect::<Option<_>>().context("a channel has too few samples to train on")?;
+    // A channel that is dead in the validation part chooses nothing.
+    let held: Vec<Moments> =
+        part(validation).into_iter().zip(&train).map(|(held, train)| held.unwrap_or(train.clone())).collect();
+
+    let mean = |part: fn(&Moments) -> &DMatrix<f64>| {
+        let mut sum = DMatrix::zeros(part(&train[0]).nrows(), part(&train[0]).ncols());
+        for moments in &train {
+            sum += part(moments);
+        }
+        sum / channels as f64
+    };
+    let (g, c) = (mean(|m| &m.features), mean(|m| &m.cross));
+    let power = g.trace() / g.nrows() as f64;
+
+    // Errors of the first candidate weigh all others, so that every step and channel counts alike.
+    let mut weights: Option<Vec<Vec<f64>>> = None;
+    let mut best: Option<(f64, f64, Option<f64>, Vec<DMatrix<f64>>)> = None;
+    for lambda in LAMBDAS {
+        let Some(shared) = solve(&g, lambda * power, &c) else { continue };
+        for mu in MUS {
+            let own: Option<Vec<_>> = train
+                .iter()
+                .map(|moments| match mu {
+                    None => Some(shared.clone()),
+                    Some(mu) => solve(&moments.features, mu * power, &(&moments.cross + mu * power * &shared)),
+                })
+                .collect();
+            let Some(own) = own else { continue };
+            let found: Vec<_> = held.iter().zip(&own).map(|(held, b)| errors(held, b)).collect();
+            let weights = weights.get_or_insert_with(|| found.clone());
+            let ratio: f64 =
+                found.iter().flatten().zip(weights.iter().flatten()).map(|(error, weight)| error / weight).sum();
+            if best.as_ref().is_none_or(|(least, ..)| ratio < *least) {
+                best = Some((ratio, lambda, mu, own));
+            }
+            if channels == 1 {
+                break; // One channel's own readout is the shared one.
+            }
+        }
+    }
+    let (_, lambda, mu, own) =
+        best.context("the features' second moments have no inverse: is every channel constant?")?;
+    let error: Vec<Vec<f64>> = held.iter().zip(&own).map(|(held, b)| errors(held, b)).collect();
+
+    let regular = &g + DMatrix::identity(g.nrows(), g.ncols()) * (lambda * power);
+    let eigen = SymmetricEigen::new(regular);
+    let root = |power: f64| {
+        let scaled = eigen.eigenvalues.map(|value| value.max(1e-12).powf(power));
+        &eigen.eigenvectors * DMatrix::from_diagonal(&scaled) * eigen.eigenvectors.transpose()
+    };
+    let (half, inverse_half) = (root(0.5), root(-0.5));
+    let mut gathered = DMatrix::zeros(g.nrows(), g.nrows());
+    for (b, error) in own.iter().zip(&error) {
+        let mut s = &half * b;
+        for (mut column, error) in s.column_iter_mut().zip(error) {
+            column /= error.sqrt();
+        }
+        gathered.gemm(1.0, &s, &s.transpose(), 1.0);
+    }
+    let directions = SymmetricEigen::new(gathered);
+    let mut order: Vec<usize> = (0..directions.eigenvalues.len()).collect();
+    order.sort_by(|a, b| directions.eigenvalues[*b].total_cmp(&directions.eigenvalues[*a]).then(a.cmp(b)));
+    let v = directions.eigenvectors.select_columns(order.iter().take(rank));
+
+    // nalgebra is column-major: the transpose's columns are the rows wanted.
+    let rows_of = |matrix: &DMatrix<f64>| matrix.transpose().iter().map(|x| *x as f32).collect::<Vec<_>>();
+    let reduce = rows_of(&(v.transpose() * &inverse_half));
+    let own_readouts = mu.is_some();
+    let used = if own_readouts { &own[..] } else { &own[..1] };
+    let readout = used.iter().flat_map(|b| rows_of(&(b.transpose() * &half * &v))).collect();
+    let error = error.iter().map(|steps| steps.iter().map(|error| error.sqrt() as f32).collect()).collect();
+    Ok(LinearPath { reduce, readout, own_readouts, error, lambda, mu })
+}

@@ -1,0 +1,447 @@
+//! Training: the linear path in closed form, then everything together by gradient descent, the best on validation kept.
+//!
+//! 1. Split off the held-out end, which is never read; read season, normalisation and bounds off the rest.
+//! 2. Run core's intake and seasonal memory over it ([`crate::features`]); fit the linear path ([`crate::ridge`]).
+//! 3. Train attention, gate, head and linear path together: AdamW, warm-up and cosine decay, clipped gradients.
+//! 4. After each epoch of 20 steps, validate the exported model with the device's own code; keep the best; stop when
+//!    four epochs brought nothing. The closed form itself is the first candidate.
+//!
+//! Every random number follows from `--seed` and the step, so an interrupted training that is resumed gives the file
+//! that an uninterrupted one gives.
+
+pub mod batch;
+pub mod checkpoint;
+pub mod loss;
+pub mod setup;
+pub mod validation;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Device;
+use flowcast_core::format::Header;
+use flowcast_core::presets::{PRESETS, Preset};
+use serde::Serialize;
+
+use crate::config::{Config, TrainedModel};
+use crate::data::{ReadOptions, Series};
+use crate::device::DeviceChoice;
+use crate::duration::{Steps, parse_duration, show_ms};
+use crate::features::Features;
+use crate::model::Network;
+use crate::optimizer::{AdamW, Group, gradient_norm, schedule};
+use crate::output::Output;
+use crate::ridge::{self, LinearPath};
+use batch::{Shape, batch};
+use checkpoint::Progress;
+use setup::{Split, Wishes};
+use validation::{Validation, validate};
+
+/// Steps between validations: one epoch.
+pub const EPOCH_STEPS: usize = 20;
+const WARM_UP_STEPS: usize = 10;
+const PATIENCE: usize = 4;
+/// The gradient's norm is cut to this.
+const MOST_GRADIENT: f64 = 1.0;
+/// The linear path is nearly right from the start; the rest begins from nothing.
+const LINEAR_GROUP: Group = Group { rate: 3e-4, decay: 0.0 };
+const BIAS_GROUP: Group = Group { rate: 3e-3, decay: 0.0 };
+const WEIGHT_GROUP: Group = Group { rate: 3e-3, decay: 1e-2 };
+/// Periods that validation streams before its first origin; the slowest seasonal memory has mostly settled then.
+const BURN_IN_PERIODS: usize = 40;
+/// Origins of the closed form's residuals that set the head's first quantiles.
+const RESIDUAL_ORIGINS: usize = 2000;
+
+/// Train a model on measurements
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Measurements: .csv, .csv.gz or .csv.xz files of one layout
+    #[arg(required = true, value_name = "DATA")]
+    pub data: Vec<PathBuf>,
+    /// Columns to forecast
+    #[arg(long, required = true, value_delimiter = ',', value_name = "COLUMN")]
+    pub target: Vec<String>,
+    /// The column of times, if it is not found by itself
+    #[arg(long, value_name = "COLUMN")]
+    pub time: Option<String>,
+    /// Read the rows as evenly spaced, whatever times they carry
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub interval: Option<Duration>,
+    /// The season: samples or a duration [default: a day, or the longest of hour, minute and second that fits the rows]
+    #[arg(long, value_name = "N|DURATION")]
+    pub period: Option<Steps>,
+    /// How far ahead to forecast: steps or a duration [default: one season, at most 288 steps]
+    #[arg(long, value_name = "N|DURATION")]
+    pub horizon: Option<Steps>,
+    /// The backbone: tiny, small or base
+    #[arg(long, default_value = "small", value_name = "NAME", value_parser = preset)]
+    pub preset: Preset,
+    /// The part of the rows, at their end, that is held out and never read
+    #[arg(long, default_value_t = 0.2, value_name = "FRACTION", value_parser = fraction)]
+    pub test_fraction: f64,
+    /// Epochs of 20 steps, at most; 0 keeps the closed form
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub epochs: usize,
+    /// Stop after this many minutes and keep the best so far
+    #[arg(long, value_name = "M")]
+    pub max_minutes: Option<f64>,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// Where to train: auto, cpu or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceChoice,
+    /// Go on with an interrupted training of the same data and options
+    #[arg(long)]
+    pub resume: bool,
+    /// The file to write
+    #[arg(long, value_name = "MODEL.safetensors")]
+    pub out: PathBuf,
+}
+
+fn preset(name: &str) -> Result<Preset, String> {
+    let names = PRESETS.map(|preset| preset.name).join(", ");
+    Preset::named(name).ok_or_else(|| format!("found {name:?}, expected one of {names}"))
+}
+
+/// A share of the rows: 0 or more and below 0.9.
+fn fraction(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|fraction| (0.0..0.9).contains(fraction))
+        .ok_or_else(|| format!("found {text:?}, expected a number from 0 to below 0.9"))
+}
+
+/// How to train.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Season, horizon, backbone, held-out share.
+    pub wishes: Wishes,
+    /// Epochs, at most.
+    pub epochs: usize,
+    /// Stop after so long.
+    pub most: Option<Duration>,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Where to train.
+    pub device: DeviceChoice,
+    /// Where a checkpoint is kept, and whether to go on from it.
+    pub checkpoint: Option<(PathBuf, bool)>,
+}
+
+/// How a training went.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Weights of the model.
+    pub parameters: usize,
+    /// Epochs that were run.
+    pub epochs: usize,
+    /// Seconds that training took, before an interruption too.
+    pub seconds: f64,
+    /// `cpu` or `cuda`.
+    pub device: &'static str,
+    /// Samples of the season.
+    pub period: u32,
+    /// Steps ahead.
+    pub horizon: u16,
+    /// The kept model on the validation rows.
+    pub validation: Validation,
+    /// The closed form on them.
+    pub closed_form: Validation,
+    /// Every epoch on them (from a shorter past than `validation`'s).
+    pub history: Vec<Validation>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Unreadable or untrainable data, an unwritable file, an interruption (which leaves a checkpoint).
+pub fn run(args: &Args, output: &Output) -> Result<()> {
+    let read = ReadOptions { time: args.time.clone(), columns: args.target.clone(), interval: args.interval };
+    let series = Series::read(&args.data, &read)?;
+    let steps = |name: &str, steps: Option<Steps>| {
+        steps
+            .map(|steps| steps.count(series.interval_ms).map_err(|error| anyhow::anyhow!("--{name}: {error}")))
+            .transpose()
+    };
+    let period = steps("period", args.period)?.map(u32::try_from).transpose().context("--period is too long")?;
+    let wishes = Wishes {
+        period,
+        horizon: steps("horizon", args.horizon)?,
+        preset: args.preset,
+        test_fraction: args.test_fraction,
+    };
+    let checkpoint = checkpoint::path(&args.out);
+    let options = Options {
+        wishes,
+        epochs: args.epochs,
+        most: args.max_minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes.clamp(0.0, 1e6))),
+        seed: args.seed,
+        device: args.device,
+        checkpoint: Some((checkpoint.clone(), args.resume)),
+    };
+    // Before the work, not after it.
+    ensure!(!args.out.is_dir(), "{} is a folder, expected a file to write", args.out.display());
+    if let Some(folder) = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        ensure!(folder.is_dir(), "{} is no folder: {} cannot be written", folder.display(), args.out.display());
+    }
+    let (model, report) = train(&series, &options, output)?;
+    model.save(&args.out)?;
+    if checkpoint.exists() {
+        std::fs::remove_file(&checkpoint).with_context(|| checkpoint.display().to_string())?;
+    }
+    output.result(|| report.text(&model.config, &args.out), &report)
+}
+
+impl Report {
+    fn text(&self, config: &Config, out: &Path) -> String {
+        let gain = 100.0 * (1.0 - self.validation.mae / self.closed_form.mae);
+        format!(
+            "{}: {} parameters, {} channels every {}, season {} samples, {} steps ahead\n\
+             validation: MSE {:.4}, MAE {:.4} (closed form {:.4}, {:.4}; the joint training took {gain:.1} % off the MAE)\n\
+             {} epochs in {:.0} s on the {}\n",
+            out.display(),
+            self.parameters,
+            config.channels.len(),
+            show_ms(config.interval_ms),
+            self.period,
+            self.horizon,
+            self.validation.mse,
+            self.validation.mae,
+            self.closed_form.mse,
+            self.closed_form.mae,
+            self.epochs,
+            self.seconds,
+            self.device,
+        )
+    }
+}
+
+/// Trains a model.
+///
+/// # Errors
+/// Untrainable data, a device that is not there, an interruption by Ctrl-C.
+pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(TrainedModel, Report)> {
+    let started = Instant::now();
+    let interrupted = interrupt_flag();
+    let device = options.device.open()?;
+    let (mut config, split) = setup::prepare(series, &options.wishes)?;
+    output.note("reading features and fitting the linear path in closed form");
+    let features = Features::new(&config, series);
+    let (channels, horizon) = (config.channels.len(), usize::from(config.horizon));
+    config.rank = config.rank.min(features.width() as u16);
+    let linear = ridge::fit(
+        &features,
+        channels,
+        config.period as usize,
+        horizon,
+        config.rank.into(),
+        split.training.clone(),
+        split.validation.clone(),
+    )?;
+    config.own_readouts = linear.own_readouts;
+
+    let header = config.header()?;
+    let fewest = (0..channels)
+        .map(|channel| {
+            let end = split.training.end - horizon;
+            features.samples(channel)[..end].iter().filter(|sample| !sample.is_nan()).count()
+        })
+        .min()
+        .unwrap_or(0);
+    ensure!(fewest > 32, "a channel has {fewest} samples to train on, expected more than 32");
+    let shape = Shape::new(channels, horizon, fewest);
+    let network = Network::new(header.clone(), &config.head_gains(), shape.length, options.seed, &device)?;
+    network.set("reduce.weight", &linear.reduce)?;
+    network.set("readout.weight", &linear.readout)?;
+    network.set("head.bias", &residual_quantiles(&header, &features, &linear, &split))?;
+
+    let training = Training { series, options, output, config, header, split, features, linear, shape, device };
+    training.descend(network, started, &interrupted)
+}
+
+/// Everything that stays the same while the weights move.
+struct Training<'a> {
+    series: &'a Series,
+    options: &'a Options,
+    output: &'a Output,
+    config: Config,
+    header: Header,
+    split: Split,
+    features: Features,
+    linear: LinearPath,
+    shape: Shape,
+    device: Device,
+}
+
+impl Training<'_> {
+    fn model(&self, weights: Vec<f32>) -> TrainedModel {
+        TrainedModel { config: self.config.clone(), weights }
+    }
+
+    fn validate(&self, model: &TrainedModel, whole: bool) -> Result<Validation> {
+        let rows = &self.split.validation;
+        let burn_in = BURN_IN_PERIODS * self.config.period as usize;
+        let from = if whole { 0 } else { rows.start.saturating_sub(burn_in) };
+        validate(model, &self.features, &self.linear.error, self.series, from, rows)
+    }
+
+    /// What must be the same for a checkpoint to be gone on with.
+    fn identity(&self) -> Result<String> {
+        let mut bytes = serde_json::to_vec(&self.config)?;
+        bytes.extend(format!("{} {} {:?}", self.options.seed, self.options.epochs, self.split).into_bytes());
+        for values in &self.series.values {
+            bytes.extend_from_slice(bytemuck::cast_slice(values));
+        }
+        Ok(format!("{:08x}", crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&bytes)))
+    }
+
+    fn descend(&self, network: Network, started: Instant, interrupted: &AtomicBool) -> Result<(TrainedModel, Report)> {
+        let steps = self.options.epochs * EPOCH_STEPS;
+        let identity = self.identity()?;
+        let mut optimizer = AdamW::default();
+        let first = self.model(network.weights()?);
+        let closed_form = self.validate(&first, true)?;
+        let mut best = first.weights;
+        let mut progress = Progress {
+            identity: identity.clone(),
+            step: 0,
+            stale: 0,
+            seconds: 0.0,
+            best: self.validate(&self.model(best.clone()), false)?,
+            history: Vec::new(),
+        };
+        if let Some((path, true)) = &self.options.checkpoint
+            && path.exists()
+        {
+            (progress, best) = checkpoint::load(path, &identity, &network, &mut optimizer)?;
+            self.output.note(format!("going on after step {} of {steps}", progress.step));
+        }
+        let before = progress.seconds;
+        let seconds = || before + started.elapsed().as_secs_f64();
+        let bar = self.output.progress(steps as u64, "training");
+        while progress.step < steps && progress.stale < PATIENCE {
+            if interrupted.load(Ordering::Relaxed) {
+                bar.abandon();
+                let Some((path, _)) = &self.options.checkpoint else { bail!("interrupted") };
+                progress.seconds = seconds();
+                checkpoint::save(path, &progress, &network, &best, &optimizer)?;
+                bail!("interrupted after step {} of {steps}; the same command with --resume goes on", progress.step);
+            }
+            if self.options.most.is_some_and(|most| started.elapsed() >= most) {
+                break;
+            }
+            let loss = self.step(&network, &mut optimizer, progress.step, steps)?;
+            progress.step += 1;
+            bar.set_position(progress.step as u64);
+            bar.set_message(format!("loss {loss:.4}, validation {:.4}", progress.best.loss));
+            if progress.step % EPOCH_STEPS == 0 {
+                let model = self.model(network.weights()?);
+                let validation = self.validate(&model, false)?;
+                progress.history.push(validation);
+                progress.stale += 1;
+                if validation.loss < progress.best.loss {
+                    (progress.best, progress.stale, best) = (validation, 0, model.weights);
+                }
+                if let Some((path, _)) = &self.options.checkpoint {
+                    progress.seconds = seconds();
+                    checkpoint::save(path, &progress, &network, &best, &optimizer)?;
+                }
+            }
+        }
+        bar.finish_and_clear();
+        let model = self.model(best);
+        let report = Report {
+            parameters: self.header.weight_count(),
+            epochs: progress.history.len(),
+            seconds: seconds(),
+            device: if self.device.is_cpu() { "cpu" } else { "cuda" },
+            period: self.config.period,
+            horizon: self.config.horizon,
+            validation: self.validate(&model, true)?,
+            closed_form,
+            history: progress.history,
+        };
+        Ok((model, report))
+    }
+
+    /// One step of gradient descent; returns the batch's loss.
+    fn step(&self, network: &Network, optimizer: &mut AdamW, step: usize, steps: usize) -> Result<f32> {
+        let batch = batch(
+            &self.header,
+            &self.features,
+            &self.linear.error,
+            &self.split.training,
+            self.shape,
+            (self.options.seed, step),
+            &self.device,
+        )?;
+        let hidden = network.hidden(&batch.tokens)?;
+        let quantiles = network.forecast(&hidden, &batch.positions)?;
+        let loss = loss::batch_loss(&self.config.quantiles, &quantiles, &batch.future, &batch.weight, batch.known)?;
+        let gradients = loss.backward()?;
+        let norm = gradient_norm(network.vars(), &gradients)?;
+        let value = loss.to_scalar::<f32>()?;
+        ensure!(norm.is_finite() && value.is_finite(), "the loss is {value} at step {step}, expected a finite number");
+        let clip = (MOST_GRADIENT / norm).min(1.0);
+        let rate = schedule(step, WARM_UP_STEPS, steps);
+        optimizer.step(network.vars(), &gradients, clip, rate, |name| match name {
+            "reduce.weight" | "readout.weight" => LINEAR_GROUP,
+            name if name.ends_with(".bias") || name.ends_with(".gain") => BIAS_GROUP,
+            _ => WEIGHT_GROUP,
+        })?;
+        Ok(value)
+    }
+}
+
+/// Quantiles of the closed form's residual over the scale, `[horizon][quantiles]`: the head's first bias.
+fn residual_quantiles(header: &Header, features: &Features, linear: &LinearPath, split: &Split) -> Vec<f32> {
+    let (horizon, rank, width) = (usize::from(header.horizon), usize::from(header.rank), features.width());
+    let channels = usize::from(header.channels);
+    let rows = split.training.start..split.training.end - horizon;
+    let stride = (rows.len() * channels / RESIDUAL_ORIGINS).max(1);
+    let mut residuals: Vec<Vec<f32>> = vec![Vec::new(); horizon];
+    for channel in 0..channels {
+        let samples = features.samples(channel);
+        let own = if linear.own_readouts { channel * horizon * rank } else { 0 };
+        let readout = &linear.readout[own..own + horizon * rank];
+        for row in rows.clone().step_by(stride) {
+            let window = features.window(channel, row, row + 1, 1);
+            let Some(level) = window.levels.first() else { continue };
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+            let reduced: Vec<f32> = linear.reduce.chunks_exact(width).map(|w| dot(w, &window.features)).collect();
+            let futures = samples[row + 1..=row + horizon].iter().zip(readout.chunks_exact(rank));
+            for (residuals, (sample, weights)) in residuals.iter_mut().zip(futures) {
+                if !sample.is_nan() {
+                    residuals.push((sample - level.location - dot(weights, &reduced)) / level.scale);
+                }
+            }
+        }
+    }
+    let mut bias = Vec::with_capacity(horizon * header.quantiles.len());
+    for residuals in &mut residuals {
+        residuals.sort_by(f32::total_cmp);
+        for level in &header.quantiles {
+            let index = (residuals.len().saturating_sub(1) as f32 * level).round() as usize;
+            // The median stays the closed form's own forecast.
+            let value = if *level == 0.5 { None } else { residuals.get(index) };
+            bias.push(value.copied().unwrap_or(0.0));
+        }
+    }
+    bias
+}
+
+/// Set by Ctrl-C, once a program asked for it.
+fn interrupt_flag() -> Arc<AtomicBool> {
+    static FLAG: std::sync::OnceLock<Arc<AtomicBool>> = std::sync::OnceLock::new();
+    Arc::clone(FLAG.get_or_init(|| {
+        let flag = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&flag);
+        // Another handler in this program stays; training is then interrupted by it alone.
+        let _ = ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed));
+        flag
+    }))
+}

@@ -1,0 +1,100 @@
+//! What an interrupted training needs to go on as if it had not been: weights, best weights, moments, step.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize};
+use serde::{Deserialize, Serialize};
+
+use super::validation::Validation;
+use crate::file::write_atomic;
+use crate::model::Network;
+use crate::optimizer::AdamW;
+
+const METADATA: &str = "flowcast-training";
+
+/// Where a training stands, beside its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What the training was asked for and the data it read: another training is not gone on with.
+    pub identity: String,
+    /// Steps done.
+    pub step: usize,
+    /// Epochs without a gain.
+    pub stale: usize,
+    /// Seconds spent.
+    pub seconds: f64,
+    /// The best validation so far.
+    pub best: Validation,
+    /// Validation of every epoch.
+    pub history: Vec<Validation>,
+}
+
+/// The checkpoint of a model file: beside it.
+pub fn path(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".checkpoint");
+    name.into()
+}
+
+/// Writes a checkpoint; an older one stays until the new one is complete.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save(path: &Path, progress: &Progress, network: &Network, best: &[f32], optimizer: &AdamW) -> Result<()> {
+    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
+    let mut put = |name: String, tensor: &Tensor| -> Result<()> {
+        tensors.insert(name, (tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1()?));
+        Ok(())
+    };
+    for (name, var) in network.vars() {
+        put(format!("weight/{name}"), var)?;
+        if let Some([first, second]) = optimizer.moments.get(name) {
+            put(format!("first/{name}"), first)?;
+            put(format!("second/{name}"), second)?;
+        }
+    }
+    tensors.insert("best".to_owned(), (vec![best.len()], best.to_vec()));
+    let views = tensors
+        .iter()
+        .map(|(name, (shape, values))| {
+            Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values))?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let metadata = HashMap::from([(METADATA.to_owned(), serde_json::to_string(progress)?)]);
+    write_atomic(path, &serialize(views, Some(metadata))?)
+}
+
+/// Reads a checkpoint into a network and an optimizer; returns where it stood and the best weights.
+///
+/// # Errors
+/// The file is none, or one of another training.
+pub fn load(path: &Path, identity: &str, network: &Network, optimizer: &mut AdamW) -> Result<(Progress, Vec<f32>)> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let not_ours = || format!("{} is no checkpoint of `flowcast train`", path.display());
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(not_ours)?;
+    let progress = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA)).with_context(not_ours)?;
+    let progress: Progress = serde_json::from_str(progress).with_context(not_ours)?;
+    ensure!(
+        progress.identity == identity,
+        "{} is of another training: found {}, expected {identity}; remove it or train without --resume",
+        path.display(),
+        progress.identity
+    );
+    let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
+    let mut take =
+        |name: String| tensors.remove(&name).with_context(|| format!("{}: tensor {name} is missing", path.display()));
+    for (name, var) in network.vars() {
+        var.set(&take(format!("weight/{name}"))?.to_device(network.device())?)?;
+        if let (Ok(first), Ok(second)) = (take(format!("first/{name}")), take(format!("second/{name}"))) {
+            let moments = [first.to_device(network.device())?, second.to_device(network.device())?];
+            optimizer.moments.insert(name.clone(), moments);
+        }
+    }
+    optimizer.step = progress.step;
+    let best = take("best".to_owned())?.to_vec1()?;
+    Ok((progress, best))
+}

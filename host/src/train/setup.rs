@@ -1,0 +1,168 @@
+//! What training takes from the data before it starts: the split, the season, each channel's normalisation and bounds.
+
+use std::ops::Range;
+
+use anyhow::{Result, ensure};
+use flowcast_core::presets::Preset;
+use flowcast_core::seasonal::RING;
+
+use crate::config::{ChannelConfig, Config};
+use crate::data::Series;
+
+/// Share of the rows before the held-out end that choose between models.
+const VALIDATION_FRACTION: f64 = 0.15;
+/// Rank of the linear path.
+const RANK: u16 = 32;
+/// The quantile levels of a forecast.
+const QUANTILES: [f32; 3] = [0.1, 0.5, 0.9];
+/// Seasons to look for, in milliseconds, longest first: a day, an hour, a minute, a second.
+const SEASONS_MS: [u64; 4] = [86_400_000, 3_600_000, 60_000, 1000];
+/// A week, for samples too far apart for a day.
+const WEEK_MS: u64 = 7 * 86_400_000;
+/// The training rows must hold this many periods for a season to be taken.
+const LEAST_PERIODS: u64 = 8;
+/// Samples of a season when none fits.
+const SHORT_PERIOD: u32 = 24;
+/// A season has at least this many samples.
+const LEAST_SAMPLES: u64 = 4;
+/// The longest default horizon.
+const LONGEST_HORIZON: u32 = 288;
+
+/// Which rows do what. Rows after `validation` are held out: training never reads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Rows whose samples and futures train.
+    pub training: Range<usize>,
+    /// Rows that choose.
+    pub validation: Range<usize>,
+}
+
+/// What the user decided.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    /// Samples of a season, if told.
+    pub period: Option<u32>,
+    /// Steps ahead, if told.
+    pub horizon: Option<usize>,
+    /// The backbone.
+    pub preset: Preset,
+    /// Share of the rows that is held out.
+    pub test_fraction: f64,
+}
+
+/// The season of a sampling interval: the longest of day, hour, minute and second of which the rows hold enough.
+pub fn default_period(interval_ms: u64, rows: usize) -> u32 {
+    let fits = |season_ms: &u64| {
+        let samples = season_ms / interval_ms;
+        season_ms % interval_ms == 0 && samples >= LEAST_SAMPLES && LEAST_PERIODS * samples <= rows as u64
+    };
+    let week = [WEEK_MS];
+    let seasons = if interval_ms > SEASONS_MS[0] / LEAST_SAMPLES { &week[..] } else { &SEASONS_MS[..] };
+    seasons.iter().find(|season_ms| fits(season_ms)).map_or(SHORT_PERIOD, |season_ms| (season_ms / interval_ms) as u32)
+}
+
+/// Splits the rows and reads the channels' normalisation off the training and validation rows.
+///
+/// # Errors
+/// Too few rows, a channel without values or without change, a column's name that is too long for the model file.
+pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
+    let seen = series.test_start(wishes.test_fraction);
+    let period = wishes.period.unwrap_or_else(|| default_period(series.interval_ms, seen));
+    let horizon = wishes.horizon.unwrap_or(period.min(LONGEST_HORIZON) as usize);
+    ensure!(period >= 2, "--period: found {period} samples, expected at least 2");
+    ensure!((1..=16384).contains(&horizon), "--horizon: found {horizon} steps, expected 1 to 16384");
+
+    let validation_rows = (seen as f64 * VALIDATION_FRACTION).round() as usize;
+    let shortest = 3 * period as usize + RING + horizon;
+    let held = 1.0 - wishes.test_fraction;
+    let needed = ((shortest + horizon + RING) as f64 / (1.0 - VALIDATION_FRACTION) / held).ceil() as usize;
+    series.check_trainable(needed)?;
+    let mut past = series.clone();
+    past.values.iter_mut().for_each(|values| values.truncate(seen));
+    past.check_trainable(0)?;
+
+    let validation_rows = validation_rows.max(horizon + RING);
+    let channels = past
+        .columns
+        .iter()
+        .zip(&past.values)
+        .map(|(name, values)| channel(name, values, period))
+        .collect::<Result<_>>()?;
+    let first = (2 * period as usize).min(seen / 4);
+    let config = Config {
+        preset: wishes.preset.name.to_owned(),
+        interval_ms: series.interval_ms,
+        period,
+        horizon: horizon as u16,
+        rank: RANK,
+        quantiles: QUANTILES.to_vec(),
+        own_readouts: false,
+        memories: Config::spread_memories(&wishes.preset, period),
+        channels,
+    };
+    Ok((config, Split { training: first..seen - validation_rows, validation: seen - validation_rows..seen }))
+}
+
+/// A channel's normalisation and bounds from its rows.
+fn channel(name: &str, values: &[f32], period: u32) -> Result<ChannelConfig> {
+    ensure!(name.len() <= 32, "column {name:?} has a name of {} bytes, expected at most 32: rename it", name.len());
+    let mut present: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    present.sort_by(f32::total_cmp);
+    let quantile = |level: f64| present[((present.len() - 1) as f64 * level).round() as usize];
+    // Far outside what was ever common is a fault of the sensor; the width of the common range sets what is far.
+    let (low, high) = (quantile(0.001), quantile(0.999));
+    let width = if high > low { high - low } else { present[present.len() - 1] - present[0] };
+    let (valid_min, valid_max) = (low - 3.0 * width, high + 3.0 * width);
+
+    let kept =
+        || present.iter().filter(|value| (valid_min..=valid_max).contains(*value)).map(|value| f64::from(*value));
+    let count = kept().count() as f64;
+    let mean = kept().sum::<f64>() / count;
+    let deviation = (kept().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
+    // Almost constant channels would turn noise into signal.
+    let scale = deviation.max(1e-3 * f64::from(width)).max(1e-12) as f32;
+
+    let mut longest = 0_u32;
+    let mut run = 0_u32;
+    let mut last = f32::NAN;
+    for value in values.iter().filter(|value| value.is_finite()) {
+        run = if value.to_bits() == last.to_bits() { run + 1 } else { 1 };
+        last = *value;
+        longest = longest.max(run);
+    }
+    let unit = name.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(unit, _)| unit.trim());
+    Ok(ChannelConfig {
+        name: name.to_owned(),
+        unit: if unit.len() <= 12 { unit.to_owned() } else { String::new() },
+        offset: mean as f32,
+        scale,
+        valid_min,
+        valid_max,
+        stuck_limit: (3 * longest).max(period / 4).max(12),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_season_follows_interval_and_length() {
+        let minute = 60_000;
+        assert_eq!(default_period(10 * minute, 10_000), 144);
+        assert_eq!(default_period(60 * minute, 10_000), 24);
+        assert_eq!(default_period(10 * minute, 300), 6); // Two days: an hour.
+        assert_eq!(default_period(24 * 60 * minute, 10_000), 7);
+        assert_eq!(default_period(20, 10_000), 50); // 50 Hz: a second.
+        assert_eq!(default_period(7 * minute, 10_000), 24); // Divides nothing.
+    }
+
+    #[test]
+    fn outliers_do_not_set_the_scale() {
+        let mut values: Vec<f32> = (0..5000).map(|row| (row as f32 * 0.1).sin()).collect();
+        values[700] = 1e9;
+        let channel = channel("x (degC)", &values, 24).unwrap();
+        assert!(channel.valid_max < 10.0 && (channel.scale - 0.707).abs() < 0.01, "{channel:?}");
+        assert_eq!(channel.unit, "degC");
+    }
+}

@@ -1,0 +1,77 @@
+//! Validation by the device's own code: the model as exported, streamed over the validation rows.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::loss::loss;
+use crate::config::TrainedModel;
+use crate::data::Series;
+use crate::features::Features;
+use crate::forecaster::open;
+
+/// Forecasts that a validation makes, about.
+const ORIGINS: usize = 300;
+
+/// Errors on the validation rows, all channels and steps alike.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Mean squared error of the median, in deviations of the training data.
+    pub mse: f64,
+    /// Mean absolute error of the median, likewise.
+    pub mae: f64,
+    /// What training makes small (see [`super::loss`]).
+    pub loss: f64,
+}
+
+/// Streams the rows from `from` to the end of `rows` through a model and forecasts from origins in `rows`.
+///
+/// `error` is the linear path's, `[channels][horizon]`. `from` is 0 for the whole stream as a device would see it.
+///
+/// # Errors
+/// The model cannot be exported.
+pub fn validate(
+    model: &TrainedModel,
+    features: &Features,
+    error: &[Vec<f32>],
+    series: &Series,
+    from: usize,
+    rows: &Range<usize>,
+) -> Result<Validation> {
+    let bytes = model.to_flow()?;
+    let mut forecaster = open(&bytes)?;
+    let levels = model.config.quantiles.clone();
+    let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
+    let horizon = usize::from(model.config.horizon);
+    let last = rows.end.saturating_sub(horizon).max(rows.start + 1);
+    // Even, that no phase of an even period is left out.
+    let stride = ((last - rows.start) / ORIGINS).max(1) | 1;
+    let mut sample = vec![0.0; series.columns.len()];
+    let (mut squared, mut absolute, mut total, mut count) = (0.0, 0.0, 0.0, 0_u64);
+    for row in from..last {
+        series.row(row, &mut sample);
+        forecaster.observe(&sample);
+        if row < rows.start || (row - rows.start) % stride != 0 {
+            continue;
+        }
+        for (channel, errors) in error.iter().enumerate() {
+            let config = &model.config.channels[channel];
+            let future = &features.samples(channel)[row + 1..];
+            forecaster.for_each_step(channel, &mut |step, quantiles| {
+                let Some(came) = future.get(step - 1).filter(|came| !came.is_nan()) else { return };
+                let mut scaled = [0.0; flowcast_core::format::MAX_QUANTILES];
+                for (scaled, quantile) in scaled.iter_mut().zip(quantiles) {
+                    *scaled = (quantile - config.offset) / config.scale;
+                }
+                let miss = f64::from(came - scaled[median]);
+                squared += miss * miss;
+                absolute += miss.abs();
+                total += loss(&levels, &scaled[..levels.len()], *came, errors[step - 1]);
+                count += 1;
+            });
+        }
+    }
+    let count = count.max(1) as f64;
+    Ok(Validation { mse: squared / count, mae: absolute / count, loss: total / count })
+}
