@@ -14,7 +14,7 @@
 //! not understood. A host may have several requests in flight, as many as the board's receiver holds.
 //!
 //! All buffers are bounded: a frame has at most [`FRAME_BYTES`] bytes, so a forecast travels in chunks of at most
-//! [`CHUNK_VALUES`] values.
+//! [`FRAME_VALUES`] values.
 
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use heapless::Vec;

@@ -122,10 +122,11 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
             }
             Request::Samples { index, forecast, values } => {
                 let observed = self.observe(*index, values)?;
-                if *forecast && observed.ready {
-                    if let Err(error) = self.send_forecast(*index) {
-                        return Ok(Err(error));
-                    }
+                if *forecast
+                    && observed.ready
+                    && let Err(error) = self.send_forecast(*index)
+                {
+                    return Ok(Err(error));
                 }
                 (Reply::Observed(observed), Event::Quiet)
             }

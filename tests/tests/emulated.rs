@@ -274,3 +274,38 @@ fn requests_that_make_no_sense_are_refused_and_change_nothing() {
     assert_eq!(link.receive().unwrap(), Reply::Refused(Refusal::Order { found: 5, expected: 0 }));
     assert_eq!(link.stats().unwrap().samples, 0);
 }
+
+#[test]
+fn the_command_reads_files_and_fails_with_one_clear_line() {
+    use flowcast::emulate::{Args, run};
+    use flowcast::output::Output;
+
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.flow");
+    std::fs::write(&model, random_model(&preset("small"), 2, 144, 24, 13)).unwrap();
+    let args = Args {
+        model: model.clone(),
+        data: vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mast_10min.csv.gz")],
+        machine: MACHINE,
+        samples: 300,
+        every: 10,
+        columns: vec!["T2m".into(), "RH2m".into()],
+        time: None,
+        firmware: None,
+        log: false,
+    };
+    run(&args, &Output { json: false }).unwrap();
+
+    let line = |args: Args| format!("{:#}", run(&args, &Output { json: false }).unwrap_err());
+    let short = line(Args { samples: 100, ..args.clone() });
+    assert!(short.starts_with("nothing to compare: no forecast within 100 samples, one period (144"), "{short}");
+    let missing = line(Args { columns: vec![], ..args.clone() });
+    assert!(missing.contains("c0"), "{missing}");
+    let count = line(Args { columns: vec!["T2m".into()], ..args.clone() });
+    assert_eq!(count, "--column names 1 columns, the model has 2 channels");
+    let firmware = line(Args { firmware: Some(folder.path().join("no.elf")), ..args.clone() });
+    assert!(firmware.contains("no.elf"), "{firmware}");
+    std::fs::write(&model, b"FLOW").unwrap();
+    let truncated = line(args);
+    assert!(truncated.contains("model.flow") && truncated.contains("truncated"), "{truncated}");
+}

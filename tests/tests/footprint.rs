@@ -87,7 +87,7 @@ fn no_image_holds_what_a_board_must_not_run_and_all_flash_is_named() {
         let mut groups: BTreeMap<&str, u64> = BTreeMap::new();
         for section in elf.sections() {
             let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
-            let allocated = sh_flags.0 & u64::from(object::elf::SHF_ALLOC.0) != 0;
+            let allocated = sh_flags.0 & object::elf::SHF_ALLOC.0 != 0;
             if !allocated || section.file_range().is_none() || section.size() == 0 {
                 continue;
             }
