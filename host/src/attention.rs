@@ -5,7 +5,7 @@
 //! whole sequence at once. A running mean is linear, mean_t = Σ_i W[t,i] x_i with W[t,i] = g_i Π_{i<j≤t} (1 − g_j), and
 //! so has two forms: a scan (linear cost, on the CPU) and a product with that lower-triangular matrix (on a GPU).
 
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail};
 use candle_nn::ops::{sigmoid, softmax};
 use rayon::prelude::*;
 
@@ -185,6 +185,150 @@ scan_op!(
 );
 scan_op!(RunningMeanGradient, "running-mean-gradient", scan_backward);
 
+/// y_t = q_tᵀ mean_t(k ⊗ v) as a scan: the mean over key times value is never stored, for a state of
+/// `HEAD_DIM × HEAD_DIM` goes along with it. Inputs and output `[batch][heads][length][HEAD_DIM]`.
+struct Retrieve {
+    floors: Vec<f64>,
+}
+
+/// Its gradients. Inputs: q, k, and v beside dy, `[..][2 HEAD_DIM]`; output: dq, dk, dv side by side,
+/// `[..][3 HEAD_DIM]`. With S_t = q_t ⊗ dy_t + (1 − g_{t+1}) S_{t+1}: dk_t = g_t S_t v_t, dv_t = g_t S_tᵀ k_t, and
+/// dq_t = mean_t dy_t.
+struct RetrieveGradient {
+    floors: Vec<f64>,
+}
+
+/// Three inputs of `[batch][heads][length]` and their widths, and the width of the output.
+fn over_three<T: WithDType>(
+    inputs: [(&[T], &Layout); 3],
+    width: usize,
+    floors: &[f64],
+    scan: impl Fn(&[T], [&[T]; 3], &mut [T]) + Sync,
+) -> Result<(Vec<T>, Shape)> {
+    let (batch, heads, length, _) = inputs[0].1.shape().dims4()?;
+    if heads != floors.len() || length == 0 || width == 0 {
+        bail!("a retrieval of shape {:?} with {} memories", inputs[0].1.shape(), floors.len());
+    }
+    let mut slices: [&[T]; 3] = [&[]; 3];
+    for (slice, (x, layout)) in slices.iter_mut().zip(inputs) {
+        let Some((start, end)) = layout.contiguous_offsets() else { bail!("a retrieval needs contiguous inputs") };
+        *slice = &x[start..end];
+    }
+    let gains: Vec<Vec<T>> = floors.iter().map(|floor| gains(*floor, length).map(T::from_f64).collect()).collect();
+    let mut y = vec![T::zero(); batch * heads * length * width];
+    y.par_chunks_exact_mut(length * width).enumerate().for_each(|(sequence, y)| {
+        let part = slices.map(|x| {
+            let size = x.len() / (batch * heads);
+            &x[sequence * size..(sequence + 1) * size]
+        });
+        scan(&gains[sequence % heads], part, y);
+    });
+    Ok((y, Shape::from((batch, heads, length, width))))
+}
+
+fn retrieve_scan<T: WithDType>(gains: &[T], [q, k, v]: [&[T]; 3], y: &mut [T]) {
+    let width = y.len() / gains.len();
+    let mut mean = vec![T::zero(); width * width];
+    let tokens = q.chunks_exact(width).zip(k.chunks_exact(width)).zip(v.chunks_exact(width));
+    for ((((q, k), v), y), gain) in tokens.zip(y.chunks_exact_mut(width)).zip(gains) {
+        for ((row, q), k) in mean.chunks_exact_mut(width).zip(q).zip(k) {
+            for ((mean, v), y) in row.iter_mut().zip(v).zip(&mut *y) {
+                *mean = *mean + *gain * (*k * *v - *mean);
+                *y = *y + *q * *mean;
+            }
+        }
+    }
+}
+
+fn retrieve_gradient_scan<T: WithDType>(gains: &[T], [q, k, v_dy]: [&[T]; 3], gradients: &mut [T]) {
+    let width = gradients.len() / gains.len() / 3;
+    let mut mean = vec![T::zero(); width * width];
+    let tokens = k.chunks_exact(width).zip(v_dy.chunks_exact(2 * width));
+    for (((k, v_dy), gradient), gain) in tokens.zip(gradients.chunks_exact_mut(3 * width)).zip(gains) {
+        let (v, dy) = v_dy.split_at(width);
+        for ((row, k), dq) in mean.chunks_exact_mut(width).zip(k).zip(gradient) {
+            for ((mean, v), dy) in row.iter_mut().zip(v).zip(dy) {
+                *mean = *mean + *gain * (*k * *v - *mean);
+                *dq = *dq + *mean * *dy;
+            }
+        }
+    }
+    let mut sum = vec![T::zero(); width * width];
+    let mut keep = T::zero();
+    let tokens = q.chunks_exact(width).zip(k.chunks_exact(width)).zip(v_dy.chunks_exact(2 * width));
+    for ((((q, k), v_dy), gradient), gain) in tokens.zip(gradients.chunks_exact_mut(3 * width)).zip(gains).rev() {
+        let (v, dy) = v_dy.split_at(width);
+        let (dk, dv) = gradient[width..].split_at_mut(width);
+        for (((row, q), k), dk) in sum.chunks_exact_mut(width).zip(q).zip(k).zip(dk) {
+            for (((sum, v), dy), dv) in row.iter_mut().zip(v).zip(dy).zip(&mut *dv) {
+                *sum = *q * *dy + keep * *sum;
+                *dk = *dk + *gain * *sum * *v;
+                *dv = *dv + *gain * *sum * *k;
+            }
+        }
+        keep = T::from_f64(1.0) - *gain;
+    }
+}
+
+/// As `scan_op`, for three inputs; `$width` is the output's width over the first input's.
+macro_rules! scan_op3 {
+    ($op:ty, $name:literal, $scan:ident, $width:literal $(, $backward:item)?) => {
+        impl CustomOp3 for $op {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            fn cpu_fwd(
+                &self,
+                s1: &CpuStorage,
+                l1: &Layout,
+                s2: &CpuStorage,
+                l2: &Layout,
+                s3: &CpuStorage,
+                l3: &Layout,
+            ) -> Result<(CpuStorage, Shape)> {
+                let width = $width * l1.shape().dims4()?.3;
+                match (s1, s2, s3) {
+                    (CpuStorage::F32(a), CpuStorage::F32(b), CpuStorage::F32(c)) => {
+                        let (y, shape) = over_three([(a, l1), (b, l2), (c, l3)], width, &self.floors, $scan)?;
+                        Ok((CpuStorage::F32(y), shape))
+                    }
+                    (CpuStorage::F64(a), CpuStorage::F64(b), CpuStorage::F64(c)) => {
+                        let (y, shape) = over_three([(a, l1), (b, l2), (c, l3)], width, &self.floors, $scan)?;
+                        Ok((CpuStorage::F64(y), shape))
+                    }
+                    _ => bail!("a retrieval takes f32 or f64"),
+                }
+            }
+
+            $($backward)?
+        }
+    };
+}
+
+scan_op3!(
+    Retrieve,
+    "retrieve",
+    retrieve_scan,
+    1,
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = RetrieveGradient { floors: self.floors.clone() };
+        let v_dy = Tensor::cat(&[v, dy], 3)?.contiguous()?;
+        let all = q.apply_op3_no_bwd(k, &v_dy, &gradient)?;
+        let width = q.dim(3)?;
+        let part = |index: usize| all.narrow(3, index * width, width)?.contiguous();
+        Ok((Some(part(0)?), Some(part(1)?), Some(part(2)?)))
+    }
+);
+scan_op3!(RetrieveGradient, "retrieve-gradient", retrieve_gradient_scan, 3);
+
 /// Causal Flow-Attention: queries, keys and values before φ, each `[batch][heads][length][HEAD_DIM]`, to outputs of
 /// the same shape. `memories` are for exactly this length.
 pub fn causal(query: &Tensor, key: &Tensor, value: &Tensor, memories: &Memories, bounds: Bounds) -> Result<Tensor> {
@@ -208,7 +352,6 @@ pub fn causal(query: &Tensor, key: &Tensor, value: &Tensor, memories: &Memories,
     let value = value.broadcast_mul(&source_competition)?;
     let outgoing = (sink_allocation * sink_incoming)?;
 
-    let (batch, heads, length, head_dim) = query.dims4()?;
     let received = match &memories.weights {
         // Σ_i W[t,i] (φq_t · φk_i) w_i v_i: cheaper on a GPU than a mean over key times value.
         Some(weights) => {
@@ -216,10 +359,8 @@ pub fn causal(query: &Tensor, key: &Tensor, value: &Tensor, memories: &Memories,
             capacity.broadcast_mul(&weights.unsqueeze(0)?)?.matmul(&value.contiguous()?)?
         }
         None => {
-            let outer = key.unsqueeze(4)?.broadcast_mul(&value.unsqueeze(3)?)?;
-            let mean = memories.mean(&outer.reshape((batch, heads, length, head_dim * head_dim))?)?;
-            let mean = mean.reshape((batch, heads, length, head_dim, head_dim))?;
-            mean.broadcast_mul(&query.unsqueeze(4)?)?.sum(3)?
+            let retrieve = Retrieve { floors: memories.floors.clone() };
+            query.contiguous()?.apply_op3(&key.contiguous()?, &value.contiguous()?, retrieve)?
         }
     };
     received.broadcast_mul(&outgoing)

@@ -5,7 +5,6 @@
 //! spaced over the held-out end by a stride that has no common divisor with the period, so that every phase of the season has its turn,
 //! and every baseline is scored on the same ones.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -20,7 +19,7 @@ use serde::{Serialize, Serializer};
 use crate::baseline::{self, BASELINES, Fit};
 use crate::data::{ReadOptions, Series};
 use crate::duration::{Steps, parse_duration, show_ms};
-use crate::file::AlignedBytes;
+use crate::file::{AlignedBytes, write_atomic};
 use crate::forecaster;
 use crate::metrics::{Accumulator, Levels, Scores, mase_scale};
 use crate::output::Output;
@@ -68,6 +67,9 @@ pub struct Args {
     /// Write the report, one self-contained HTML file
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
+    /// Write a picture of some forecasts beside what came
+    #[arg(long, value_name = "FILE.svg")]
+    pub figure: Option<PathBuf>,
 }
 
 fn fraction(text: &str) -> Result<f64, String> {
@@ -124,6 +126,11 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     report.units = channel_units(model.header(), &bytes);
     if let Some(path) = &args.report {
         crate::report::write(path, &args.model.display().to_string(), &report)?;
+    }
+    if let Some(path) = &args.figure {
+        // The first channels are enough for a picture.
+        let channels: Vec<usize> = (0..report.columns.len().min(2)).collect();
+        write_atomic(path, crate::report::figure::forecasts(&report, &channels)?.as_bytes())?;
     }
     output.result(|| report.table(), &report)
 }
@@ -575,7 +582,8 @@ fn score_baselines(
         origins.iter().flat_map(|&origin| (0..channels).map(move |channel| (origin, channel))).collect();
     for batch in jobs.chunks(BATCH) {
         let share = batch.len().div_ceil(threads);
-        let forecasts: HashMap<(usize, usize), Vec<(Vec<f32>, Fit)>> = std::thread::scope(|scope| {
+        // In the order of the batch.
+        let forecasts: Vec<Vec<(Vec<f32>, Fit)>> = std::thread::scope(|scope| {
             let workers: Vec<_> = batch
                 .chunks(share)
                 .map(|jobs| {
@@ -585,7 +593,7 @@ fn score_baselines(
                             .map(|&(origin, channel)| {
                                 let forecasts = forecast_all(&past[channel][..origin], plan);
                                 bar.inc(1);
-                                ((origin, channel), forecasts)
+                                forecasts
                             })
                             .collect::<Vec<_>>()
                     })
@@ -596,9 +604,9 @@ fn score_baselines(
                 .flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 .collect()
         });
-        for &(origin, channel) in batch {
+        for (&(origin, channel), forecasts) in batch.iter().zip(&forecasts) {
             let actual = &series.values[channel][origin..origin + plan.horizon];
-            for (index, (forecast, fit)) in forecasts[&(origin, channel)].iter().enumerate() {
+            for (index, (forecast, fit)) in forecasts.iter().enumerate() {
                 for (step, (&value, &actual)) in forecast.iter().zip(actual).enumerate() {
                     errors[index][channel].push_point(step + 1, value, actual);
                 }

@@ -3,8 +3,10 @@
 pub mod attention;
 pub mod backtest;
 pub mod baseline;
+pub mod cli;
 pub mod config;
 pub mod data;
+pub mod demo;
 pub mod device;
 pub mod doctor;
 pub mod duration;

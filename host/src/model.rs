@@ -151,7 +151,7 @@ impl Network {
     }
 
     fn linear(&self, name: &str, x: &Tensor) -> Result<Tensor> {
-        let y = x.broadcast_matmul(&self.matrix(&format!("{name}.weight"))?.t()?)?;
+        let y = x.matmul(&self.matrix(&format!("{name}.weight"))?.t()?)?;
         Ok(y.broadcast_add(&self.vector(&format!("{name}.bias"))?)?)
     }
 
@@ -177,12 +177,13 @@ impl Network {
     /// # Errors
     /// The sequences are not of the length that the network was made for.
     pub fn hidden(&self, tokens: &Tensor) -> Result<Tensor> {
-        let (batch, length, _) = tokens.dims3()?;
+        let (batch, length, width) = tokens.dims3()?;
         let d_model = usize::from(self.header.d_model);
         let (heads, head_dim) = (usize::from(self.header.heads), usize::from(self.header.head_dim));
         let bounds =
             Bounds { source_clamp: self.header.source_clamp.into(), flow_limit: self.header.flow_limit.into() };
-        let mut x = self.linear("embed", tokens)?;
+        // Rows of one matrix wherever sequences do not matter: candle multiplies those fastest.
+        let mut x = self.linear("embed", &tokens.reshape((batch * length, width))?)?;
         for (layer, memories) in self.memories.iter().enumerate() {
             let name = |part: &str| format!("blocks.{layer}.{part}");
             let normed = self.norm(&name("norm_attention"), &x)?;
@@ -191,16 +192,16 @@ impl Network {
                 Ok(projected.transpose(1, 2)?.contiguous()?)
             };
             let received = causal(&project("query")?, &project("key")?, &project("value")?, memories, bounds)?;
-            let received = received.transpose(1, 2)?.contiguous()?.reshape((batch, length, d_model))?;
+            let received = received.transpose(1, 2)?.contiguous()?.reshape((batch * length, d_model))?;
             x = (x + self.linear(&name("output"), &received)?)?;
 
             let normed = self.norm(&name("norm_feed_forward"), &x)?;
             let units = self.linear(&name("expand"), &normed)?.relu()?;
             // Its weights lie transposed, `[d_ff][d_model]`.
-            let contracted = units.broadcast_matmul(&self.matrix(&name("contract.weight"))?)?;
+            let contracted = units.matmul(&self.matrix(&name("contract.weight"))?)?;
             x = (x + contracted.broadcast_add(&self.vector(&name("contract.bias"))?)?)?;
         }
-        Ok(self.norm("norm", &x)?.reshape((batch * length, d_model))?)
+        self.norm("norm", &x)
     }
 
     /// Quantiles at positions, unsorted: `[channels * positions][horizon][quantiles]`, in deviations.

@@ -1,6 +1,7 @@
 //! What a command prints: its result on standard output (a text for people, or one JSON object), progress on standard error and only
 //! on a terminal.
 
+use std::cell::RefCell;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, Result};
@@ -8,27 +9,58 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 /// How a command speaks.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Output {
     /// One JSON object on standard output, and nothing else there.
     pub json: bool,
+    /// Where the result goes instead of standard output.
+    kept: Option<RefCell<Option<Kept>>>,
+}
+
+/// A result that was kept instead of printed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// For people.
+    pub human: String,
+    /// For programs.
+    pub json: serde_json::Value,
 }
 
 impl Output {
+    /// Prints text for people, or JSON.
+    pub fn new(json: bool) -> Output {
+        Output { json, kept: None }
+    }
+
+    /// Prints no result but keeps it for [`Output::kept`], so that a command can be a step of another.
+    pub fn keeping() -> Output {
+        Output { json: false, kept: Some(RefCell::default()) }
+    }
+
+    /// Takes the result that was kept.
+    pub fn kept(&self) -> Option<Kept> {
+        self.kept.as_ref()?.take()
+    }
+
     /// Prints the result; the text is only made when it is wanted.
     ///
     /// # Errors
     /// When standard output cannot be written to. A reader that has gone away (`| head`) is no error.
     pub fn result(&self, human: impl FnOnce() -> String, json: &impl Serialize) -> Result<()> {
-        let mut text = if self.json { serde_json::to_string(json).context("the result as JSON")? } else { human() };
-        if !text.ends_with('\n') {
-            text.push('\n');
+        if let Some(kept) = &self.kept {
+            let json = serde_json::to_value(json).context("the result as JSON")?;
+            kept.replace(Some(Kept { human: human(), json }));
+            return Ok(());
         }
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
-            _ => Ok(()),
-        }
+        if self.json { print(&serde_json::to_string(json).context("the result as JSON")?) } else { print(&human()) }
+    }
+
+    /// Prints a part of the result for people as soon as it is there; nothing where the result is JSON or kept.
+    ///
+    /// # Errors
+    /// As [`Output::result`].
+    pub fn say(&self, text: &str) -> Result<()> {
+        if self.json || self.kept.is_some() { Ok(()) } else { print(text) }
     }
 
     /// One line of news on standard error; silent when that is no terminal.
@@ -49,5 +81,27 @@ impl Output {
         }
         bar.set_prefix(label);
         bar
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let mut stdout = io::stdout().lock();
+    match write!(stdout, "{text}{end}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_result_has_both_forms_once() {
+        let output = Output::keeping();
+        output.result(|| "seven".to_owned(), &[7]).unwrap();
+        assert_eq!(output.kept(), Some(Kept { human: "seven".to_owned(), json: serde_json::json!([7]) }));
+        assert_eq!(output.kept(), None);
     }
 }

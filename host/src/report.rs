@@ -22,11 +22,11 @@ h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.15rem;margin:2.6rem 0 .4rem}
 p{margin:.3rem 0 1rem;max-width:46rem}.quiet{color:#6b7785}
 svg{max-width:100%;height:auto;display:block}
 .cards{display:flex;flex-wrap:wrap;gap:2.5rem;margin:1.6rem 0}
-.card b{display:block;font-size:2rem;line-height:1.2;color:#005f9e;font-weight:600}
+.card b{display:block;font-size:2rem;line-height:1.2;color:#005f9e;font-weight:600}.card.worse b{color:#6b7785}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92rem;margin:.4rem 0 1.2rem}
 th,td{text-align:right;padding:.28rem .9rem;border-bottom:1px solid #e7eaee;white-space:nowrap}
-th{font-weight:500;color:#6b7785}th:first-child,td:first-child{text-align:left;padding-left:0}
+th{font-weight:500;color:#6b7785}th:first-child,td:first-child{text-align:left;padding-left:0;width:13rem;white-space:normal}
 tr.own td:first-child{color:#005f9e;font-weight:600}td.best{font-weight:700}
 ";
 
@@ -60,13 +60,13 @@ pub fn html(model: &str, report: &BacktestReport) -> Result<String> {
          training part (MASE), mean over channels.</p>\n",
     );
     page.push_str(&figure::error_curves(report)?);
-    page.push_str("<h2>All methods</h2>\n<p>Mean over channels and over the steps from the first to the one named. The best of each column is bold.</p>\n");
+    page.push_str("<h2>All methods</h2>\n<p>Mean over channels and over the steps from the first to the one named. The best of each column is bold. MASE: mean absolute error over that of repeating the last season in the training part. WQL: pinball loss over the quantiles, by the mean size of the values; a point forecast counts as all of its quantiles.</p>\n");
     let methods: Vec<(&str, Vec<Scores>)> = report
         .methods()
         .map(|(name, horizons, _)| (name, horizons.iter().map(|horizon| horizon.up_to).collect()))
         .collect();
     table(&mut page, report, "MASE", &methods, |scores| scores.mase);
-    table(&mut page, report, "WQL (a point forecast counts as all of its quantiles)", &methods, |scores| scores.wql);
+    table(&mut page, report, "WQL", &methods, |scores| scores.wql);
     if report.overall.coverage80.is_some() {
         coverage(&mut page, report);
     }
@@ -113,10 +113,10 @@ fn cards(page: &mut String, report: &BacktestReport) {
             && best > 0.0
         {
             let change = 100.0 * (own / best - 1.0);
-            let sign = if change < 0.0 { "−" } else { "+" };
+            let (sign, class) = if change < 0.0 { ("−", "card") } else { ("+", "card worse") };
             let _ = write!(
                 page,
-                "<div class=\"card\"><b>{sign}{:.0} %</b>error up to {}<br><span class=\"quiet\">against {}, the best baseline</span></div>",
+                "<div class=\"{class}\"><b>{sign}{:.0} %</b>error up to {}<br><span class=\"quiet\">against {}, the best baseline</span></div>",
                 change.abs(),
                 report.ahead(horizon.steps),
                 escape(&name.replace('_', " ")),

@@ -117,9 +117,9 @@ pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Table, DataError
 
     let mut table = Table { names: Vec::new(), cells: Vec::new(), time: None, lines: Vec::new(), files: Vec::new() };
     let mut reading: Option<Reading> = None;
-    let mut files = Some(first).into_iter().map(Ok).chain(paths[1..].iter().map(|path| CsvFile::open(path)));
+    let files = Some(first).into_iter().map(Ok).chain(paths[1..].iter().map(|path| CsvFile::open(path)));
     let mut sample = Some(sample);
-    while let Some(file) = files.next() {
+    for file in files {
         let mut file = file?;
         if file.names != names {
             return Err(DataError::OtherLayout {

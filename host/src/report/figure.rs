@@ -15,7 +15,7 @@ const LABEL: f64 = 12.0;
 /// When the report holds no example of a channel.
 pub fn forecasts(report: &BacktestReport, channels: &[usize]) -> Result<String> {
     const HEAD: f64 = 58.0;
-    const ROW: f64 = 200.0;
+    const ROW: f64 = 224.0;
     const COLUMNS: usize = 3;
     let height = HEAD + ROW * channels.len() as f64 + 6.0;
     let names: Vec<&str> = channels.iter().filter_map(|&index| report.columns.get(index)).map(String::as_str).collect();
@@ -106,7 +106,7 @@ fn value_range(examples: &[&Example], period: usize) -> (f64, f64) {
 
 fn panel(canvas: &Canvas, report: &BacktestReport, example: &Example, frame: &Frame, labelled: bool) -> Result<()> {
     let at = |step: usize, value: f32| frame.at(step as f64, f64::from(value));
-    for (value, label) in axis::values(frame.up, 4) {
+    for (value, label) in axis::values(frame.up, 6) {
         let (_, y) = frame.at(0.0, value);
         canvas.line([(frame.x.0, y), (frame.x.1, y)], RULE, 1.0)?;
         if labelled {

@@ -1,0 +1,96 @@
+//! The command line: every command is a module with `Args` and `run`, and this file only lists them.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::output::Output;
+use crate::{backtest, demo, doctor, emulate, export, train};
+
+/// Streaming forecasts for microcontrollers: train on a CSV, export, back-test with the device's own code
+#[derive(Debug, Parser)]
+#[command(name = "flowcast", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Print one JSON object to standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a model on measurements
+    Train(train::Args),
+    /// Write a trained model as the file that boards read
+    Export(export::Args),
+    /// Back-test a model with the device's own code, against honest baselines
+    Backtest(backtest::Args),
+    /// Stream data through the firmware on an emulated board, and compare its forecasts with this machine's
+    Emulate(emulate::Args),
+    /// Check what this machine has, and how to get what it lacks
+    Doctor(doctor::Args),
+    /// Train on bundled measurements, back-test with the device's code, stream held-out days through an emulated board
+    Demo(demo::Args),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Whatever the command could not do, as one chain of causes.
+    pub fn run(&self) -> Result<()> {
+        self.run_with(&Output::new(self.json))
+    }
+
+    /// Runs the command as a step of another, which takes its result from `output`.
+    ///
+    /// # Errors
+    /// As [`Cli::run`].
+    pub fn run_with(&self, output: &Output) -> Result<()> {
+        match &self.command {
+            Command::Train(args) => train::run(args, output),
+            Command::Export(args) => export::run(args, output),
+            Command::Backtest(args) => backtest::run(args, output),
+            Command::Emulate(args) => emulate::run(args, output),
+            Command::Doctor(args) => doctor::run(args, output),
+            Command::Demo(args) => demo::run(args, output),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn backtest_reads_files_and_horizons() {
+        let cli = Cli::try_parse_from([
+            "flowcast",
+            "backtest",
+            "m.flow",
+            "a.csv",
+            "b.csv.gz",
+            "--horizons",
+            "1h,36,1d",
+            "--json",
+        ])
+        .unwrap();
+        assert!(cli.json);
+        match cli.command {
+            Command::Backtest(args) => assert_eq!((args.data.len(), args.horizons.len()), (2, 3)),
+            other => panic!("{other:?}"),
+        }
+        for wrong in [&["--horizons", "soon"], &["--test-fraction", "1.5"], &["--origins", "0"]] {
+            let line = ["flowcast", "backtest", "m.flow", "a.csv"].into_iter().chain(wrong.iter().copied());
+            assert_eq!(Cli::try_parse_from(line).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
+    }
+}
