@@ -14,6 +14,8 @@
 //! mean; the ring of last samples takes what memory 1 and the level's present offset from it expect. A gap moves the
 //! phase by its length and leaves the memory as it was.
 
+use core::hint::select_unpredictable;
+
 use crate::math::Real;
 
 /// K: running means for each slot.
@@ -80,9 +82,10 @@ impl Clock {
         let within_slot = self.within_slot + 1;
         let new_period = phase == season.period;
         let new_slot = new_period | (within_slot == season.slot_samples);
-        self.phase = if new_period { 0 } else { phase };
-        self.within_slot = if new_slot { 0 } else { within_slot };
-        self.slot = if new_period { 0 } else { self.slot + u32::from(new_slot) };
+        // Selected, not branched: every sample takes the same instructions.
+        self.phase = select_unpredictable(new_period, 0, phase);
+        self.within_slot = select_unpredictable(new_slot, 0, within_slot);
+        self.slot = select_unpredictable(new_period, 0, self.slot + u32::from(new_slot));
         self.pass = self.pass.wrapping_add(u32::from(new_slot));
     }
 
@@ -168,9 +171,9 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
         let (Some(means), Some(visits)) = (self.means.get_mut(slot), self.visits.get_mut(slot)) else { return };
         let known = *visits != 0;
 
-        let residual = if known { x - means[1] } else { 0.0 };
+        let residual = select_unpredictable(known, x - means[1], 0.0);
         let deviation_gain = (1.0 / (self.deviations as f32 + 1.0)).at_least(season.scale_gain());
-        let deviation_gain = if known { deviation_gain } else { 0.0 };
+        let deviation_gain = select_unpredictable(known, deviation_gain, 0.0);
         self.deviation += deviation_gain * (residual.abs() - self.deviation);
         self.deviations = self.deviations.saturating_add(u32::from(known));
         self.offset += LEVEL_GAIN * (residual - self.offset);
