@@ -294,9 +294,9 @@ fn the_command_reads_files_and_fails_with_one_clear_line() {
         firmware: None,
         log: false,
     };
-    run(&args, &Output { json: false }).unwrap();
+    run(&args, &Output::new(false)).unwrap();
 
-    let line = |args: Args| format!("{:#}", run(&args, &Output { json: false }).unwrap_err());
+    let line = |args: Args| format!("{:#}", run(&args, &Output::new(false)).unwrap_err());
     let short = line(Args { samples: 100, ..args.clone() });
     assert!(short.starts_with("nothing to compare: no forecast within 100 samples, one period (144"), "{short}");
     let missing = line(Args { columns: vec![], ..args.clone() });
