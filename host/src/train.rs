@@ -363,7 +363,7 @@ impl Training<'_> {
             progress.step += 1;
             bar.set_position(progress.step as u64);
             bar.set_message(format!("loss {loss:.4}, validation {:.4}", progress.best.loss));
-            if progress.step % EPOCH_STEPS == 0 {
+            if progress.step.is_multiple_of(EPOCH_STEPS) {
                 let model = self.model(network.weights()?);
                 let validation = self.validate(&model, false)?;
                 progress.history.push(validation);

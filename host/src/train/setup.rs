@@ -59,7 +59,7 @@ pub struct Wishes {
 pub fn default_period(interval_ms: u64, rows: usize) -> u32 {
     let fits = |season_ms: &u64| {
         let samples = season_ms / interval_ms;
-        season_ms % interval_ms == 0 && samples >= LEAST_SAMPLES && LEAST_PERIODS * samples <= rows as u64
+        season_ms.is_multiple_of(interval_ms) && samples >= LEAST_SAMPLES && LEAST_PERIODS * samples <= rows as u64
     };
     let week = [WEEK_MS];
     let seasons = if interval_ms > SEASONS_MS[0] / LEAST_SAMPLES { &week[..] } else { &SEASONS_MS[..] };
