@@ -5,26 +5,7 @@
 //! recurrence of running means, beside a seasonal memory and a linear readout. No allocator, no float formatting, no
 //! panic after construction; weights are read where they lie in flash. The host runs this same crate.
 //!
-//! ```
-//! use flowcast_core::{forecaster::Forecaster, presets};
-//!
-//! # fn main() -> Result<(), flowcast_core::model::ModelError> {
-//! # let model: &[u8] = &[];
-//! // Up to 4 channels, up to 144 slots of the seasonal memory (a day of 10-minute samples).
-//! type Logger<'m> = presets::Small<'m, 4, 144>;
-//! let mut forecaster = match Logger::new(model) {
-//!     Ok(forecaster) => forecaster,
-//!     Err(refused) => return Ok(()), // `refused` says what was found and what was expected
-//! };
-//! forecaster.observe(&[21.5, 43.0, 1013.2, f32::NAN]); // NaN: this sensor did not answer
-//! if let Some(forecast) = forecaster.forecast() {
-//!     if let Some(next) = forecast.channel(0).and_then(|channel| channel.at(1)) {
-//!         let _ = next.median();
-//!     }
-//! }
-//! # Ok(())
-//! # }
-//! ```
+//! Start at [`forecaster::Forecaster`]: `bind` a model, `observe` samples, `forecast`; `README.md` has the loop.
 //!
 //! Each file is one idea, and files depend downwards only:
 //! `forecaster → {intake, seasonal, model}`, `model → {format, block} → {attention, linear, norm} → math`.
@@ -47,3 +28,8 @@ pub mod presets;
 pub mod seasonal;
 #[cfg(feature = "wire")]
 pub mod wire;
+
+/// README's device code, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
