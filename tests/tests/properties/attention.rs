@@ -57,7 +57,8 @@ fn flows_are_conserved_over_every_pair() {
     runner(128)
         .run(&(tokens, memory_floor()), |(tokens, floor)| {
             let gains: Vec<f64> = (0..tokens.len()).map(|t| (1.0 / (t + 1) as f64).max(floor)).collect();
-            let [query, key] = [0, 1].map(|part| tokens.iter().map(|token| token[part].map(sigmoid)).collect::<Vec<_>>());
+            let [query, key] =
+                [0, 1].map(|part| tokens.iter().map(|token| token[part].map(sigmoid)).collect::<Vec<_>>());
             // The capacity from a source's mean to a sink; ε enters it as the released code's does.
             let capacity = |a: &[f64; HEAD_DIM], b: &[f64; HEAD_DIM], gain: f64| -> f64 {
                 a.iter().zip(b).map(|(a, b)| (a + EPSILON) * (b + EPSILON * gain)).sum()

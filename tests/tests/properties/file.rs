@@ -132,10 +132,9 @@ fn another_version_is_refused_with_both_versions() {
 fn hostile_fields_are_refused_or_harmless() {
     let model = smallest_model();
     let weights_start = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
-    let words = [
-        0_u32, 1, 2, 3, 5, 0x7f, 0xff, 0x100, 0x7fff, 0xffff, 0x1_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
-    ];
-    let numbers = [-0.0, 1e-45, 1e-30, 0.5, 1.0, -1.0, 1e4, 1e9, 1e30, f32::MAX, f32::INFINITY, f32::NAN].map(f32::to_bits);
+    let words = [0_u32, 1, 2, 3, 5, 0x7f, 0xff, 0x100, 0x7fff, 0xffff, 0x1_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
+    let numbers =
+        [-0.0, 1e-45, 1e-30, 0.5, 1.0, -1.0, 1e4, 1e9, 1e30, f32::MAX, f32::INFINITY, f32::NAN].map(f32::to_bits);
     for at in 0..weights_start {
         for word in words.iter().chain(&numbers) {
             for width in [1, 2, 4] {
@@ -153,7 +152,8 @@ fn hostile_weights_are_refused_or_harmless() {
     let model = smallest_model();
     let weights_start = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
     let count = (model.len() - 4 - weights_start) / 4;
-    let weight = prop_oneof![any::<f32>(), any::<u32>().prop_map(f32::from_bits), Just(1e3), Just(-1e3), Just(1000.001)];
+    let weight =
+        prop_oneof![any::<f32>(), any::<u32>().prop_map(f32::from_bits), Just(1e3), Just(-1e3), Just(1000.001)];
     runner(300)
         .run(&proptest::collection::vec((0..count, weight), 1..20), |weights| {
             let mut bytes = model.clone();

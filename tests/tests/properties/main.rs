@@ -10,5 +10,10 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 /// A runner that tries so many cases, the same ones each time.
 fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(20_220_717), ..Config::default() })
+    TestRunner::new(Config {
+        cases,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(20_220_717),
+        ..Config::default()
+    })
 }

@@ -154,7 +154,8 @@ fn the_largest_weights_keep_every_forecast_finite() {
                 .into_iter()
                 .map(|event| match event {
                     Event::Sample(sample) => {
-                        let spread = |x: &f32| if x.abs() <= 1000.0 { low + (high - low) * (x + 1000.0) / 2000.0 } else { *x };
+                        let spread =
+                            |x: &f32| if x.abs() <= 1000.0 { low + (high - low) * (x + 1000.0) / 2000.0 } else { *x };
                         Event::Sample(sample.iter().map(spread).collect())
                     }
                     gap => gap,
