@@ -18,7 +18,7 @@
 //! stream runs, and a finite memory N lets old regimes leave: after N samples the mean becomes an exponential one. A
 //! source's weight is fixed when it arrives, so the streaming and the whole-sequence form are one function.
 
-use nalgebra::{SMatrix, SVector};
+use nalgebra::{ArrayStorage, SMatrix, SVector};
 
 use crate::math::Real;
 
@@ -71,16 +71,17 @@ pub struct FlowState<T: Real, const HEADS: usize, const HEAD_DIM: usize> {
 }
 
 impl<T: Real, const HEAD_DIM: usize> FlowHead<T, HEAD_DIM> {
-    fn new() -> Self {
+    const ZERO: Self = {
+        let zero = SVector::from_array_storage(ArrayStorage([[T::ZERO; HEAD_DIM]]));
         Self {
-            key_mean: SVector::repeat(T::ZERO),
-            query_mean: SVector::repeat(T::ZERO),
-            key_out_mean: SVector::repeat(T::ZERO),
-            query_in_mean: SVector::repeat(T::ZERO),
+            key_mean: zero,
+            query_mean: zero,
+            key_out_mean: zero,
+            query_in_mean: zero,
             exp_mean: T::ZERO,
-            key_value_mean: SMatrix::repeat(T::ZERO),
+            key_value_mean: SMatrix::from_array_storage(ArrayStorage([[T::ZERO; HEAD_DIM]; HEAD_DIM])),
         }
-    }
+    };
 
     #[inline]
     fn step(
@@ -151,8 +152,11 @@ fn flow<T: Real, const N: usize>(capacity: &SVector<T, N>, mean: &SVector<T, N>,
 
 impl<T: Real, const HEADS: usize, const HEAD_DIM: usize> FlowState<T, HEADS, HEAD_DIM> {
     /// The state before the first sample.
-    pub fn new() -> Self {
-        Self { count: 0, heads: [FlowHead::new(); HEADS] }
+    pub const ZERO: Self = Self { count: 0, heads: [FlowHead::ZERO; HEADS] };
+
+    /// The state before the first sample.
+    pub const fn new() -> Self {
+        Self::ZERO
     }
 
     /// How many samples the state has seen, up to `u32::MAX`.

@@ -6,7 +6,7 @@
 use heapless::Vec;
 
 use crate::attention::FlowState;
-use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_RANK};
+use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_RANK, NO_MODEL};
 use crate::intake::{Intake, Stillness};
 use crate::linear::dot;
 use crate::model::{Model, ModelError};
@@ -21,6 +21,7 @@ struct ChannelState<
     const HEAD_DIM: usize,
     const LAYERS: usize,
 > {
+    intake: Intake,
     seasonal: SeasonalState<SLOTS>,
     flow: [FlowState<f32, HEADS, HEAD_DIM>; LAYERS],
     /// h, the last block's output after its norm.
@@ -32,6 +33,19 @@ struct ChannelState<
 }
 
 /// A model and the state of its channels.
+///
+/// Without a model it takes samples and says nothing. It is all zeros then, so a static one costs no flash, and
+/// [`Forecaster::bind`] gives it a model where it stands: nothing large ever crosses the stack.
+///
+/// ```
+/// use flowcast_core::presets::Small;
+///
+/// static FORECASTER: std::sync::Mutex<Small<'static, 2, 24>> = std::sync::Mutex::new(Small::unbound());
+///
+/// let mut forecaster = FORECASTER.lock().unwrap();
+/// let refused = forecaster.bind(b"FLOW, but not much of it").unwrap_err();
+/// assert_eq!(refused.to_string(), "model is truncated: found 24 bytes, expected 100");
+/// ```
 ///
 /// `CHANNELS` and `SLOTS` are capacities: the file says how many of them are used. `SLOTS` holds one period of the
 /// season (see [`Header::season`]). The other sizes are the backbone's and must be the file's: take a type of
@@ -46,9 +60,9 @@ pub struct Forecaster<
     const HEAD_DIM: usize,
     const LAYERS: usize,
 > {
-    model: Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
-    intake: Vec<Intake, CHANNELS>,
-    channels: Vec<ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>, CHANNELS>,
+    model: Option<Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>>,
+    /// The first ones are the model's channels.
+    channels: [ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>; CHANNELS],
     clock: Clock,
     /// Samples since the start, missing ones too, up to `u32::MAX`.
     samples: u32,
@@ -67,6 +81,7 @@ pub struct Forecast<
     const LAYERS: usize,
 > {
     forecaster: &'f Forecaster<'m, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+    model: &'f Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
 }
 
 /// One channel's forecast.
@@ -113,7 +128,7 @@ impl Quantiles {
 
 /// What the firmware's loop and the host's tools need of a forecaster, whatever its sizes.
 pub trait Streaming {
-    /// What the file says of the model.
+    /// What the file says of the model; without one, zeros.
     fn header(&self) -> &Header;
     /// Takes one sample of every channel; see [`Forecaster::observe`].
     fn observe(&mut self, sample: &[f32]);
@@ -144,33 +159,50 @@ impl<
     const LAYERS: usize,
 > Forecaster<'m, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
-    /// Checks a model file and makes a forecaster that has seen nothing. `model` starts at a multiple of 4.
+    /// A forecaster without a model.
+    pub const fn unbound() -> Self {
+        const { assert!(CHANNELS >= 1 && CHANNELS <= MAX_CHANNELS, "a model has 1 to 32 channels") };
+        const { assert!(SLOTS >= 2, "a season has at least 2 slots") };
+        Self { model: None, channels: [const { ChannelState::new() }; CHANNELS], clock: Clock::new(), samples: 0 }
+    }
+
+    /// A forecaster of a model that has seen nothing; see [`Forecaster::bind`].
+    ///
+    /// # Errors
+    /// As [`Forecaster::bind`].
+    pub fn new(model: &'m [u8]) -> Result<Self, ModelError> {
+        let mut forecaster = Self::unbound();
+        forecaster.bind(model)?;
+        Ok(forecaster)
+    }
+
+    /// Checks a model file and starts anew with it. `model` starts at a multiple of 4. Refused, the forecaster has no
+    /// model.
     ///
     /// # Errors
     /// The bytes are no model, or one of another backbone, or one that needs more channels or slots than there are.
-    pub fn new(model: &'m [u8]) -> Result<Self, ModelError> {
-        const { assert!(CHANNELS >= 1 && CHANNELS <= MAX_CHANNELS, "a model has 1 to 32 channels") };
-        const { assert!(SLOTS >= 2, "a season has at least 2 slots") };
+    pub fn bind(&mut self, model: &'m [u8]) -> Result<(), ModelError> {
+        self.model = None;
+        self.reset();
         let model = Model::parse(model)?;
-        let slots = model.header().season.slots;
-        if slots > SLOTS {
-            return Err(ModelError::Capacity { name: "slots", found: slots as u16, capacity: SLOTS as u16 });
-        }
-        let mut intake = Vec::new();
-        let mut channels = Vec::new();
-        for index in 0..usize::from(model.header().channels) {
-            let Some(channel) = model.channel(index) else { break };
-            if intake.push(Intake::new(&channel)).is_err() || channels.push(ChannelState::new()).is_err() {
-                let found = model.header().channels;
-                return Err(ModelError::Capacity { name: "channels", found, capacity: CHANNELS as u16 });
+        let header = model.header();
+        for (name, found, capacity) in
+            [("slots", header.season.slots as u16, SLOTS), ("channels", header.channels, CHANNELS)]
+        {
+            if usize::from(found) > capacity {
+                return Err(ModelError::Capacity { name, found, capacity: capacity as u16 });
             }
         }
-        Ok(Self { model, intake, channels, clock: Clock::default(), samples: 0 })
+        for (index, state) in self.channels.iter_mut().enumerate().take(header.channels.into()) {
+            state.intake = model.channel(index).map_or(Intake::NONE, |channel| Intake::new(&channel));
+        }
+        self.model = Some(model);
+        Ok(())
     }
 
-    /// The model that runs here.
-    pub fn model(&self) -> &Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS> {
-        &self.model
+    /// The model that runs here, if there is one.
+    pub fn model(&self) -> Option<&Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
+        self.model.as_ref()
     }
 
     /// Takes one sample of every channel, in the channel's unit.
@@ -180,14 +212,15 @@ impl<
     /// the phase, and the ring of last samples takes what the season expects instead.
     #[inline]
     pub fn observe(&mut self, sample: &[f32]) {
-        let season = &self.model.header().season;
+        let Some(model) = &self.model else { return };
+        let season = &model.header().season;
         let present = self.clock;
         self.clock.advance(season);
         self.samples = self.samples.saturating_add(1);
         let mut readings = sample.iter();
-        for (state, intake) in self.channels.iter_mut().zip(&self.intake) {
+        for state in self.channels.iter_mut().take(model.header().channels.into()) {
             let reading = readings.next().copied().unwrap_or(f32::NAN);
-            let Some(x) = intake.take(&mut state.stillness, reading) else {
+            let Some(x) = state.intake.take(&mut state.stillness, reading) else {
                 state.missing = state.missing.saturating_add(1);
                 state.missing_run = state.missing_run.saturating_add(1);
                 state.seasonal.miss(&present);
@@ -197,11 +230,11 @@ impl<
             state.seasonal.observe(season, &present, x);
             let mut features = [0.0; MAX_FEATURES];
             let level = state.seasonal.features(season, &self.clock, &mut features);
-            let mut token = self.model.embed(&features, &level);
-            for (block, flow) in self.model.blocks().iter().zip(&mut state.flow) {
+            let mut token = model.embed(&features, &level);
+            for (block, flow) in model.blocks().iter().zip(&mut state.flow) {
                 block.step(flow, &mut token);
             }
-            state.hidden = self.model.norm(&token);
+            state.hidden = model.norm(&token);
         }
     }
 
@@ -210,10 +243,11 @@ impl<
     ///
     /// The phase moves by the gap's length; seasonal memory and attention stay as they were before the gap.
     pub fn observe_gap(&mut self, samples: u32) {
+        let Some(model) = &self.model else { return };
         // Whatever lies before the last RING samples of the gap leaves no trace but the phase.
         let filled = samples.min(crate::seasonal::RING as u32);
         let skipped = samples - filled;
-        self.clock.skip(&self.model.header().season, skipped);
+        self.clock.skip(&model.header().season, skipped);
         self.samples = self.samples.saturating_add(skipped);
         for state in &mut self.channels {
             state.missing = state.missing.saturating_add(skipped);
@@ -226,7 +260,8 @@ impl<
 
     /// What comes next; `None` until one period has passed.
     pub fn forecast(&self) -> Option<Forecast<'_, 'm, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
-        (self.samples >= self.model.header().season.period).then_some(Forecast { forecaster: self })
+        let model = self.model.as_ref()?;
+        (self.samples >= model.header().season.period).then_some(Forecast { forecaster: self, model })
     }
 
     /// Samples of a channel in a row, up to the last, that were missing.
@@ -237,9 +272,9 @@ impl<
     /// Forgets every sample.
     pub fn reset(&mut self) {
         for state in &mut self.channels {
-            *state = ChannelState::new();
+            state.reset();
         }
-        self.clock = Clock::default();
+        self.clock = Clock::new();
         self.samples = 0;
     }
 }
@@ -247,15 +282,27 @@ impl<
 impl<const SLOTS: usize, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
     ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
-    fn new() -> Self {
+    const fn new() -> Self {
         Self {
+            intake: Intake::NONE,
             seasonal: SeasonalState::new(),
-            flow: [FlowState::new(); LAYERS],
+            flow: [const { FlowState::<f32, HEADS, HEAD_DIM>::ZERO }; LAYERS],
             hidden: [0.0; D_MODEL],
             stillness: Stillness::new(),
             missing: 0,
             missing_run: 0,
         }
+    }
+
+    /// Forgets every sample, part by part, so that no second state lies on the stack meanwhile.
+    fn reset(&mut self) {
+        let Self { intake: _, seasonal, flow, hidden, stillness, missing, missing_run } = self;
+        seasonal.reset();
+        flow.iter_mut().for_each(|flow| *flow = FlowState::ZERO);
+        *hidden = [0.0; D_MODEL];
+        *stillness = Stillness::new();
+        *missing = 0;
+        *missing_run = 0;
     }
 }
 
@@ -272,14 +319,14 @@ impl<
 {
     /// Steps ahead that the forecast reaches.
     pub fn horizon(&self) -> usize {
-        self.forecaster.model.header().horizon.into()
+        self.model.header().horizon.into()
     }
 
     /// One channel's forecast; `None` for a channel that the model has not, or that was missing for most of its first
     /// period and ever since.
     pub fn channel(&self, index: usize) -> Option<ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
-        let Forecaster { model, intake, channels, clock, .. } = self.forecaster;
-        let (state, intake) = (channels.get(index)?, intake.get(index)?);
+        let Self { forecaster: Forecaster { channels, clock, .. }, model } = self;
+        let state = channels.get(index).filter(|_| index < model.header().channels.into())?;
         let season = &model.header().season;
         if 2 * state.seasonal.visited() < season.slots {
             return None;
@@ -288,7 +335,7 @@ impl<
         let level = state.seasonal.features(season, clock, &mut features);
         let mut reduced = [0.0; MAX_RANK];
         model.reduce(&features, &state.hidden, &mut reduced);
-        Some(ChannelForecast { model, channel: index, intake: *intake, level, reduced, hidden: state.hidden })
+        Some(ChannelForecast { model, channel: index, intake: state.intake, level, reduced, hidden: state.hidden })
     }
 }
 
@@ -343,7 +390,7 @@ impl<
 > Streaming for Forecaster<'_, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     fn header(&self) -> &Header {
-        self.model.header()
+        self.model.as_ref().map_or(&NO_MODEL, |model| model.header())
     }
 
     fn observe(&mut self, sample: &[f32]) {

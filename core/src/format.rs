@@ -34,7 +34,7 @@ const NUMERIC_F32: u8 = 0;
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 const CRC_BYTES: usize = 4;
 const NAME_BYTES: usize = 32;
-const UNIT_BYTES: usize = 12;
+const UNIT_BYTES: usize = 8;
 
 /// Byte offsets of the header's fields.
 mod field {
@@ -79,7 +79,8 @@ mod field {
         pub const VALID_MIN: usize = 8;
         pub const VALID_MAX: usize = 12;
         pub const STUCK_LIMIT: usize = 16;
-        pub const NAME: Range<usize> = 20..20 + NAME_BYTES;
+        pub const RESOLUTION: usize = 20;
+        pub const NAME: Range<usize> = 24..24 + NAME_BYTES;
         pub const UNIT: Range<usize> = NAME.end..NAME.end + UNIT_BYTES;
         pub const BYTES: usize = 64;
     }
@@ -206,12 +207,15 @@ pub struct Header {
     pub identity: u32,
 }
 
+/// What a forecaster without a model answers with.
+pub(crate) static NO_MODEL: Header = Header::NONE;
+
 /// One channel, as the file describes it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Channel<'m> {
     /// The column that it was trained on; 1 to 32 bytes.
     pub name: &'m str,
-    /// Its unit, up to 12 bytes, may be empty.
+    /// Its unit, up to 8 bytes, may be empty.
     pub unit: &'m str,
     /// Mean of the training data, in the unit.
     pub offset: f32,
@@ -223,6 +227,8 @@ pub struct Channel<'m> {
     pub valid_max: f32,
     /// More equal samples in a row than this are taken as missing; 0 for never.
     pub stuck_limit: u32,
+    /// The sensor's step, in the unit: forecasts are multiples of it, as readings are. 0 for a fine sensor.
+    pub resolution: f32,
 }
 
 /// One tensor of the weights, row-major.
@@ -266,6 +272,26 @@ const TENSORS_IN_BLOCK: usize = 16;
 const TENSORS_AFTER: usize = 8;
 
 impl Header {
+    /// Of no model: no channels, no horizon.
+    const NONE: Self = Self {
+        d_model: 0,
+        heads: 0,
+        head_dim: 0,
+        layers: 0,
+        d_ff: 0,
+        rank: 0,
+        channels: 0,
+        readouts: 0,
+        horizon: 0,
+        season: Season { period: 0, slot_samples: 0, slots: 0, memory_gain: [0.0; MEMORIES], scale_floor: 0.0 },
+        interval_ms: 0,
+        source_clamp: 0.0,
+        flow_limit: 0.0,
+        feature_clamp: 0.0,
+        quantiles: Vec::new(),
+        identity: 0,
+    };
+
     /// Checks a whole model file and reads its header. Bytes after the model's length are ignored (a flash region is
     /// larger than the model in it).
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
@@ -428,6 +454,7 @@ impl Header {
             valid_min: f32_at(record, field::channel::VALID_MIN),
             valid_max: f32_at(record, field::channel::VALID_MAX),
             stuck_limit: u32_at(record, field::channel::STUCK_LIMIT),
+            resolution: f32_at(record, field::channel::RESOLUTION),
         })
     }
 
@@ -579,6 +606,7 @@ impl Header {
                 (field::channel::SCALE, channel.scale),
                 (field::channel::VALID_MIN, channel.valid_min),
                 (field::channel::VALID_MAX, channel.valid_max),
+                (field::channel::RESOLUTION, channel.resolution),
             ] {
                 put(out, start + at, &value.to_le_bytes());
             }
@@ -612,7 +640,8 @@ impl Channel<'_> {
             self.valid_max,
             range,
             "the smallest sample or more, within 1e6 scales of the offset",
-        )
+        )?;
+        within("channel's resolution", self.resolution, 0.0..=farthest, "0 to 1e6 scales")
     }
 }
 

@@ -1,7 +1,13 @@
 //! What enters the state: a reading in the channel's unit becomes a sample in deviations of the training data, or is
 //! taken as missing.
 
+use core::hint::select_unpredictable;
+
 use crate::format::Channel;
+use crate::math::round;
+
+/// Steps of a sensor that `restore` rounds to, at most: [`round`]'s range.
+const MOST_STEPS: f32 = 4_194_304.0;
 
 /// A channel's normalisation and the bounds of what it takes for a measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,6 +18,8 @@ pub struct Intake {
     valid_min: f32,
     valid_max: f32,
     stuck_limit: u32,
+    resolution: f32,
+    inverse_resolution: f32,
 }
 
 /// How long a channel has stood still.
@@ -19,11 +27,23 @@ pub struct Intake {
 pub struct Stillness {
     /// Bits of the last reading within the bounds.
     last: u32,
-    /// How often it came in a row.
+    /// How often it came in a row; 0 before the first.
     run: u32,
 }
 
 impl Intake {
+    /// Of no channel: takes nothing.
+    pub(crate) const NONE: Self = Self {
+        offset: 0.0,
+        scale: 0.0,
+        inverse_scale: 0.0,
+        valid_min: 0.0,
+        valid_max: 0.0,
+        stuck_limit: 0,
+        resolution: 0.0,
+        inverse_resolution: 0.0,
+    };
+
     /// From a channel's record in the model file.
     pub fn new(channel: &Channel<'_>) -> Self {
         Self {
@@ -33,6 +53,8 @@ impl Intake {
             valid_min: channel.valid_min,
             valid_max: channel.valid_max,
             stuck_limit: channel.stuck_limit,
+            resolution: channel.resolution,
+            inverse_resolution: if channel.resolution > 0.0 { 1.0 / channel.resolution } else { 0.0 },
         }
     }
 
@@ -45,24 +67,29 @@ impl Intake {
         if !in_range {
             return None;
         }
-        let same = reading.to_bits() == stillness.last;
+        let same = (stillness.run != 0) & (reading.to_bits() == stillness.last);
         stillness.last = reading.to_bits();
-        stillness.run = if same { stillness.run.saturating_add(1) } else { 1 };
+        stillness.run = select_unpredictable(same, stillness.run.saturating_add(1), 1);
         let moving = (self.stuck_limit == 0) | (stillness.run <= self.stuck_limit);
         moving.then_some((reading - self.offset) * self.inverse_scale)
     }
 
-    /// A sample's value in the channel's unit.
+    /// A forecast sample as a reading: in the channel's unit and, for a sensor of coarse steps, one of its steps. (Half
+    /// of all readings of such a sensor may repeat the one before; a forecast between two steps is never right.)
     #[inline]
     pub fn restore(&self, sample: f32) -> f32 {
-        sample * self.scale + self.offset
+        let reading = sample * self.scale + self.offset;
+        let steps = reading * self.inverse_resolution;
+        // Beyond, a reading is coarser than half a step itself.
+        let coarse = (self.resolution > 0.0) & (steps.abs() < MOST_STEPS);
+        select_unpredictable(coarse, round(steps) * self.resolution, reading)
     }
 }
 
 impl Stillness {
     /// Before the first reading.
     pub const fn new() -> Self {
-        Self { last: f32::NAN.to_bits(), run: 0 }
+        Self { last: 0, run: 0 }
     }
 }
 

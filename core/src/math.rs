@@ -76,6 +76,12 @@ impl Real for f64 {
 /// Adding and subtracting 1.5·2²³ rounds to the nearest integer and leaves it in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
+/// The nearest integer, halves to even, for |x| ≤ 2²².
+#[inline]
+pub fn round(x: f32) -> f32 {
+    (x + ROUND) - ROUND
+}
+
 /// e^x, at most 2 ULP from the exact value for −86 ≤ x ≤ 88; beyond, the value at the nearer end (4.5e-38, 1.7e38).
 #[inline]
 pub fn exp(x: f32) -> f32 {
@@ -169,6 +175,15 @@ mod tests {
         assert!(worst <= 2.0, "{worst} ULP");
         assert_eq!(exp(0.0), 1.0);
         assert!(exp(f32::NEG_INFINITY) < 5e-38 && exp(f32::INFINITY).is_finite() && exp(f32::NAN).is_finite());
+    }
+
+    #[test]
+    fn round_takes_the_nearest_integer() {
+        for x in floats(1e-3, 4_194_304.0, 997) {
+            for x in [x, -x] {
+                assert_eq!(round(x), libm::rintf(x), "{x}");
+            }
+        }
     }
 
     #[test]

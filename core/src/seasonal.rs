@@ -14,6 +14,8 @@
 //! mean; the ring of last samples takes what memory 1 and the level's present offset from it expect. A gap moves the
 //! phase by its length and leaves the memory as it was.
 
+use core::hint::select_unpredictable;
+
 use crate::math::Real;
 
 /// K: running means for each slot.
@@ -73,6 +75,11 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// At the first sample.
+    pub const fn new() -> Self {
+        Self { phase: 0, within_slot: 0, slot: 0, pass: 0 }
+    }
+
     /// One sample on; constant cost, no division.
     #[inline]
     pub fn advance(&mut self, season: &Season) {
@@ -80,9 +87,10 @@ impl Clock {
         let within_slot = self.within_slot + 1;
         let new_period = phase == season.period;
         let new_slot = new_period | (within_slot == season.slot_samples);
-        self.phase = if new_period { 0 } else { phase };
-        self.within_slot = if new_slot { 0 } else { within_slot };
-        self.slot = if new_period { 0 } else { self.slot + u32::from(new_slot) };
+        // Selected, not branched: every sample takes the same instructions.
+        self.phase = select_unpredictable(new_period, 0, phase);
+        self.within_slot = select_unpredictable(new_slot, 0, within_slot);
+        self.slot = select_unpredictable(new_period, 0, self.slot + u32::from(new_slot));
         self.pass = self.pass.wrapping_add(u32::from(new_slot));
     }
 
@@ -122,8 +130,8 @@ pub struct SeasonalState<const SLOTS: usize> {
     means: [[f32; MEMORIES]; SLOTS],
     /// How often a slot was visited, up to 255.
     visits: [u8; SLOTS],
-    /// The pass of the last sample that entered, and how many entered in it.
-    last_pass: u32,
+    /// One more than the pass of the last sample that entered (0: none did), and how many entered in it.
+    after_pass: u32,
     pass_samples: u32,
     /// Slots visited at least once.
     visited: u32,
@@ -133,25 +141,40 @@ pub struct SeasonalState<const SLOTS: usize> {
     ring_count: u32,
     /// Running mean of x − B_1[slot].
     offset: f32,
-    /// Running mean of |x − B_1[slot]|, over `deviations` samples.
+    /// Running mean of |x − B_1[slot]| over `deviations` samples and the first guess, less that guess.
     deviation: f32,
     deviations: u32,
 }
 
 impl<const SLOTS: usize> SeasonalState<SLOTS> {
-    /// The state before the first sample.
+    /// The state before the first sample: zeros throughout, so that a static one takes no flash.
     pub const fn new() -> Self {
         Self {
             means: [[0.0; MEMORIES]; SLOTS],
             visits: [0; SLOTS],
-            last_pass: u32::MAX,
+            after_pass: 0,
             pass_samples: 0,
             visited: 0,
             ring: [0.0; RING],
             ring_count: 0,
             offset: 0.0,
-            deviation: FIRST_DEVIATION,
-            deviations: 1,
+            deviation: 0.0,
+            deviations: 0,
+        }
+    }
+
+    /// Forgets every sample, where it stands.
+    pub fn reset(&mut self) {
+        let Self { means, visits, after_pass, pass_samples, visited, ring, ring_count, offset, deviation, deviations } =
+            self;
+        means.as_flattened_mut().fill(0.0);
+        visits.fill(0);
+        ring.fill(0.0);
+        for count in [after_pass, pass_samples, visited, ring_count, deviations] {
+            *count = 0;
+        }
+        for mean in [offset, deviation] {
+            *mean = 0.0;
         }
     }
 
@@ -168,16 +191,17 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
         let (Some(means), Some(visits)) = (self.means.get_mut(slot), self.visits.get_mut(slot)) else { return };
         let known = *visits != 0;
 
-        let residual = if known { x - means[1] } else { 0.0 };
-        let deviation_gain = (1.0 / (self.deviations as f32 + 1.0)).at_least(season.scale_gain());
-        let deviation_gain = if known { deviation_gain } else { 0.0 };
-        self.deviation += deviation_gain * (residual.abs() - self.deviation);
+        let residual = select_unpredictable(known, x - means[1], 0.0);
+        let deviation_gain = (1.0 / (self.deviations as f32 + 2.0)).at_least(season.scale_gain());
+        let deviation_gain = select_unpredictable(known, deviation_gain, 0.0);
+        self.deviation += deviation_gain * (residual.abs() - FIRST_DEVIATION - self.deviation);
         self.deviations = self.deviations.saturating_add(u32::from(known));
         self.offset += LEVEL_GAIN * (residual - self.offset);
 
-        let new_pass = clock.pass != self.last_pass;
-        self.last_pass = clock.pass;
-        self.pass_samples = if new_pass { 1 } else { self.pass_samples.saturating_add(1) };
+        let after_pass = clock.pass.wrapping_add(1);
+        let new_pass = after_pass != self.after_pass;
+        self.after_pass = after_pass;
+        self.pass_samples = select_unpredictable(new_pass, 1, self.pass_samples.saturating_add(1));
         *visits = visits.saturating_add(u8::from(new_pass));
         self.visited += u32::from(!known);
         // A pass of b samples must weigh as one sample of gain g would: the old mean weighs b (1 − g)/g samples.
@@ -208,7 +232,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
     fn push(&mut self, x: f32) {
         self.ring.copy_within(1.., 0);
         self.ring[RING - 1] = x;
-        self.ring_count = if self.ring_count < RING as u32 { self.ring_count + 1 } else { self.ring_count };
+        self.ring_count += u32::from(self.ring_count < RING as u32);
     }
 
     /// Writes the features, `[MEMORIES][bins]` then `[RING]` oldest first, seen from just before the sample that
@@ -234,7 +258,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
                     known += u32::from(*visits != 0);
                 }
                 slot += 1;
-                slot = if slot == season.slots { 0 } else { slot };
+                slot = select_unpredictable(slot == season.slots, 0, slot);
             }
             *count = known as f32;
             totals[0] += sums[0];
@@ -254,7 +278,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
         for (i, (feature, x)) in features.iter_mut().skip(MEMORIES * bins).zip(&self.ring).enumerate() {
             *feature = if i >= unknown { *x - location } else { 0.0 };
         }
-        Level { location, scale: self.deviation.at_least(season.scale_floor) }
+        Level { location, scale: (self.deviation + FIRST_DEVIATION).at_least(season.scale_floor) }
     }
 }
 

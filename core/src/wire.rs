@@ -14,7 +14,7 @@
 //! not understood. A host may have several requests in flight, as many as the board's receiver holds.
 //!
 //! All buffers are bounded: a frame has at most [`FRAME_BYTES`] bytes, so a forecast travels in chunks of at most
-//! [`CHUNK_VALUES`] values.
+//! [`FRAME_VALUES`] values.
 
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use heapless::Vec;
@@ -156,7 +156,7 @@ pub struct Stats {
     pub state_bytes: u32,
     /// The deepest that the stack ever was.
     pub stack_bytes: u32,
-    /// Fewest instructions of an `observe` of a sample that had a value in every channel, since the last reset.
+    /// Fewest instructions of an `observe` that took the value of every channel, since the last reset.
     pub instructions_min: Option<u32>,
     /// Most instructions of such an `observe`.
     pub instructions_max: Option<u32>,

@@ -42,7 +42,7 @@ pub struct Application<'f, F, PORT, BUSY, METER> {
     samples: u32,
     missing: u32,
     bad_frames: u32,
-    /// Fewest and most instructions of an `observe` with a value in every channel.
+    /// Fewest and most instructions of an `observe` that took the value of every channel.
     instructions: Option<(u32, u32)>,
 }
 
@@ -122,10 +122,11 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
             }
             Request::Samples { index, forecast, values } => {
                 let observed = self.observe(*index, values)?;
-                if *forecast && observed.ready {
-                    if let Err(error) = self.send_forecast(*index) {
-                        return Ok(Err(error));
-                    }
+                if *forecast
+                    && observed.ready
+                    && let Err(error) = self.send_forecast(*index)
+                {
+                    return Ok(Err(error));
                 }
                 (Reply::Observed(observed), Event::Quiet)
             }
@@ -178,23 +179,19 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
         let mut instructions = None;
         for sample in samples {
             let Self { forecaster: Ok(forecaster), meter, .. } = self else { break };
+            let before = rejected(*forecaster);
             instructions = meter.instructions(|| forecaster.observe(sample));
-            self.account(sample, instructions);
+            let whole = rejected(*forecaster) == before;
+            self.samples = self.samples.saturating_add(1);
+            if sample.iter().all(|value| !value.is_finite()) {
+                self.missing = self.missing.saturating_add(1);
+            }
+            if let (Some(count), true) = (instructions, whole) {
+                let (min, max) = self.instructions.unwrap_or((count, count));
+                self.instructions = Some((min.min(count), max.max(count)));
+            }
         }
         Ok(Observed { index, instructions, ready: self.running()?.is_ready() })
-    }
-
-    fn account(&mut self, sample: &[f32], instructions: Option<u32>) {
-        self.samples = self.samples.saturating_add(1);
-        if sample.iter().all(|value| !value.is_finite()) {
-            self.missing = self.missing.saturating_add(1);
-        }
-        if let Some(count) = instructions
-            && sample.iter().all(|value| value.is_finite())
-        {
-            let (min, max) = self.instructions.unwrap_or((count, count));
-            self.instructions = Some((min.min(count), max.max(count)));
-        }
     }
 
     fn observe_gap(&mut self, index: u32, samples: u32) -> Result<Observed, Refusal> {
@@ -255,6 +252,11 @@ fn send_chunk<PORT: Write>(port: &mut PORT, chunk: &mut Chunk, next: u16) -> Res
     let empty = Chunk { index: chunk.index, channel: chunk.channel, steps_ahead: next, values: heapless::Vec::new() };
     let full = core::mem::replace(chunk, empty);
     port.write_all(encode(&Reply::Forecast(full), &mut [0; FRAME_BYTES]))
+}
+
+/// Readings that were taken as missing, on all channels.
+fn rejected(forecaster: &impl Streaming) -> u32 {
+    (0..forecaster.header().channels).fold(0, |sum, channel| sum.wrapping_add(forecaster.missing(channel.into())))
 }
 
 fn saturated(bytes: usize) -> u32 {

@@ -48,6 +48,8 @@ pub struct ChannelConfig {
     pub valid_max: f32,
     /// More equal samples in a row are taken as missing; 0 for never.
     pub stuck_limit: u32,
+    /// The sensor's step that forecasts are rounded to; 0 for none.
+    pub resolution: f32,
 }
 
 /// Everything that shapes a model beside its weights.
@@ -83,6 +85,7 @@ impl ChannelConfig {
             valid_min: self.valid_min,
             valid_max: self.valid_max,
             stuck_limit: self.stuck_limit,
+            resolution: self.resolution,
         }
     }
 }

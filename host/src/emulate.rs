@@ -275,7 +275,11 @@ fn summary(machine: &Machine, report: &Report) -> String {
         report.seconds,
         report.forecasts,
         report.values,
-        if report.equal_to_host { "equal to this machine's to the bit" } else { "NOT equal to this machine's" },
+        match (report.values, report.equal_to_host) {
+            (0, _) => "nothing to compare",
+            (_, true) => "equal to this machine's to the bit",
+            (_, false) => "NOT equal to this machine's",
+        },
         count(*min),
         count(*max),
         report.ram_bytes,

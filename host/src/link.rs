@@ -23,7 +23,7 @@ pub enum LinkError {
     Silent(Duration),
     /// The board understood and would not.
     #[error("the board refused: {0}")]
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// The board answered something else than was asked.
     #[error("the board answered {found}, expected {expected}")]
     Unexpected {
@@ -39,6 +39,10 @@ pub enum LinkError {
         found: u16,
     },
 }
+
+/// Waited before each read, so that a board's bytes come by the hundred: an emulated UART hands them over one by one, and
+/// waking for each of them halves its speed.
+const GATHER: Duration = Duration::from_micros(300);
 
 /// A line to a board.
 ///
@@ -115,6 +119,7 @@ impl<LINE: Read + Write> Link<LINE> {
             }
             self.start = 0;
             self.buffer.resize(1 << 16, 0);
+            std::thread::sleep(GATHER);
             let read = match self.line.read(&mut self.buffer) {
                 Ok(0) => Err(LinkError::Closed),
                 Ok(length) => Ok(length),
@@ -173,7 +178,7 @@ impl<LINE: Read + Write> Link<LINE> {
 /// A reply that is not the one that was due.
 pub fn unexpected(found: Reply, expected: &'static str) -> LinkError {
     match found {
-        Reply::Refused(refusal) => LinkError::Refused(refusal),
+        Reply::Refused(refusal) => LinkError::Refused(Box::new(refusal)),
         found => LinkError::Unexpected { found: format!("{found:?}"), expected },
     }
 }

@@ -10,21 +10,23 @@
 //!              L1  = Vᵀ (G + λ)^-½                      L2_c = B_cᵀ (G + λ)^½ V
 //! ```
 //!
-//! σ_c, the error of each step on validation, makes a step of an hour count as much as one of a day. λ and μ are those
-//! of least weighted error on validation.
+//! σ_c, the error of each step on validation, makes a step of an hour count as much as one of a day. λ and μ are chosen
+//! for each step by its error on validation: the next sample wants every fine difference between the last ones, a day
+//! ahead wants few coarse features, and one λ for both costs the next sample a sixth of its accuracy.
 
 use anyhow::{Context, Result};
 use nalgebra::{Cholesky, DMatrix, SymmetricEigen};
 
 use crate::features::Features;
 
-/// λ and μ to choose from; μ relative to the mean square of the features, `None` for one shared readout.
-const LAMBDAS: [f64; 5] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
-const MUS: [Option<f64>; 5] = [None, Some(1.0), Some(1e-1), Some(1e-2), Some(1e-3)];
+/// λ and μ to choose from, relative to the mean square of the features.
+const STRENGTHS: [f64; 8] = [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
 /// Rows that the moments of one part are taken over, at most, all channels together.
 const MOST_ROWS: usize = 60_000;
 /// A row whose future lacks more than this share of its samples is left out.
 const MOST_MISSING: f64 = 0.25;
+/// Readouts of their own must take this share off the error of one for all.
+const LEAST_GAIN: f64 = 0.002;
 const BLOCK: usize = 512;
 
 /// Second moments of one channel over some rows.
@@ -49,10 +51,6 @@ pub struct LinearPath {
     pub own_readouts: bool,
     /// Root mean squared error on validation, in deviations: `[channels][horizon]`.
     pub error: Vec<Vec<f32>>,
-    /// The chosen λ.
-    pub lambda: f64,
-    /// The chosen μ; `None` for one shared readout.
-    pub mu: Option<f64>,
 }
 
 /// Samples with the missing ones filled from the period before, or the last one.
@@ -148,6 +146,42 @@ fn errors(moments: &Moments, b: &DMatrix<f64>) -> Vec<f64> {
         .collect()
 }
 
+/// The best candidate so far, step by step.
+#[derive(Default)]
+struct Choice {
+    /// Of the first candidate, `[channels][horizon]`.
+    scale: Vec<Vec<f64>>,
+    /// Σ over channels of error over scale, `[horizon]`.
+    ratio: Vec<f64>,
+    /// `[channels]`, each `[features][horizon]`.
+    best: Option<Vec<DMatrix<f64>>>,
+}
+
+impl Choice {
+    fn offer(&mut self, candidate: Vec<DMatrix<f64>>, held: &[Moments]) {
+        let found: Vec<_> = held.iter().zip(&candidate).map(|(held, b)| errors(held, b)).collect();
+        let Some(best) = &mut self.best else {
+            self.ratio = vec![found.len() as f64; found[0].len()];
+            self.scale = found;
+            self.best = Some(candidate);
+            return;
+        };
+        for step in 0..self.ratio.len() {
+            let ratio = found.iter().zip(&self.scale).map(|(found, scale)| found[step] / scale[step]).sum();
+            if ratio < self.ratio[step] {
+                self.ratio[step] = ratio;
+                for (best, candidate) in best.iter_mut().zip(&candidate) {
+                    best.set_column(step, &candidate.column(step));
+                }
+            }
+        }
+    }
+
+    fn total(&self) -> f64 {
+        self.ratio.iter().sum()
+    }
+}
+
 /// Fits the linear path on `training` rows, choosing on `validation` rows.
 ///
 /// # Errors
@@ -185,37 +219,31 @@ pub fn fit(
     let (g, c) = (mean(|m| &m.features), mean(|m| &m.cross));
     let power = g.trace() / g.nrows() as f64;
 
-    // Errors of the first candidate weigh all others, so that every step and channel counts alike.
-    let mut weights: Option<Vec<Vec<f64>>> = None;
-    let mut best: Option<(f64, f64, Option<f64>, Vec<DMatrix<f64>>)> = None;
-    for lambda in LAMBDAS {
-        let Some(shared) = solve(&g, lambda * power, &c) else { continue };
-        for mu in MUS {
-            let own: Option<Vec<_>> = train
-                .iter()
-                .map(|moments| match mu {
-                    None => Some(shared.clone()),
-                    Some(mu) => solve(&moments.features, mu * power, &(&moments.cross + mu * power * &shared)),
-                })
-                .collect();
-            let Some(own) = own else { continue };
-            let found: Vec<_> = held.iter().zip(&own).map(|(held, b)| errors(held, b)).collect();
-            let weights = weights.get_or_insert_with(|| found.clone());
-            let ratio: f64 =
-                found.iter().flatten().zip(weights.iter().flatten()).map(|(error, weight)| error / weight).sum();
-            if best.as_ref().is_none_or(|(least, ..)| ratio < *least) {
-                best = Some((ratio, lambda, mu, own));
-            }
-            if channels == 1 {
-                break; // One channel's own readout is the shared one.
-            }
+    // A step's candidates compare by the sum over channels of the error over the first candidate's.
+    let mut shared = Choice::default();
+    for strength in STRENGTHS {
+        if let Some(b) = solve(&g, strength * power, &c) {
+            shared.offer(vec![b; channels], &held);
         }
     }
-    let (_, lambda, mu, own) =
-        best.context("the features' second moments have no inverse: is every channel constant?")?;
+    let shared = shared.best.context("the features' second moments have no inverse: is every channel constant?")?;
+    let mut chosen = Choice::default();
+    chosen.offer(shared.clone(), &held);
+    let one_for_all = chosen.total();
+    // One channel's own readout is the shared one.
+    for strength in STRENGTHS.iter().filter(|_| channels > 1) {
+        let pull = strength * power;
+        let own =
+            train.iter().zip(&shared).map(|(own, shared)| solve(&own.features, pull, &(&own.cross + pull * shared)));
+        if let Some(own) = own.collect() {
+            chosen.offer(own, &held);
+        }
+    }
+    let own_readouts = chosen.total() < (1.0 - LEAST_GAIN) * one_for_all;
+    let own = if own_readouts { chosen.best.unwrap_or(shared) } else { shared };
     let error: Vec<Vec<f64>> = held.iter().zip(&own).map(|(held, b)| errors(held, b)).collect();
 
-    let regular = &g + DMatrix::identity(g.nrows(), g.ncols()) * (lambda * power);
+    let regular = &g + DMatrix::identity(g.nrows(), g.ncols()) * (STRENGTHS[0] * power);
     let eigen = SymmetricEigen::new(regular);
     let root = |power: f64| {
         let scaled = eigen.eigenvalues.map(|value| value.max(1e-12).powf(power));
@@ -238,9 +266,8 @@ pub fn fit(
     // nalgebra is column-major: the transpose's columns are the rows wanted.
     let rows_of = |matrix: &DMatrix<f64>| matrix.transpose().iter().map(|x| *x as f32).collect::<Vec<_>>();
     let reduce = rows_of(&(v.transpose() * &inverse_half));
-    let own_readouts = mu.is_some();
     let used = if own_readouts { &own[..] } else { &own[..1] };
     let readout = used.iter().flat_map(|b| rows_of(&(b.transpose() * &half * &v))).collect();
     let error = error.iter().map(|steps| steps.iter().map(|error| error.sqrt() as f32).collect()).collect();
-    Ok(LinearPath { reduce, readout, own_readouts, error, lambda, mu })
+    Ok(LinearPath { reduce, readout, own_readouts, error })
 }

@@ -259,7 +259,8 @@ pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(Tra
     network.set("readout.weight", &linear.readout)?;
     network.set("head.bias", &residual_quantiles(&header, &features, &linear, &split))?;
 
-    let training = Training { series, options, output, config, header, split, features, linear, shape, device };
+    let mut training = Training { series, options, output, config, header, split, features, linear, shape, device };
+    training.round_where_it_pays(network.weights()?)?;
     training.descend(network, started, &interrupted)
 }
 
@@ -286,7 +287,28 @@ impl Training<'_> {
         let rows = &self.split.validation;
         let burn_in = BURN_IN_PERIODS * self.config.period as usize;
         let from = if whole { 0 } else { rows.start.saturating_sub(burn_in) };
-        validate(model, &self.features, &self.linear.error, self.series, from, rows)
+        Ok(validate(model, &self.features, &self.linear.error, self.series, from, rows)?.0)
+    }
+
+    /// Keeps a sensor's step in the model only where rounding to it does not cost accuracy.
+    fn round_where_it_pays(&mut self, weights: Vec<f32>) -> Result<()> {
+        let found: Vec<f32> = self.config.channels.iter().map(|channel| channel.resolution).collect();
+        let error = |config: &Config| -> Result<Vec<f64>> {
+            let model = TrainedModel { config: config.clone(), weights: weights.clone() };
+            let rows = &self.split.validation;
+            let from = rows.start.saturating_sub(BURN_IN_PERIODS * config.period as usize);
+            Ok(validate(&model, &self.features, &self.linear.error, self.series, from, rows)?.1)
+        };
+        let rounded = error(&self.config)?;
+        let mut config = self.config.clone();
+        config.channels.iter_mut().for_each(|channel| channel.resolution = 0.0);
+        let smooth = error(&config)?;
+        for (channel, ((found, rounded), smooth)) in
+            self.config.channels.iter_mut().zip(found.iter().zip(&rounded).zip(&smooth))
+        {
+            channel.resolution = if rounded <= smooth { *found } else { 0.0 };
+        }
+        Ok(())
     }
 
     /// What must be the same for a checkpoint to be gone on with.

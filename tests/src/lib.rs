@@ -97,6 +97,7 @@ pub fn random_model(preset: &Preset, channels: usize, period: u32, horizon: usiz
             valid_min: -1000.0,
             valid_max: 1000.0,
             stuck_limit: 50,
+            resolution: 0.0,
         })
         .collect();
     let mut bytes = vec![0; header.length()];

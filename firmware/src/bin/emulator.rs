@@ -28,7 +28,7 @@ use flowcast_core::presets::Tiny as Preset;
 #[cfg(target_os = "none")]
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    use flowcast_core::{forecaster::Streaming, model::ModelError};
+    use flowcast_core::forecaster::Streaming;
     use flowcast_firmware::{
         application::{Application, Event, VERSION},
         board::{
@@ -37,17 +37,18 @@ fn main() -> ! {
             register::mps2,
         },
     };
-    use static_cell::StaticCell;
+    use static_cell::ConstStaticCell;
 
-    // The whole state is static: it is in the link map, and the stack stays small.
+    // The whole state is static: it is in the link map, takes no flash, and never crosses the stack.
     type Forecaster = Preset<'static, CHANNELS, SLOTS>;
-    static FORECASTER: StaticCell<Result<Forecaster, ModelError>> = StaticCell::new();
+    static FORECASTER: ConstStaticCell<Forecaster> = ConstStaticCell::new(Forecaster::unbound());
 
     let (Some(core), Some((uart, leds))) = (cortex_m::Peripherals::take(), mps2::take()) else {
         defmt::panic!("the board's devices are taken once, here");
     };
     defmt::info!("flowcast firmware {}", VERSION);
-    let forecaster = FORECASTER.init_with(|| Forecaster::new(memory::model())).as_mut().map_err(|error| *error);
+    let forecaster = FORECASTER.take();
+    let forecaster = forecaster.bind(memory::model()).map(|()| forecaster);
     match &forecaster {
         Ok(forecaster) => defmt::info!(
             "model {=u32:08x}: {} channels, {} steps ahead",

@@ -116,12 +116,18 @@ impl Counter {
         systick.enable_counter();
         let mut counter = Self { systick, overhead: Some(0) };
         let overhead = counter.instructions(|| {});
-        // Two instructions a turn, one turn more than is asked for: see `cortex_m::asm::delay`.
-        let short = counter.instructions(|| cortex_m::asm::delay(1_000));
-        let long = counter.instructions(|| cortex_m::asm::delay(51_000));
+        let (short, long) = (counter.spin(1_000), counter.spin(51_000));
         let as_described = matches!((short, long), (Some(short), Some(long)) if long.wrapping_sub(short) == 100_000);
         counter.overhead = overhead.filter(|_| as_described);
         counter
+    }
+
+    /// Instructions of a loop of two for each turn, and of a few around it that are the same for any number of turns:
+    /// for that it is one piece of code.
+    #[inline(never)]
+    fn spin(&mut self, turns: u32) -> Option<u32> {
+        // See `cortex_m::asm::delay`: what it takes for cycles are turns.
+        self.instructions(|| cortex_m::asm::delay(turns))
     }
 }
 

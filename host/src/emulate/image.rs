@@ -56,5 +56,5 @@ fn executable(messages: &[u8]) -> Option<PathBuf> {
         executable: Option<PathBuf>,
     }
     let lines = messages.split(|byte| *byte == b'\n');
-    lines.filter_map(|line| serde_json::from_slice::<Message>(line).ok()?.executable).last()
+    lines.filter_map(|line| serde_json::from_slice::<Message>(line).ok()?.executable).next_back()
 }

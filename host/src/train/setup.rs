@@ -133,13 +133,30 @@ fn channel(name: &str, values: &[f32], period: u32) -> Result<ChannelConfig> {
     let unit = name.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(unit, _)| unit.trim());
     Ok(ChannelConfig {
         name: name.to_owned(),
-        unit: if unit.len() <= 12 { unit.to_owned() } else { String::new() },
+        unit: if unit.len() <= 8 { unit.to_owned() } else { String::new() },
         offset: mean as f32,
         scale,
         valid_min,
         valid_max,
         stuck_limit: (3 * longest).max(period / 4).max(12),
+        resolution: resolution(&present),
     })
+}
+
+/// The step that every reading is a multiple of, from ascending readings: the smallest difference between two of them,
+/// if all are multiples of it within f32's precision; 0 for a sensor without one.
+fn resolution(ascending: &[f32]) -> f32 {
+    let differences = ascending.windows(2).map(|pair| f64::from(pair[1]) - f64::from(pair[0]));
+    let Some(step) = differences.filter(|difference| *difference > 0.0).min_by(f64::total_cmp) else { return 0.0 };
+    // As written in the file: 0.1, not 0.10000038.
+    let digits = (3.0 - step.log10()).ceil().clamp(0.0, 15.0) as i32;
+    let step = (step * 10_f64.powi(digits)).round() / 10_f64.powi(digits);
+    let on_grid = |reading: &f32| {
+        let reading = f64::from(*reading);
+        let off = reading - (reading / step).round() * step;
+        off.abs() <= 1e-3 * step + reading.abs() * f64::from(f32::EPSILON)
+    };
+    if step > 0.0 && ascending.iter().all(on_grid) { step as f32 } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -155,6 +172,15 @@ mod tests {
         assert_eq!(default_period(24 * 60 * minute, 10_000), 7);
         assert_eq!(default_period(20, 10_000), 50); // 50 Hz: a second.
         assert_eq!(default_period(7 * minute, 10_000), 24); // Divides nothing.
+    }
+
+    #[test]
+    fn a_coarse_sensor_shows_its_step() {
+        assert_eq!(resolution(&[20.0, 20.0625, 21.0, 25.9375]), 0.0625);
+        assert_eq!(resolution(&[936.0, 937.0, 940.0]), 1.0);
+        assert_eq!(resolution(&[-0.3, 0.1, 0.2, 13.8]), 0.1);
+        assert_eq!(resolution(&[0.0, 1.0, 2.5, 3.7]), 0.0);
+        assert_eq!(resolution(&[5.0, 5.0]), 0.0);
     }
 
     #[test]

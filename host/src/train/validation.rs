@@ -28,6 +28,7 @@ pub struct Validation {
 /// Streams the rows from `from` to the end of `rows` through a model and forecasts from origins in `rows`.
 ///
 /// `error` is the linear path's, `[channels][horizon]`. `from` is 0 for the whole stream as a device would see it.
+/// Returns each channel's mean absolute error too.
 ///
 /// # Errors
 /// The model cannot be exported.
@@ -38,7 +39,7 @@ pub fn validate(
     series: &Series,
     from: usize,
     rows: &Range<usize>,
-) -> Result<Validation> {
+) -> Result<(Validation, Vec<f64>)> {
     let bytes = model.to_flow()?;
     let mut forecaster = open(&bytes)?;
     let levels = model.config.quantiles.clone();
@@ -48,7 +49,9 @@ pub fn validate(
     // Even, that no phase of an even period is left out.
     let stride = ((last - rows.start) / ORIGINS).max(1) | 1;
     let mut sample = vec![0.0; series.columns.len()];
-    let (mut squared, mut absolute, mut total, mut count) = (0.0, 0.0, 0.0, 0_u64);
+    let (mut squared, mut total) = (0.0, 0.0);
+    let mut absolute = vec![0.0; error.len()];
+    let mut counts = vec![0_u64; error.len()];
     for row in from..last {
         series.row(row, &mut sample);
         forecaster.observe(&sample);
@@ -66,12 +69,15 @@ pub fn validate(
                 }
                 let miss = f64::from(came - scaled[median]);
                 squared += miss * miss;
-                absolute += miss.abs();
+                absolute[channel] += miss.abs();
                 total += loss(&levels, &scaled[..levels.len()], *came, errors[step - 1]);
-                count += 1;
+                counts[channel] += 1;
             });
         }
     }
-    let count = count.max(1) as f64;
-    Ok(Validation { mse: squared / count, mae: absolute / count, loss: total / count })
+    let count = counts.iter().sum::<u64>().max(1) as f64;
+    let validation =
+        Validation { mse: squared / count, mae: absolute.iter().sum::<f64>() / count, loss: total / count };
+    let of_channel = |(absolute, count): (&f64, &u64)| absolute / (*count).max(1) as f64;
+    Ok((validation, absolute.iter().zip(&counts).map(of_channel).collect()))
 }
