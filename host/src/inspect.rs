@@ -57,6 +57,8 @@ pub struct ChannelReport {
     pub valid_max: f32,
     /// More equal samples in a row are taken as missing; 0 for never.
     pub stuck_limit: u32,
+    /// Forecasts are multiples of it; 0 for any number.
+    pub resolution: f32,
 }
 
 /// The season.
@@ -167,6 +169,7 @@ impl From<Channel<'_>> for ChannelReport {
             valid_min: channel.valid_min,
             valid_max: channel.valid_max,
             stuck_limit: channel.stuck_limit,
+            resolution: channel.resolution,
         }
     }
 }
@@ -219,8 +222,12 @@ impl Report {
                 0 => String::new(),
                 limit => format!(", stuck after {limit} equal samples"),
             };
+            let step = match channel.resolution {
+                0.0 => String::new(),
+                step => format!(", in steps of {step}"),
+            };
             line(format_args!(
-                "channel {index} {}: {} to {}{unit}, mean {}, deviation {}{stuck}",
+                "channel {index} {}: {} to {}{unit}, mean {}, deviation {}{step}{stuck}",
                 channel.name, channel.valid_min, channel.valid_max, channel.offset, channel.scale
             ));
         }
@@ -272,6 +279,7 @@ mod tests {
             valid_min: -10.0,
             valid_max: 50.0,
             stuck_limit: 0,
+            resolution: 0.0,
         };
         let mut memories = Config::spread_memories(preset, period);
         memories[0][0] = None;

@@ -13,10 +13,8 @@ pub struct Board {
     machine: Machine,
     /// Bytes of RAM that the firmware's memory map has.
     ram_bytes: usize,
-    /// Forecasters that the firmware's RAM and stack hold at once while it makes one (`flowcast emulate` prints both:
-    /// `state_bytes`, `stack_bytes`), and bytes of the stack beside.
-    copies: usize,
-    stack_bytes: usize,
+    /// Bytes for the stack and everything static that is no forecaster; `flowcast emulate` prints what is in use.
+    other_bytes: usize,
     /// The firmware's capacities (`firmware/src/bin/emulator.rs`).
     channels: usize,
     slots: usize,
@@ -30,8 +28,7 @@ pub struct Board {
 const BOARDS: [Board; 1] = [Board {
     machine: MACHINES[0],
     ram_bytes: 256 << 10,
-    copies: 3,
-    stack_bytes: 8 << 10,
+    other_bytes: 16 << 10,
     channels: 8,
     slots: 288,
     instructions_per_mac: &[("small", 5.137)],
@@ -77,7 +74,7 @@ impl Board {
     /// Whether it holds a model.
     pub fn report(&self, header: &Header, preset: &Preset, cost: &Cost) -> BoardReport {
         let flash_bytes = header.length();
-        let ram_bytes = self.copies * state_bytes(preset, self.channels, self.slots) + self.stack_bytes;
+        let ram_bytes = state_bytes(preset, self.channels, self.slots) + self.other_bytes;
         let refused = [
             (flash_bytes, self.machine.model_bytes, "bytes of model"),
             (ram_bytes, self.ram_bytes, "bytes of RAM"),
