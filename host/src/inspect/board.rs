@@ -20,7 +20,7 @@ pub struct Board {
     slots: usize,
     /// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts, by preset, as
     /// `flowcast emulate MODEL.flow DATA.csv --json` measured them: `instructions_per_observe.max`, one and three
-    /// channels of 10-minute samples, which differ by 0.1 %. A preset that was not measured has none.
+    /// channels of 10-minute samples, which differ by 0.3 % at most. A preset that was not measured has none.
     instructions_per_mac: &'static [(&'static str, f64)],
 }
 
@@ -31,7 +31,7 @@ const BOARDS: [Board; 1] = [Board {
     other_bytes: 16 << 10,
     channels: 8,
     slots: 288,
-    instructions_per_mac: &[("small", 5.137)],
+    instructions_per_mac: &[("tiny", 5.957), ("small", 5.143), ("base", 4.056)],
 }];
 
 impl Board {
