@@ -234,7 +234,7 @@ fn retrieve_scan<T: WithDType>(gains: &[T], [q, k, v]: [&[T]; 3], y: &mut [T]) {
         for ((row, q), k) in mean.chunks_exact_mut(width).zip(q).zip(k) {
             for ((mean, v), y) in row.iter_mut().zip(v).zip(&mut *y) {
                 *mean = *mean + *gain * (*k * *v - *mean);
-                *y = *y + *q * *mean;
+                *y += *q * *mean;
             }
         }
     }
@@ -249,7 +249,7 @@ fn retrieve_gradient_scan<T: WithDType>(gains: &[T], [q, k, v_dy]: [&[T]; 3], gr
         for ((row, k), dq) in mean.chunks_exact_mut(width).zip(k).zip(gradient) {
             for ((mean, v), dy) in row.iter_mut().zip(v).zip(dy) {
                 *mean = *mean + *gain * (*k * *v - *mean);
-                *dq = *dq + *mean * *dy;
+                *dq += *mean * *dy;
             }
         }
     }
@@ -262,8 +262,8 @@ fn retrieve_gradient_scan<T: WithDType>(gains: &[T], [q, k, v_dy]: [&[T]; 3], gr
         for (((row, q), k), dk) in sum.chunks_exact_mut(width).zip(q).zip(k).zip(dk) {
             for (((sum, v), dy), dv) in row.iter_mut().zip(v).zip(dy).zip(&mut *dv) {
                 *sum = *q * *dy + keep * *sum;
-                *dk = *dk + *gain * *sum * *v;
-                *dv = *dv + *gain * *sum * *k;
+                *dk += *gain * *sum * *v;
+                *dv += *gain * *sum * *k;
             }
         }
         keep = T::from_f64(1.0) - *gain;

@@ -1,7 +1,9 @@
 //! The model over whole sequences, in candle: the form that training runs.
 //!
 //! Its equations stand in `flowcast_core::model`; its weights are the tensors of a `.flow` header, by the same names and
-//! shapes, so that exporting is copying.
+//! shapes, so that exporting is copying, but for one thing: while it trains, the rows of readout and head are in units
+//! of the closed form's error at their step ([`StepUnits`]). The error grows fiftyfold over a horizon, and an optimizer
+//! whose steps are of one size for every weight would otherwise shake the next sample's forecast to pieces.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +23,51 @@ const SHARPNESS: f32 = 4.0;
 /// As in `flowcast_core::model`.
 const TOKEN_DIVISOR: f32 = 3.0;
 
+/// What a weight of 1 in the rows of readout and head means, in deviations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepUnits {
+    /// `[readouts][horizon]`
+    readout: Vec<f32>,
+    /// `[horizon]`, relative to the largest.
+    head: Vec<f32>,
+}
+
+impl StepUnits {
+    /// From an error of each channel and step, `[channels][horizon]`.
+    pub fn new(header: &Header, error: &[Vec<f32>]) -> Self {
+        let horizon = usize::from(header.horizon);
+        let log_mean = |step: usize| error.iter().map(|steps| steps[step].ln()).sum::<f32>() / error.len() as f32;
+        let mean: Vec<f32> = (0..horizon).map(|step| log_mean(step).exp()).collect();
+        let largest = mean.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+        let readout = if header.readouts == 1 { mean.clone() } else { error.concat() };
+        Self { readout, head: mean.iter().map(|unit| unit / largest).collect() }
+    }
+
+    /// Units of a tensor's rows, one for each run of `len / units.len()` numbers; `None` for 1 throughout.
+    fn of(&self, name: &str) -> Option<&[f32]> {
+        match name {
+            "readout.weight" => Some(&self.readout),
+            "head.weight" | "head.bias" => Some(&self.head),
+            _ => None,
+        }
+    }
+
+    /// Applies `change` to every number of a tensor and its unit.
+    fn each(&self, name: &str, values: &mut [f32], change: impl Fn(&mut f32, f32)) {
+        let Some(units) = self.of(name) else { return };
+        let row = values.len() / units.len();
+        for (values, unit) in values.chunks_exact_mut(row).zip(units) {
+            values.iter_mut().for_each(|value| change(value, *unit));
+        }
+    }
+}
+
 /// A network whose weights can be trained.
 pub struct Network {
     header: Header,
+    units: StepUnits,
+    /// `[readouts][1][horizon]` and `[1][horizon][1]`.
+    unit_tensors: [Tensor; 2],
     vars: BTreeMap<String, Var>,
     /// One a layer.
     memories: Vec<Memories>,
@@ -63,14 +107,21 @@ impl Network {
     ///
     /// # Errors
     /// The device is out of memory.
-    pub fn new(header: Header, head_gains: &[Vec<f32>], length: usize, seed: u64, device: &Device) -> Result<Self> {
+    pub fn new(
+        header: Header,
+        head_gains: &[Vec<f32>],
+        units: StepUnits,
+        length: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut weights = Vec::with_capacity(header.weight_count());
         for tensor in header.tensors() {
             let inputs = if tensor.name == "contract.weight" { tensor.shape[1] } else { tensor.shape[2] };
             weights.extend(initial(&tensor.to_string(), tensor.len(), inputs, &mut rng));
         }
-        Self::with_weights(header, head_gains, length, &weights, device)
+        Self::with_weights(header, head_gains, units, length, &weights, device)
     }
 
     /// A network with given weights, in the order of [`Header::tensors`].
@@ -80,6 +131,7 @@ impl Network {
     pub fn with_weights(
         header: Header,
         head_gains: &[Vec<f32>],
+        units: StepUnits,
         length: usize,
         weights: &[f32],
         device: &Device,
@@ -92,8 +144,10 @@ impl Network {
         );
         let mut vars = BTreeMap::new();
         for tensor in header.tensors() {
-            let values = &weights[tensor.start..tensor.start + tensor.len()];
-            vars.insert(tensor.to_string(), Var::from_slice(values, &tensor.shape[..], device)?);
+            let name = tensor.to_string();
+            let mut values = weights[tensor.start..tensor.start + tensor.len()].to_vec();
+            units.each(&name, &mut values, |value, unit| *value /= unit);
+            vars.insert(name, Var::from_vec(values, &tensor.shape[..], device)?);
         }
         let memories = head_gains
             .iter()
@@ -102,7 +156,12 @@ impl Network {
                 Memories::new(&floors, length, Form::of(device), DType::F32, device)
             })
             .collect::<candle_core::Result<_>>()?;
-        Ok(Self { header, vars, memories, device: device.clone() })
+        let (readouts, horizon) = (usize::from(header.readouts), usize::from(header.horizon));
+        let unit_tensors = [
+            Tensor::from_slice(&units.readout, (readouts, 1, horizon), device)?,
+            Tensor::from_slice(&units.head, (1, horizon, 1), device)?,
+        ];
+        Ok(Self { header, units, unit_tensors, vars, memories, device: device.clone() })
     }
 
     /// Every weight by name, in the order of the names.
@@ -121,7 +180,9 @@ impl Network {
     /// There is no such tensor, or it has another size.
     pub fn set(&self, name: &str, values: &[f32]) -> Result<()> {
         let var = self.var(name)?;
-        let tensor = Tensor::from_slice(values, var.shape(), &self.device).with_context(|| name.to_owned())?;
+        let mut values = values.to_vec();
+        self.units.each(name, &mut values, |value, unit| *value /= unit);
+        let tensor = Tensor::from_vec(values, var.shape(), &self.device).with_context(|| name.to_owned())?;
         Ok(var.set(&tensor)?)
     }
 
@@ -132,7 +193,10 @@ impl Network {
     pub fn weights(&self) -> Result<Vec<f32>> {
         let mut weights = Vec::with_capacity(self.header.weight_count());
         for tensor in self.header.tensors() {
-            weights.extend(self.var(&tensor.to_string())?.flatten_all()?.to_vec1::<f32>()?);
+            let name = tensor.to_string();
+            let mut values = self.var(&name)?.flatten_all()?.to_vec1::<f32>()?;
+            self.units.each(&name, &mut values, |value, unit| *value *= unit);
+            weights.extend(values);
         }
         Ok(weights)
     }
@@ -219,10 +283,12 @@ impl Network {
         let gate = (sigmoid(&(self.linear("gate", &hidden)? * 2.0)?)? * 2.0)?;
         let reduced = (reduced * gate)?.reshape((readouts, count / readouts, rank))?;
         let center = reduced.matmul(&self.var("readout.weight")?.transpose(1, 2)?.contiguous()?)?;
-        let center = center.reshape((count, horizon))?.broadcast_add(&positions.location)?;
+        let center = center.broadcast_mul(&self.unit_tensors[0])?.reshape((count, horizon))?;
+        let center = center.broadcast_add(&positions.location)?;
         let head = self.var("head.weight")?.reshape((horizon * quantiles, hidden.dim(1)?))?;
         let residual = hidden.matmul(&head.t()?)?.broadcast_add(&self.vector("head.bias")?)?;
         let residual = residual.broadcast_mul(&positions.scale)?.reshape((count, horizon, quantiles))?;
+        let residual = residual.broadcast_mul(&self.unit_tensors[1])?;
         Ok(residual.broadcast_add(&center.unsqueeze(2)?)?)
     }
 }

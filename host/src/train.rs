@@ -31,7 +31,7 @@ use crate::data::{ReadOptions, Series};
 use crate::device::DeviceChoice;
 use crate::duration::{Steps, parse_duration, show_ms};
 use crate::features::Features;
-use crate::model::Network;
+use crate::model::{Network, StepUnits};
 use crate::optimizer::{AdamW, Group, gradient_norm, schedule};
 use crate::output::Output;
 use crate::ridge::{self, LinearPath};
@@ -46,8 +46,10 @@ const WARM_UP_STEPS: usize = 10;
 const PATIENCE: usize = 4;
 /// The gradient's norm is cut to this.
 const MOST_GRADIENT: f64 = 1.0;
-/// The linear path is nearly right from the start; the rest begins from nothing.
-const LINEAR_GROUP: Group = Group { rate: 3e-4, decay: 0.0 };
+/// The linear path is nearly right from the start; the rest begins from nothing. Its directions, which every step
+/// shares, move least.
+const REDUCE_GROUP: Group = Group { rate: 1e-5, decay: 0.0 };
+const READOUT_GROUP: Group = Group { rate: 1e-3, decay: 0.0 };
 const BIAS_GROUP: Group = Group { rate: 3e-3, decay: 0.0 };
 const WEIGHT_GROUP: Group = Group { rate: 3e-3, decay: 1e-2 };
 /// Periods that validation streams before its first origin; the slowest seasonal memory has mostly settled then.
@@ -254,7 +256,8 @@ pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(Tra
         .unwrap_or(0);
     ensure!(fewest > 32, "a channel has {fewest} samples to train on, expected more than 32");
     let shape = Shape::new(channels, horizon, fewest);
-    let network = Network::new(header.clone(), &config.head_gains(), shape.length, options.seed, &device)?;
+    let units = StepUnits::new(&header, &linear.error);
+    let network = Network::new(header.clone(), &config.head_gains(), units, shape.length, options.seed, &device)?;
     network.set("reduce.weight", &linear.reduce)?;
     network.set("readout.weight", &linear.readout)?;
     network.set("head.bias", &residual_quantiles(&header, &features, &linear, &split))?;
@@ -360,7 +363,7 @@ impl Training<'_> {
             progress.step += 1;
             bar.set_position(progress.step as u64);
             bar.set_message(format!("loss {loss:.4}, validation {:.4}", progress.best.loss));
-            if progress.step % EPOCH_STEPS == 0 {
+            if progress.step.is_multiple_of(EPOCH_STEPS) {
                 let model = self.model(network.weights()?);
                 let validation = self.validate(&model, false)?;
                 progress.history.push(validation);
@@ -411,7 +414,8 @@ impl Training<'_> {
         let clip = (MOST_GRADIENT / norm).min(1.0);
         let rate = schedule(step, WARM_UP_STEPS, steps);
         optimizer.step(network.vars(), &gradients, clip, rate, |name| match name {
-            "reduce.weight" | "readout.weight" => LINEAR_GROUP,
+            "reduce.weight" => REDUCE_GROUP,
+            "readout.weight" => READOUT_GROUP,
             name if name.ends_with(".bias") || name.ends_with(".gain") => BIAS_GROUP,
             _ => WEIGHT_GROUP,
         })?;

@@ -1,6 +1,7 @@
 //! What training takes from the data before it starts: the split, the season, each channel's normalisation and bounds.
 
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
 
 use anyhow::{Result, ensure};
 use flowcast_core::presets::Preset;
@@ -25,6 +26,10 @@ const LEAST_PERIODS: u64 = 8;
 const SHORT_PERIOD: u32 = 24;
 /// A season has at least this many samples.
 const LEAST_SAMPLES: u64 = 4;
+/// A reading farther outside the common range (99.8 % of readings) than so many of its widths is a fault.
+const MARGIN: f32 = 1.5;
+/// Share of the readings that must lie on a sensor's steps.
+const ON_STEPS: f64 = 0.995;
 /// The longest default horizon.
 const LONGEST_HORIZON: u32 = 288;
 
@@ -54,7 +59,7 @@ pub struct Wishes {
 pub fn default_period(interval_ms: u64, rows: usize) -> u32 {
     let fits = |season_ms: &u64| {
         let samples = season_ms / interval_ms;
-        season_ms % interval_ms == 0 && samples >= LEAST_SAMPLES && LEAST_PERIODS * samples <= rows as u64
+        season_ms.is_multiple_of(interval_ms) && samples >= LEAST_SAMPLES && LEAST_PERIODS * samples <= rows as u64
     };
     let week = [WEEK_MS];
     let seasons = if interval_ms > SEASONS_MS[0] / LEAST_SAMPLES { &week[..] } else { &SEASONS_MS[..] };
@@ -112,7 +117,7 @@ fn channel(name: &str, values: &[f32], period: u32) -> Result<ChannelConfig> {
     // Far outside what was ever common is a fault of the sensor; the width of the common range sets what is far.
     let (low, high) = (quantile(0.001), quantile(0.999));
     let width = if high > low { high - low } else { present[present.len() - 1] - present[0] };
-    let (valid_min, valid_max) = (low - 3.0 * width, high + 3.0 * width);
+    let (valid_min, valid_max) = (low - MARGIN * width, high + MARGIN * width);
 
     let kept =
         || present.iter().filter(|value| (valid_min..=valid_max).contains(*value)).map(|value| f64::from(*value));
@@ -139,24 +144,29 @@ fn channel(name: &str, values: &[f32], period: u32) -> Result<ChannelConfig> {
         valid_min,
         valid_max,
         stuck_limit: (3 * longest).max(period / 4).max(12),
-        resolution: resolution(&present),
+        resolution: resolution(&present, valid_min..=valid_max),
     })
 }
 
-/// The step that every reading is a multiple of, from ascending readings: the smallest difference between two of them,
-/// if all are multiples of it within f32's precision; 0 for a sensor without one.
-fn resolution(ascending: &[f32]) -> f32 {
-    let differences = ascending.windows(2).map(|pair| f64::from(pair[1]) - f64::from(pair[0]));
-    let Some(step) = differences.filter(|difference| *difference > 0.0).min_by(f64::total_cmp) else { return 0.0 };
-    // As written in the file: 0.1, not 0.10000038.
-    let digits = (3.0 - step.log10()).ceil().clamp(0.0, 15.0) as i32;
-    let step = (step * 10_f64.powi(digits)).round() / 10_f64.powi(digits);
-    let on_grid = |reading: &f32| {
-        let reading = f64::from(*reading);
-        let off = reading - (reading / step).round() * step;
+/// The step that readings are multiples of, from ascending readings, those within `valid`: the most common difference
+/// between neighbours, if nearly all are multiples of it; 0 for a sensor without one.
+fn resolution(ascending: &[f32], valid: RangeInclusive<f32>) -> f32 {
+    let readings: Vec<f64> = ascending.iter().filter(|x| valid.contains(x)).map(|x| f64::from(*x)).collect();
+    let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+    for pair in readings.windows(2).filter(|pair| pair[1] > pair[0]) {
+        // As written in the file: 0.1, not 0.10000038.
+        let difference = pair[1] - pair[0];
+        let digits = 10_f64.powi((3.0 - difference.log10()).ceil().clamp(0.0, 15.0) as i32);
+        *counts.entry(((difference * digits).round() / digits).to_bits()).or_default() += 1;
+    }
+    let Some((step, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return 0.0 };
+    let step = f64::from_bits(step);
+    let on_step = |reading: &&f64| {
+        let off = **reading - (**reading / step).round() * step;
         off.abs() <= 1e-3 * step + reading.abs() * f64::from(f32::EPSILON)
     };
-    if step > 0.0 && ascending.iter().all(on_grid) { step as f32 } else { 0.0 }
+    let share = readings.iter().filter(on_step).count() as f64 / readings.len() as f64;
+    if step > 0.0 && share >= ON_STEPS { step as f32 } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -176,11 +186,12 @@ mod tests {
 
     #[test]
     fn a_coarse_sensor_shows_its_step() {
-        assert_eq!(resolution(&[20.0, 20.0625, 21.0, 25.9375]), 0.0625);
-        assert_eq!(resolution(&[936.0, 937.0, 940.0]), 1.0);
-        assert_eq!(resolution(&[-0.3, 0.1, 0.2, 13.8]), 0.1);
-        assert_eq!(resolution(&[0.0, 1.0, 2.5, 3.7]), 0.0);
-        assert_eq!(resolution(&[5.0, 5.0]), 0.0);
+        let all = -1e9..=1e9;
+        assert_eq!(resolution(&[20.0, 20.0625, 20.125, 21.0, 25.9375], all.clone()), 0.0625);
+        assert_eq!(resolution(&[592.2, 936.0, 937.0, 938.0, 940.0], 800.0..=1000.0), 1.0);
+        assert_eq!(resolution(&[-0.3, 0.1, 0.2, 0.3, 13.8], all.clone()), 0.1);
+        assert_eq!(resolution(&[0.0, 1.0, 2.5, 3.7], all.clone()), 0.0);
+        assert_eq!(resolution(&[5.0, 5.0], all), 0.0);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn validate(
     for row in from..last {
         series.row(row, &mut sample);
         forecaster.observe(&sample);
-        if row < rows.start || (row - rows.start) % stride != 0 {
+        if row < rows.start || !(row - rows.start).is_multiple_of(stride) {
             continue;
         }
         for (channel, errors) in error.iter().enumerate() {
