@@ -8,7 +8,7 @@ use candle_core::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flowcast::data::{ReadOptions, Series};
 use flowcast::features::Features;
-use flowcast::model::Network;
+use flowcast::model::{Network, StepUnits};
 use flowcast::optimizer::{AdamW, Group};
 use flowcast::train::batch::{Shape, batch};
 use flowcast::train::loss::batch_loss;
@@ -29,7 +29,9 @@ fn training(criterion: &mut Criterion) {
         let shape = Shape::new(3, 144, split.training.len() - 144);
         let error = vec![vec![1.0; 144]; 3];
         let device = Device::Cpu;
-        let network = Network::new(header.clone(), &config.head_gains(), shape.length, 1, &device).expect("a network");
+        let units = StepUnits::new(&header, &error);
+        let network =
+            Network::new(header.clone(), &config.head_gains(), units, shape.length, 1, &device).expect("a network");
         let make = || batch(&header, &features, &error, &split.training, shape, (1, 0), &device).expect("a batch");
         let one = make();
         let forward = || {
