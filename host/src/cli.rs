@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::output::Output;
-use crate::{backtest, demo, doctor, emulate, export, train};
+use crate::{backtest, demo, doctor, emulate, export, inspect, train};
 
 /// Streaming forecasts for microcontrollers: train on a CSV, export, back-test with the device's own code
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ pub enum Command {
     Train(train::Args),
     /// Write a trained model as the file that boards read
     Export(export::Args),
+    /// Show what is in a model file, what it costs to run, and whether a board holds it
+    Inspect(inspect::Args),
     /// Back-test a model with the device's own code, against honest baselines
     Backtest(backtest::Args),
     /// Stream data through the firmware on an emulated board, and compare its forecasts with this machine's
@@ -52,6 +54,7 @@ impl Cli {
         match &self.command {
             Command::Train(args) => train::run(args, output),
             Command::Export(args) => export::run(args, output),
+            Command::Inspect(args) => inspect::run(args, output),
             Command::Backtest(args) => backtest::run(args, output),
             Command::Emulate(args) => emulate::run(args, output),
             Command::Doctor(args) => doctor::run(args, output),

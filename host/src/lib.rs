@@ -15,6 +15,7 @@ pub mod export;
 pub mod features;
 pub mod file;
 pub mod forecaster;
+pub mod inspect;
 pub mod link;
 pub mod metrics;
 pub mod model;

@@ -1,6 +1,9 @@
 //! The `flowcast` command as scripts meet it: exit codes, one clear line for each bad input, one JSON object, and a result that the
 //! future cannot change.
 
+#[path = "cli/train.rs"]
+mod train;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,0 +1,332 @@
+//! `flowcast inspect`: what is in a model file, what it costs to run, and whether a board holds it, before flashing.
+//!
+//! [`cost`] counts arithmetic and memory, [`board`] knows what boards have.
+
+pub mod board;
+pub mod cost;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use flowcast_core::format::{Channel, Header};
+use serde::Serialize;
+
+use crate::duration::show_ms;
+use crate::export::{Layer, layers};
+use crate::file::AlignedBytes;
+use crate::forecaster::preset;
+use crate::output::Output;
+use board::{Board, BoardReport};
+use cost::{Cost, state_bytes};
+
+/// Show what is in a model file, what it costs to run, and whether a board holds it
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The model, as `flowcast export` wrote it
+    #[arg(value_name = "MODEL.flow")]
+    pub model: PathBuf,
+    /// Whether this board holds it
+    #[arg(long, value_name = "NAME", value_parser = Board::named)]
+    pub board: Option<Board>,
+}
+
+/// A head's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Memory {
+    /// Samples; none for an infinite one.
+    pub samples: Option<f32>,
+    /// The same as time.
+    pub milliseconds: Option<u64>,
+}
+
+/// A channel, as the file describes it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ChannelReport {
+    /// The column that it was trained on.
+    pub name: String,
+    /// Its unit, may be empty.
+    pub unit: String,
+    /// Mean of the training data.
+    pub offset: f32,
+    /// Deviation of the training data.
+    pub scale: f32,
+    /// Samples below are taken as missing.
+    pub valid_min: f32,
+    /// Samples above are taken as missing.
+    pub valid_max: f32,
+    /// More equal samples in a row are taken as missing; 0 for never.
+    pub stuck_limit: u32,
+    /// Forecasts are multiples of it; 0 for any number.
+    pub resolution: f32,
+}
+
+/// The season.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SeasonReport {
+    /// Samples of one period.
+    pub samples: u32,
+    /// The same as time.
+    pub milliseconds: u64,
+    /// Slots of the seasonal memory, and samples that share one.
+    pub slots: usize,
+    /// Samples that share a slot.
+    pub slot_samples: u32,
+}
+
+/// What the command prints.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Bytes of the file.
+    pub bytes: usize,
+    /// CRC-32 of the file, which names the model.
+    pub identity: String,
+    /// `f32`.
+    pub numeric: &'static str,
+    /// Name of the backbone.
+    pub preset: &'static str,
+    /// Weights.
+    pub parameters: usize,
+    /// Milliseconds between samples.
+    pub interval_ms: u64,
+    /// The season.
+    pub season: SeasonReport,
+    /// Steps ahead.
+    pub horizon: u16,
+    /// Quantile levels.
+    pub quantiles: Vec<f32>,
+    /// The channels.
+    pub channels: Vec<ChannelReport>,
+    /// Memories, `[layers][heads]`.
+    pub memories: Vec<Vec<Memory>>,
+    /// Every tensor.
+    pub layers: Vec<Layer>,
+    /// RAM of a forecaster for just these channels and slots ([`state_bytes`]).
+    pub state_bytes: usize,
+    /// Arithmetic.
+    #[serde(flatten)]
+    pub cost: Cost,
+    /// On the board that was asked for.
+    pub board: Option<BoardReport>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The file is no model, or one of no preset.
+pub fn run(args: &Args, output: &Output) -> Result<()> {
+    let bytes = AlignedBytes::read(&args.model)?;
+    let report = inspect(&bytes, args.board.as_ref()).with_context(|| args.model.display().to_string())?;
+    output.result(|| format!("{}: {}", args.model.display(), report.text()), &report)
+}
+
+/// Describes the model in `bytes`.
+///
+/// # Errors
+/// The bytes are no model, or one of no preset.
+pub fn inspect(bytes: &[u8], board: Option<&Board>) -> Result<Report> {
+    let header = Header::parse(bytes)?;
+    let preset = preset(&header)?;
+    let cost = Cost::of(&header);
+    let memory = |gain: f32| {
+        let samples = (gain > 0.0).then(|| 1.0 / gain);
+        let milliseconds = samples.map(|samples| (f64::from(samples) * header.interval_ms as f64).round() as u64);
+        Memory { samples, milliseconds }
+    };
+    let memories = (0..header.layers.into()).map(|layer| header.head_gains(bytes, layer).map(memory).collect());
+    let channels = (0..header.channels.into()).filter_map(|index| header.channel(bytes, index));
+    Ok(Report {
+        bytes: header.length(),
+        identity: format!("{:08x}", header.identity),
+        numeric: "f32",
+        preset: preset.name,
+        parameters: header.weight_count(),
+        interval_ms: header.interval_ms,
+        season: SeasonReport {
+            samples: header.season.period,
+            milliseconds: u64::from(header.season.period) * header.interval_ms,
+            slots: header.season.slots,
+            slot_samples: header.season.slot_samples,
+        },
+        horizon: header.horizon,
+        quantiles: header.quantiles.to_vec(),
+        channels: channels.map(ChannelReport::from).collect(),
+        memories: memories.collect(),
+        layers: layers(&header),
+        state_bytes: state_bytes(&preset, header.channels.into(), header.season.slots),
+        cost,
+        board: board.map(|board| board.report(&header, &preset, &cost)),
+    })
+}
+
+impl From<Channel<'_>> for ChannelReport {
+    fn from(channel: Channel<'_>) -> Self {
+        Self {
+            name: channel.name.to_owned(),
+            unit: channel.unit.to_owned(),
+            offset: channel.offset,
+            scale: channel.scale,
+            valid_min: channel.valid_min,
+            valid_max: channel.valid_max,
+            stuck_limit: channel.stuck_limit,
+            resolution: channel.resolution,
+        }
+    }
+}
+
+impl Memory {
+    fn text(&self) -> String {
+        match (self.samples, self.milliseconds) {
+            (Some(samples), Some(milliseconds)) => format!("{samples:.0} samples ({})", show_rounded(milliseconds)),
+            _ => "everything".to_owned(),
+        }
+    }
+}
+
+/// A length of time without what is less than a hundredth of it: 1/N is stored, and N comes back nearly whole.
+fn show_rounded(milliseconds: u64) -> String {
+    let units = [86_400_000, 3_600_000, 60_000, 1000];
+    let unit = units.into_iter().find(|unit| 100 * unit <= milliseconds).unwrap_or(1);
+    show_ms((milliseconds + unit / 2) / unit * unit)
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |line: std::fmt::Arguments<'_>| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{line}");
+        };
+        let (season, cost) = (&self.season, &self.cost);
+        line(format_args!(
+            "{} bytes, {}, preset {}, {} weights, model {}",
+            self.bytes, self.numeric, self.preset, self.parameters, self.identity
+        ));
+        line(format_args!(
+            "samples   every {}; season {} samples ({}) in {} slots of {}",
+            show_ms(self.interval_ms),
+            season.samples,
+            show_ms(season.milliseconds),
+            season.slots,
+            season.slot_samples
+        ));
+        line(format_args!(
+            "forecast  {} steps ({}), quantiles {}",
+            self.horizon,
+            show_ms(u64::from(self.horizon) * self.interval_ms),
+            self.quantiles.iter().map(f32::to_string).collect::<Vec<_>>().join(", ")
+        ));
+        for (index, channel) in self.channels.iter().enumerate() {
+            let unit = if channel.unit.is_empty() { String::new() } else { format!(" {}", channel.unit) };
+            let stuck = match channel.stuck_limit {
+                0 => String::new(),
+                limit => format!(", stuck after {limit} equal samples"),
+            };
+            let step = match channel.resolution {
+                0.0 => String::new(),
+                step => format!(", in steps of {step}"),
+            };
+            line(format_args!(
+                "channel {index} {}: {} to {}{unit}, mean {}, deviation {}{step}{stuck}",
+                channel.name, channel.valid_min, channel.valid_max, channel.offset, channel.scale
+            ));
+        }
+        for (layer, heads) in self.memories.iter().enumerate() {
+            let heads = heads.iter().map(Memory::text).collect::<Vec<_>>().join(", ");
+            line(format_args!("block {layer}   heads remember {heads}"));
+        }
+        for layer in &self.layers {
+            let shape = layer.shape.iter().skip_while(|size| **size == 1).map(usize::to_string).collect::<Vec<_>>();
+            line(format_args!("tensor    {:<34} {:>14} {:>8} bytes", layer.name, shape.join(" x "), layer.bytes));
+        }
+        line(format_args!("state     {} bytes of RAM on a 32-bit microcontroller", self.state_bytes));
+        line(format_args!(
+            "cost      {} multiply-accumulates for each observe, {} for each step of a channel's forecast, {} for all",
+            cost.macs_per_observe, cost.macs_per_forecast_step, cost.macs_per_forecast
+        ));
+        if let Some(board) = &self.board {
+            line(format_args!(
+                "board     {}: {}",
+                board.name,
+                if board.fits { "fits".to_owned() } else { format!("does not fit: {}", board.refused.join("; ")) }
+            ));
+            line(format_args!(
+                "          flash {} of {} bytes, RAM {} of {} bytes",
+                board.flash_bytes, board.flash_available_bytes, board.ram_bytes, board.ram_available_bytes
+            ));
+            if let Some(instructions) = board.instructions_per_observe {
+                line(format_args!(
+                    "          about {instructions} instructions for each observe (`flowcast emulate` counts)"
+                ));
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ChannelConfig, Config, TrainedModel};
+    use flowcast_core::presets::{PRESETS, Preset};
+
+    fn model(preset: &Preset, channels: usize, period: u32, horizon: u16) -> AlignedBytes {
+        let channel = |index| ChannelConfig {
+            name: format!("c{index}"),
+            unit: "°C".to_owned(),
+            offset: 20.0,
+            scale: 5.0,
+            valid_min: -10.0,
+            valid_max: 50.0,
+            stuck_limit: 0,
+            resolution: 0.0,
+        };
+        let mut memories = Config::spread_memories(preset, period);
+        memories[0][0] = None;
+        let config = Config {
+            preset: preset.name.to_owned(),
+            interval_ms: 600_000,
+            period,
+            horizon,
+            rank: 32,
+            quantiles: vec![0.1, 0.5, 0.9],
+            own_readouts: false,
+            memories,
+            channels: (0..channels).map(channel).collect(),
+        };
+        let weights = vec![0.0; config.header().unwrap().weight_count()];
+        TrainedModel { config, weights }.to_flow().unwrap()
+    }
+
+    /// By hand, for small with a day of 10-minute samples: 144 slots in 24 bins, 4 * 24 + 24 features.
+    #[test]
+    fn the_counts_are_those_made_by_hand() {
+        let report = inspect(&model(&PRESETS[1], 3, 144, 36), None).unwrap();
+        let embedding = 32 * (120 + 2);
+        let projections = 4 * 32 * 32;
+        let attention = 4 * (4 * 8 + 4 * 8 + 2 * 64);
+        let feed_forward = 2 * 32 * 64;
+        let one = 4 + 4 * 144 + embedding + projections + attention + feed_forward;
+        assert_eq!(one, 13_444);
+        assert_eq!(report.cost.macs_per_observe, 3 * one);
+        assert_eq!(report.cost.macs_per_forecast_step, 32 + 3 * 32);
+        assert_eq!(report.cost.macs_per_forecast, 3 * (576 + 32 * (120 + 32) + 36 * 128));
+        assert_eq!(report.layers.iter().map(|layer| layer.bytes).sum::<usize>(), 4 * report.parameters);
+        assert_eq!(report.memories[0][0], Memory { samples: None, milliseconds: None });
+        assert_eq!(report.memories[0][3].text(), "4320 samples (30 d)");
+        assert_eq!(report.season.milliseconds, 86_400_000);
+        assert_eq!((report.channels.len(), report.channels[2].name.as_str()), (3, "c2"));
+    }
+
+    #[test]
+    fn a_board_refuses_what_it_has_no_room_for() {
+        let board = Board::named("mps2-an386").unwrap();
+        let fits = inspect(&model(&PRESETS[1], 8, 144, 144), Some(&board)).unwrap().board.unwrap();
+        assert!(fits.fits && fits.refused.is_empty() && fits.ram_bytes < fits.ram_available_bytes, "{fits:?}");
+        let wide = inspect(&model(&PRESETS[1], 9, 144, 144), Some(&board)).unwrap().board.unwrap();
+        assert_eq!(wide.refused, ["found 9 channels, expected at most 8"]);
+        let long = inspect(&model(&PRESETS[2], 2, 144, 8000), Some(&board)).unwrap().board.unwrap();
+        assert!(!long.fits && long.refused[0].ends_with("bytes of model, expected at most 2097152"), "{long:?}");
+        assert!(Board::named("toaster").unwrap_err().contains("mps2-an386"));
+    }
+}

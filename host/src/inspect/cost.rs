@@ -1,0 +1,109 @@
+//! What a model costs to run: arithmetic counted from its header, memory from the sizes of core's own types.
+
+use flowcast_core::forecaster::Forecaster;
+use flowcast_core::format::Header;
+use flowcast_core::presets::Preset;
+use flowcast_core::seasonal::MEMORIES;
+use serde::Serialize;
+
+/// Multiply-accumulates, counted from the header.
+///
+/// Counted as one each: a product of a weight and an input (embedding, projections, feed-forward, readouts); in the
+/// attention, an element of a running mean that moves (four vectors and the matrix of each head), of a dot product with
+/// one (four vectors) and of the matrix that is read; an element of the seasonal memory that moves or is pooled.
+/// Not counted: norms, sigmoids, exponentials, divisions, residual additions, sorting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// One sample of every channel.
+    pub macs_per_observe: usize,
+    /// What a forecast of one channel costs before its first step: features and the reduced linear path.
+    pub macs_per_forecast_start: usize,
+    /// One step ahead of one channel, all quantiles.
+    pub macs_per_forecast_step: usize,
+    /// Every step of every channel.
+    pub macs_per_forecast: usize,
+}
+
+impl Cost {
+    /// Of a model.
+    pub fn of(header: &Header) -> Cost {
+        let [d_model, heads, head_dim] = [header.d_model, header.heads, header.head_dim].map(usize::from);
+        let [layers, d_ff, rank] = [header.layers, header.d_ff, header.rank].map(usize::from);
+        let [channels, horizon, quantiles] = [header.channels.into(), header.horizon.into(), header.quantiles.len()];
+        let pooling = MEMORIES * header.season.slots;
+        let embedding = d_model * header.token_features();
+        let projections = 4 * d_model * d_model;
+        let attention = heads * ((4 + 4) * head_dim + 2 * head_dim * head_dim);
+        let feed_forward = 2 * d_model * d_ff;
+        let observe = MEMORIES + pooling + embedding + layers * (projections + attention + feed_forward);
+        let start = pooling + rank * (header.season.features() + d_model);
+        let step = rank + quantiles * d_model;
+        Cost {
+            macs_per_observe: channels * observe,
+            macs_per_forecast_start: start,
+            macs_per_forecast_step: step,
+            macs_per_forecast: channels * (start + horizon * step),
+        }
+    }
+}
+
+/// Bytes of a forecaster for just `channels` channels and `slots` slots on a 32-bit microcontroller: all of its state,
+/// the model's header and the addresses of its weights (not the weights, which stay in flash).
+///
+/// A forecaster is its model and, for each channel of its capacity, intake and state. Those hold numbers of 1 and 4
+/// bytes only and are the same everywhere: the difference of two real forecasters' sizes tells them. The model's
+/// addresses and lengths take 4 bytes there and 8 here.
+pub fn state_bytes(preset: &Preset, channels: usize, slots: usize) -> usize {
+    match preset.name {
+        "tiny" => bytes_of::<16, 2, 8, 1>(channels, slots),
+        "small" => bytes_of::<32, 4, 8, 1>(channels, slots),
+        _ => bytes_of::<64, 8, 8, 2>(channels, slots),
+    }
+}
+
+fn bytes_of<const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>(
+    channels: usize,
+    slots: usize,
+) -> usize {
+    // Forecasters for 2 and for 4 channels of 4 slots: half of what lies between them is one channel.
+    let two = size_of::<Forecaster<'_, 2, 4, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
+    let four = size_of::<Forecaster<'_, 4, 4, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
+    let measured = (four - two) / 2;
+    let model = two - 2 * measured;
+    // A slot has its means and a byte that counts visits.
+    let seasonal = |slots: usize| 4 * MEMORIES * slots + slots.next_multiple_of(4);
+    let channel = measured + seasonal(slots) - seasonal(4);
+    // Words of an address's size: the file's bytes (2); each linear layer (5: two slices and a count) and norm (4), in
+    // and outside the blocks; three slices of weights (6); the header's count of slots and of quantiles (2); and what
+    // words of 8 bytes pad the season and the quantiles with (2 halves).
+    let words = 2 + 3 * 5 + 4 + LAYERS * (6 * 5 + 2 * 4) + 6 + 2 + 2;
+    let narrowed = size_of::<usize>().saturating_sub(4) * words;
+    (model - narrowed + channels * channel).next_multiple_of(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flowcast_core::presets::{Base, PRESETS, Small, Tiny};
+
+    /// Where an address takes 8 bytes, the real types are larger by the model's addresses and lengths alone.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn state_bytes_are_those_of_the_real_types() {
+        fn narrowed(bytes: usize, layers: usize) -> usize {
+            (bytes - 4 * (31 + 38 * layers)).next_multiple_of(8)
+        }
+        let [tiny, small, base] = PRESETS;
+        for (found, real, layers) in [
+            (state_bytes(&tiny, 1, 2), size_of::<Tiny<'_, 1, 2>>(), 1),
+            (state_bytes(&tiny, 5, 145), size_of::<Tiny<'_, 5, 145>>(), 1),
+            (state_bytes(&small, 3, 144), size_of::<Small<'_, 3, 144>>(), 1),
+            (state_bytes(&small, 8, 288), size_of::<Small<'_, 8, 288>>(), 1),
+            (state_bytes(&base, 32, 287), size_of::<Base<'_, 32, 287>>(), 2),
+        ] {
+            // The end of either may be padded to 8.
+            let expected = narrowed(real, layers);
+            assert!(found.abs_diff(expected) <= 8, "{found} and {expected}");
+        }
+    }
+}

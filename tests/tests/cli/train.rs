@@ -1,0 +1,334 @@
+//! `flowcast train`, `export` and `inspect`: bad input, results that repeat, and output that is never half-written.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Bench, HEADER, flowcast, rows};
+
+/// Rows of the training data here: enough for a season of two hours, and quickly trained on.
+const ROWS: usize = 260;
+
+/// The command line of a quick training of column `c0`.
+fn train<'a>(data: &'a str, out: &'a str, epochs: &'a str) -> Vec<&'a str> {
+    let mut words = vec!["train", data, "--target", "c0", "--period", "12", "--horizon", "3", "--preset", "tiny"];
+    words.extend(["--device", "cpu", "--epochs", epochs, "--out", out]);
+    words
+}
+
+/// A folder with data to train on.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    bench.write("data.csv", (HEADER.to_owned() + &rows(ROWS).concat()).as_bytes());
+    bench
+}
+
+impl Bench {
+    fn names(&self) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    /// The one object of a run that must succeed and be silent beside it.
+    fn json(&self, words: &[&str]) -> Value {
+        let output = self.run(&[words, &["--json"]].concat());
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stderr.is_empty(), "silent without a terminal: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("one JSON object and nothing else")
+    }
+}
+
+#[test]
+fn wrong_usage_of_training_exits_with_2() {
+    let bench = bench();
+    let good = train("data.csv", "m.safetensors", "0");
+    for wrong in [
+        &["--preset", "huge"][..],
+        &["--test-fraction", "1"],
+        &["--epochs", "-1"],
+        &["--period", "0"],
+        &["--horizon", "soon"],
+        &["--device", "toaster"],
+    ] {
+        let position = good.iter().position(|word| *word == wrong[0]);
+        let mut words = good.clone();
+        match position {
+            Some(position) => words[position + 1] = wrong[1],
+            None => words.extend(wrong),
+        }
+        let output = bench.run(&words);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    for words in [
+        &["train"][..],
+        &["train", "data.csv", "--out", "m.safetensors"],
+        &["train", "data.csv", "--target", "c0"],
+        &["export"],
+        &["export", "m.safetensors"],
+        &["inspect"],
+        &["inspect", "model.flow", "--board", "toaster"],
+    ] {
+        assert_eq!(bench.run(words).status.code(), Some(2), "{words:?}");
+    }
+    let presets = bench.run(&["train", "data.csv", "--target", "c0", "--preset", "huge", "--out", "m"]).stderr;
+    assert!(String::from_utf8(presets).unwrap().contains("tiny, small, base"));
+}
+
+#[test]
+fn data_that_cannot_be_trained_on_gives_one_line_with_its_place() {
+    let bench = bench();
+    let good = rows(ROWS);
+    let with = |line: &str| HEADER.to_owned() + &good[..200].concat() + line + &good[201..].concat();
+    let every = |value: &str| {
+        let line = |row: &String| format!("{},{value},1.5\n", row.split(',').next().unwrap());
+        HEADER.to_owned() + &good.iter().map(line).collect::<String>()
+    };
+    let missing = "time,c1\n".to_owned() + "2024-05-01 00:00,1\n";
+    let cases: Vec<(&str, String, &[&str])> = vec![
+        ("an empty file", String::new(), &["bad.csv", "empty file"]),
+        ("a header only", HEADER.to_owned(), &["bad.csv", "header without rows"]),
+        ("a missing column", missing, &["bad.csv", "no column `c0`", "time, c1"]),
+        ("text in a number", with("2024-05-02 09:20,warm,1\n"), &["bad.csv:202", "column `c0`", "`warm`", "a number"]),
+        ("unordered", with("2024-05-01 22:45,1,1\n"), &["bad.csv:202", "column `time`", "after 2024-05-02 09:10:00"]),
+        ("a duplicate", with(&good[199]), &["bad.csv:202", "2024-05-02 09:10:00 a second time", "line 201"]),
+        ("a constant channel", every("20.5"), &["column `c0`", "the same value in every row (20.5)", "varies"]),
+        ("no values", every(""), &["column `c0`", "no value at all", "expected numbers"]),
+        ("too short", HEADER.to_owned() + &good[..100].concat(), &["found a series of 100 rows", "expected at least"]),
+    ];
+    bench.write("m.safetensors", b"the last good one");
+    for (what, text, parts) in cases {
+        bench.write("bad.csv", text.as_bytes());
+        let before = bench.names();
+        let error = bench.refusal(&train("bad.csv", "m.safetensors", "0"));
+        for part in parts {
+            assert!(error.contains(part), "{what}: {part:?} in {error}");
+        }
+        assert_eq!(bench.names(), before, "{what}");
+    }
+    assert_eq!(bench.bytes("m.safetensors"), b"the last good one");
+    assert!(bench.refusal(&train("absent.csv", "m.safetensors", "0")).contains("absent.csv"));
+}
+
+/// A short series leaves the features next to no variance in some directions; its model must fit the file's range.
+#[test]
+fn a_short_series_still_gives_a_model_that_boards_accept() {
+    let bench = Bench::new();
+    bench.write("data.csv", (HEADER.to_owned() + &rows(600).concat()).as_bytes());
+    let words = ["train", "data.csv", "--target", "c0", "--preset", "tiny", "--epochs", "0", "--out", "m.safetensors"];
+    for (period, horizon) in [("24", "3"), ("48", "6"), ("72", "1")] {
+        bench.json(&[&words[..], &["--period", period, "--horizon", horizon]].concat());
+        bench.json(&["export", "m.safetensors", "--out", "m.flow"]);
+    }
+}
+
+/// Before the work, not after it: these come at once, whatever the data.
+#[test]
+fn an_output_that_cannot_be_is_refused_first() {
+    let bench = bench();
+    std::fs::create_dir(bench.path("folder")).unwrap();
+    let before = bench.names();
+    let error = bench.refusal(&train("data.csv", "no/such/m.safetensors", "0"));
+    assert!(error.contains("no/such is no folder"), "{error}");
+    let error = bench.refusal(&train("data.csv", "folder", "0"));
+    assert!(error.contains("folder is a folder, expected a file"), "{error}");
+    assert_eq!(bench.names(), before);
+}
+
+#[test]
+fn files_that_are_no_trained_model_are_refused_by_name() {
+    let bench = bench();
+    bench.json(&train("data.csv", "m.safetensors", "0"));
+    bench.json(&["export", "m.safetensors", "--out", "good.flow"]);
+    let [trained, exported] = [bench.bytes("m.safetensors"), bench.bytes("good.flow")];
+    let header = u64::from_le_bytes(trained[..8].try_into().unwrap()) as usize;
+    // A valid file of the same format that is no model of ours.
+    let metadata = br#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let other = [&(metadata.len() as u64).to_le_bytes()[..], metadata, &[0; 4]].concat();
+    // The configuration says another number of steps than the tensors have.
+    let config = String::from_utf8(trained[8..8 + header].to_vec()).unwrap();
+    let changed = config.replace("\\\"horizon\\\":3", "\\\"horizon\\\":7");
+    assert_ne!(config, changed);
+    let changed = [&trained[..8], changed.as_bytes(), &trained[8 + header..]].concat();
+    let mut infinite = trained.clone();
+    let end = infinite.len() - 4;
+    infinite[end..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    let before = bench.names();
+    for (what, bytes, parts) in [
+        ("garbage", &b"time,c0,c1\n2024-05-01 00:00,1,2\n"[..], &["expected a safetensors file"][..]),
+        ("empty", &[], &["expected a safetensors file"]),
+        ("cut in its header", &trained[..header / 2], &["expected a safetensors file"]),
+        ("cut in its weights", &trained[..trained.len() - 100], &["expected a safetensors file"]),
+        ("someone else's", &other, &["expected a safetensors file that `flowcast train` wrote"]),
+        ("a model file", &exported, &["expected a safetensors file"]),
+        ("another shape", &changed, &["readout.weight", "expected F32", "7"]),
+        ("an infinite weight", &infinite, &["weight", "inf", "finite"]),
+    ] {
+        bench.write("bad.safetensors", bytes);
+        let error = bench.refusal(&["export", "bad.safetensors", "--out", "good.flow"]);
+        assert!(error.contains("bad.safetensors"), "{what}: {error}");
+        for part in parts {
+            assert!(error.contains(part), "{what}: {part:?} in {error}");
+        }
+    }
+    std::fs::remove_file(bench.path("bad.safetensors")).unwrap();
+    assert!(bench.refusal(&["export", "absent.safetensors", "--out", "good.flow"]).contains("absent.safetensors"));
+    let error = bench.refusal(&["export", "m.safetensors", "--out", "no/such/good.flow"]);
+    assert!(error.contains("no/such/good.flow was not written"), "{error}");
+    std::fs::create_dir(bench.path("folder")).unwrap();
+    let error = bench.refusal(&["export", "m.safetensors", "--out", "folder"]);
+    assert!(error.contains("folder was not written") && error.contains("directory"), "{error}");
+    std::fs::remove_dir(bench.path("folder")).unwrap();
+    assert_eq!(bench.names(), before);
+    assert_eq!(bench.bytes("good.flow"), exported);
+}
+
+/// A run that may write files of at most 4 KiB: as on a full disk, a write comes back short and the next one fails.
+#[cfg(unix)]
+fn run_on_a_full_disk(bench: &Bench, words: &[&str]) -> Output {
+    Command::new("sh")
+        // The signal that a limit sends by default would end the program, which no full disk does.
+        .args(["-c", "trap '' XFSZ; ulimit -f 4; exec \"$0\" \"$@\""])
+        .arg(flowcast().get_program())
+        .args(words)
+        .current_dir(bench.folder.path())
+        .output()
+        .unwrap()
+}
+
+#[test]
+#[cfg(unix)]
+fn a_full_disk_keeps_the_old_file() {
+    let bench = bench();
+    bench.json(&train("data.csv", "m.safetensors", "0"));
+    bench.json(&["export", "m.safetensors", "--out", "good.flow"]);
+    let (trained, exported) = (bench.bytes("m.safetensors"), bench.bytes("good.flow"));
+    assert!(exported.len() > 4096 && trained.len() > 4096);
+    let before = bench.names();
+    for (words, path) in [
+        (vec!["export", "m.safetensors", "--out", "good.flow"], "good.flow"),
+        (vec!["export", "m.safetensors", "--out", "new.flow"], "new.flow"),
+        (train("data.csv", "m.safetensors", "0"), "m.safetensors"),
+    ] {
+        let output = run_on_a_full_disk(&bench, &words);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.contains(&format!("{path} was not written: ")), "{error}");
+        assert_eq!(bench.names(), before, "{words:?}");
+    }
+    assert_eq!(bench.bytes("good.flow"), exported);
+    assert_eq!(bench.bytes("m.safetensors"), trained);
+}
+
+#[test]
+fn each_command_prints_one_json_object() {
+    let bench = bench();
+    let trained = bench.json(&train("data.csv", "m.safetensors", "1"));
+    assert!(trained["parameters"].as_u64().unwrap() > 1000);
+    assert_eq!(trained["epochs"], 1);
+    assert!(trained["seconds"].is_number());
+    assert!(trained["validation"]["mse"].is_number() && trained["validation"]["mae"].is_number());
+
+    let exported = bench.json(&["export", "m.safetensors", "--out", "m.flow"]);
+    assert_eq!(exported["bytes"], bench.bytes("m.flow").len());
+    assert_eq!(exported["numeric"], "f32");
+    let layers = exported["layers"].as_array().unwrap();
+    let weights: u64 = layers.iter().map(|layer| layer["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(weights, 4 * trained["parameters"].as_u64().unwrap());
+
+    let inspected = bench.json(&["inspect", "m.flow", "--board", "mps2-an386"]);
+    assert_eq!(inspected["bytes"], exported["bytes"]);
+    assert_eq!(inspected["identity"], exported["identity"]);
+    assert_eq!(inspected["board"]["fits"], true);
+    for field in ["state_bytes", "macs_per_observe", "macs_per_forecast_step"] {
+        assert!(inspected[field].as_u64().unwrap() > 0, "{field}");
+    }
+    for field in ["flash_bytes", "ram_bytes", "instructions_per_observe"] {
+        assert!(inspected["board"][field].as_u64().unwrap() > 0, "{field}");
+    }
+    assert_eq!(bench.json(&["inspect", "m.flow"])["board"], Value::Null);
+
+    let text = bench.run(&["inspect", "m.flow", "--board", "mps2-an386"]).stdout;
+    let text = String::from_utf8(text).unwrap();
+    for part in ["channel 0 c0", "season 12 samples", "blocks.0.query.weight", "16 x 16", "mps2-an386: fits"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    bench.write("bad.flow", &bench.bytes("m.flow")[..200]);
+    let error = bench.refusal(&["inspect", "bad.flow"]);
+    assert!(error.contains("bad.flow: model is truncated: found 200 bytes"), "{error}");
+}
+
+#[test]
+fn the_same_training_gives_the_same_file() {
+    let bench = bench();
+    for out in ["a.safetensors", "b.safetensors"] {
+        bench.json(&train("data.csv", out, "1"));
+    }
+    assert!(bench.bytes("a.safetensors") == bench.bytes("b.safetensors"), "the same command gives the same bytes");
+    for (model, out) in [("a.safetensors", "a.flow"), ("b.safetensors", "b.flow")] {
+        bench.json(&["export", model, "--out", out]);
+    }
+    assert!(bench.bytes("a.flow") == bench.bytes("b.flow"));
+    // The seed decides something, or the test above says nothing.
+    let mut words = train("data.csv", "c.safetensors", "1");
+    words.extend(["--seed", "2"]);
+    bench.json(&words);
+    assert!(bench.bytes("a.safetensors") != bench.bytes("c.safetensors"));
+}
+
+/// Ctrl-C after the first epoch leaves a checkpoint; with it the training ends where it would have ended anyway.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_training_goes_on_to_the_same_file() {
+    const EPOCHS: &str = "4";
+    let bench = bench();
+    bench.json(&train("data.csv", "whole.safetensors", EPOCHS));
+    assert!(!bench.path("whole.safetensors.checkpoint").exists(), "nothing is left of a training that is done");
+
+    let words = train("data.csv", "m.safetensors", EPOCHS);
+    let child = flowcast()
+        .args(&words)
+        .current_dir(bench.folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let checkpoint = bench.path("m.safetensors.checkpoint");
+    let started = Instant::now();
+    while !checkpoint.exists() {
+        assert!(started.elapsed() < Duration::from_secs(300), "no epoch was done");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.starts_with("error: interrupted after step ") && error.contains("--resume"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(output.stdout.is_empty() && !bench.path("m.safetensors").exists());
+
+    // Another training does not go on from it.
+    let resume = |words: &[&'static str]| [words, &["--resume"]].concat();
+    let words: Vec<&'static str> = words;
+    let mut other = words.clone();
+    other.extend(["--seed", "9"]);
+    let error = bench.refusal(&resume(&other));
+    assert!(error.contains("m.safetensors.checkpoint is of another training"), "{error}");
+
+    let kept = std::fs::read(&checkpoint).unwrap();
+    bench.write("m.safetensors.checkpoint", &kept[..kept.len() / 2]);
+    let error = bench.refusal(&resume(&words));
+    assert!(error.contains("is no checkpoint of `flowcast train`"), "{error}");
+    bench.write("m.safetensors.checkpoint", &kept);
+
+    bench.json(&resume(&words));
+    assert!(bench.bytes("m.safetensors") == bench.bytes("whole.safetensors"), "interrupted or not, the same bytes");
+    assert!(!Path::new(&checkpoint).exists());
+}

@@ -1,0 +1,315 @@
+//! `core/FORMAT.md` against the code: a model file is laid out here from the document's own tables, without the writer,
+//! and must be the writer's to the byte; the reader must find every field in it again.
+
+use std::collections::BTreeMap;
+
+use flowcast::file::AlignedBytes;
+use flowcast_core::format::{Channel, FormatError, Header};
+use flowcast_core::seasonal::Season;
+
+const DOCUMENT: &str = include_str!("../../core/FORMAT.md");
+
+/// The cells of every table row between a heading and the next one, without the tables' heads.
+fn rows(heading: &str) -> Vec<Vec<String>> {
+    let start = DOCUMENT.find(&format!("### {heading}\n")).expect("the document has this heading");
+    let section = &DOCUMENT[start + 4..];
+    let section = section.split("\n##").next().unwrap();
+    section
+        .lines()
+        .filter(|line| line.starts_with('|') && !line.contains("---") && line.contains('`'))
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect()
+}
+
+/// A record of fields by the document: its fields lie one after the other, aligned, and fill it.
+fn record(heading: &str, bytes: usize, values: &mut BTreeMap<&str, Vec<u8>>) -> Vec<u8> {
+    let mut record = Vec::new();
+    for row in rows(heading) {
+        let [offset, size] = [&row[0], &row[1]].map(|cell| cell.parse::<usize>().unwrap());
+        let (kind, name) = (row[2].as_str(), row[3].trim_matches('`'));
+        assert_eq!(offset, record.len(), "{name} follows the field before it");
+        let unit = match kind {
+            "u8" | "bytes" | "text" => 1,
+            "u16" => 2,
+            "u32" | "f32" | "4 × f32" => 4,
+            "u64" => 8,
+            other => panic!("{name} has type {other}"),
+        };
+        assert!(offset % unit == 0, "{name} is aligned");
+        let mut value = if name == "reserved" { Vec::new() } else { values.remove(name).expect(name) };
+        assert!(value.len() == size || matches!(kind, "text" | "bytes"), "{name}");
+        value.resize(size, 0);
+        record.append(&mut value);
+    }
+    assert_eq!(record.len(), bytes, "{heading}");
+    assert!(values.is_empty(), "the document lacks {:?}", values.keys());
+    record
+}
+
+/// Bit by bit, as the document defines it.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
+}
+
+/// Sizes that no two of are equal, so that none can take another's place.
+const D_MODEL: u16 = 6;
+const HEADS: u16 = 3;
+const HEAD_DIM: u16 = 2;
+const LAYERS: u16 = 5;
+const D_FF: u16 = 11;
+const RANK: u16 = 7;
+const CHANNELS: u16 = 4;
+const HORIZON: u16 = 13;
+const PERIOD: u32 = 19;
+const SLOT_SAMPLES: u32 = 2;
+const SLOTS: u16 = 10;
+const QUANTILES: [f32; 3] = [0.05, 0.5, 0.9];
+const MEMORY_GAIN: [f32; 4] = [1.0, 0.3, 0.1, 0.03];
+
+fn header() -> Header {
+    Header {
+        d_model: D_MODEL,
+        heads: HEADS,
+        head_dim: HEAD_DIM,
+        layers: LAYERS,
+        d_ff: D_FF,
+        rank: RANK,
+        channels: CHANNELS,
+        readouts: CHANNELS,
+        horizon: HORIZON,
+        season: Season {
+            period: PERIOD,
+            slot_samples: SLOT_SAMPLES,
+            slots: SLOTS.into(),
+            memory_gain: MEMORY_GAIN,
+            scale_floor: 0.07,
+        },
+        interval_ms: 0x0000_0123_4567_89ab,
+        source_clamp: 1.5,
+        flow_limit: 65.0,
+        feature_clamp: 12.5,
+        quantiles: QUANTILES.into_iter().collect(),
+        identity: 0,
+    }
+}
+
+fn channels() -> [Channel<'static>; CHANNELS as usize] {
+    let channel = |name, unit, stuck_limit| Channel {
+        name,
+        unit,
+        offset: -3.25,
+        scale: 1.5,
+        valid_min: -40.0,
+        valid_max: 125.0,
+        stuck_limit,
+        resolution: 0.25,
+    };
+    [
+        channel("temp", "°C", 0),
+        channel("a name that fills all 32 bytes..", "", 7),
+        channel("ß", "µg/m³", 1),
+        channel("d", "8 bytes.", u32::MAX),
+    ]
+}
+
+/// 1/N of each head; weights that tell where they belong.
+fn head_gains() -> Vec<f32> {
+    (0..LAYERS * HEADS).map(|index| f32::from(index) / 16.0).collect()
+}
+
+fn weights(count: usize) -> Vec<f32> {
+    (0..count).map(|index| (index as f32).sin()).collect()
+}
+
+/// Names and shapes of the tensors by the document, in its order.
+fn tensors() -> Vec<(String, Vec<usize>)> {
+    let features = 4 * usize::from(SLOTS.min(24)) + 24;
+    let size = |name: &str| -> usize {
+        match name {
+            "`d_model`" => D_MODEL.into(),
+            "`d_ff`" => D_FF.into(),
+            "`rank`" => RANK.into(),
+            "`readouts`" => CHANNELS.into(),
+            "`horizon`" => HORIZON.into(),
+            "`quantiles`" => QUANTILES.len(),
+            "*features*" => features,
+            "*inputs*" => features + 2,
+            other => panic!("size {other}"),
+        }
+    };
+    let rows: Vec<(String, Vec<usize>)> = rows("Weights")
+        .iter()
+        .filter(|row| row[0].contains('.'))
+        .map(|row| (row[0].trim_matches('`').to_owned(), row[1].split(" × ").map(size).collect()))
+        .collect();
+    let (first, last) = (
+        rows.iter().position(|(name, _)| name == "norm_attention.gain").unwrap(),
+        rows.iter().position(|(name, _)| name == "norm.gain").unwrap(),
+    );
+    let blocks = (0..LAYERS).flat_map(|layer| {
+        rows[first..last].iter().map(move |(name, shape)| (format!("blocks.{layer}.{name}"), shape.clone()))
+    });
+    rows[..first].iter().cloned().chain(blocks).chain(rows[last..].iter().cloned()).collect()
+}
+
+/// The file by the document.
+fn by_hand() -> Vec<u8> {
+    let count: usize = tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    let tables = QUANTILES.len() + usize::from(LAYERS * HEADS);
+    let weights_start = (96 + 4 * tables).next_multiple_of(16) + 64 * usize::from(CHANNELS);
+    let length = weights_start + 4 * count + 4;
+    let header = header();
+
+    let mut fields = BTreeMap::from([
+        ("magic", b"FLOW".to_vec()),
+        ("version", vec![1, 0]),
+        ("numeric", vec![0]),
+        ("length", (length as u32).to_le_bytes().to_vec()),
+        ("weights", (weights_start as u32).to_le_bytes().to_vec()),
+        ("memories", vec![4]),
+        ("ring", vec![24]),
+        ("bins", vec![SLOTS.min(24) as u8]),
+        ("quantiles", vec![QUANTILES.len() as u8]),
+        ("period", PERIOD.to_le_bytes().to_vec()),
+        ("slot_samples", SLOT_SAMPLES.to_le_bytes().to_vec()),
+        ("interval_ms", header.interval_ms.to_le_bytes().to_vec()),
+        ("source_clamp", header.source_clamp.to_le_bytes().to_vec()),
+        ("flow_limit", header.flow_limit.to_le_bytes().to_vec()),
+        ("feature_clamp", header.feature_clamp.to_le_bytes().to_vec()),
+        ("scale_floor", header.season.scale_floor.to_le_bytes().to_vec()),
+        ("memory_gain", MEMORY_GAIN.iter().flat_map(|gain| gain.to_le_bytes()).collect()),
+    ]);
+    for (name, size) in [
+        ("d_model", D_MODEL),
+        ("heads", HEADS),
+        ("head_dim", HEAD_DIM),
+        ("layers", LAYERS),
+        ("d_ff", D_FF),
+        ("rank", RANK),
+        ("channels", CHANNELS),
+        ("readouts", CHANNELS),
+        ("horizon", HORIZON),
+        ("slots", SLOTS),
+    ] {
+        fields.insert(name, size.to_le_bytes().to_vec());
+    }
+    let mut file = record("Header", 96, &mut fields);
+    for number in QUANTILES.into_iter().chain(head_gains()) {
+        file.extend(number.to_le_bytes());
+    }
+    file.resize(file.len().next_multiple_of(16), 0);
+    for channel in channels() {
+        let mut fields = BTreeMap::from([
+            ("offset", channel.offset.to_le_bytes().to_vec()),
+            ("scale", channel.scale.to_le_bytes().to_vec()),
+            ("valid_min", channel.valid_min.to_le_bytes().to_vec()),
+            ("valid_max", channel.valid_max.to_le_bytes().to_vec()),
+            ("stuck_limit", channel.stuck_limit.to_le_bytes().to_vec()),
+            ("resolution", channel.resolution.to_le_bytes().to_vec()),
+            ("name", channel.name.as_bytes().to_vec()),
+            ("unit", channel.unit.as_bytes().to_vec()),
+        ]);
+        file.extend(record("Channel record", 64, &mut fields));
+    }
+    assert_eq!(file.len(), weights_start);
+    for weight in weights(count) {
+        file.extend(weight.to_le_bytes());
+    }
+    let checksum = crc32(&file);
+    file.extend(checksum.to_le_bytes());
+    assert_eq!(file.len(), length);
+    file
+}
+
+#[test]
+fn the_checksum_is_the_one_of_zlib() {
+    // The catalogue's check value of CRC-32/ISO-HDLC.
+    assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+}
+
+#[test]
+fn the_writer_writes_what_the_document_says() {
+    let file = by_hand();
+    let header = header();
+    assert_eq!(header.length(), file.len());
+    let mut written = vec![0xff; file.len()];
+    let identity = header.write(&head_gains(), &channels(), &weights(header.weight_count()), &mut written).unwrap();
+    assert_eq!(written.iter().zip(&file).position(|(written, file)| written != file), None);
+    assert_eq!(identity.to_le_bytes(), file[file.len() - 4..]);
+}
+
+#[test]
+fn the_reader_finds_every_field_that_the_document_places() {
+    let file = AlignedBytes::from(by_hand().as_slice());
+    let read = Header::parse(&file).unwrap();
+    let identity = u32::from_le_bytes(file[file.len() - 4..].try_into().unwrap());
+    assert_eq!(read, Header { identity, ..header() });
+    let gains: Vec<f32> =
+        (0..LAYERS.into()).flat_map(|layer| read.head_gains(&file, layer).collect::<Vec<_>>()).collect();
+    assert_eq!(gains, head_gains());
+    for (index, channel) in channels().into_iter().enumerate() {
+        assert_eq!(read.channel(&file, index), Some(channel));
+    }
+    assert_eq!(read.channel(&file, CHANNELS.into()), None);
+    assert_eq!(read.weights(&file).unwrap(), weights(read.weight_count()));
+}
+
+#[test]
+fn the_tensors_are_those_of_the_document() {
+    let header = header();
+    let expected = tensors();
+    let mut start = 0;
+    for (index, tensor) in header.tensors().enumerate() {
+        let (name, shape) = &expected[index];
+        assert_eq!(&tensor.to_string(), name);
+        let found: Vec<usize> = tensor.shape[3 - shape.len()..].to_vec();
+        assert_eq!((&found, tensor.start), (shape, start), "{name}");
+        start += tensor.len();
+    }
+    assert_eq!(header.tensors().count(), expected.len());
+    assert_eq!(header.weight_count(), start);
+}
+
+/// The order in which the document says that a reader refuses.
+#[test]
+fn what_is_refused_first_is_named_first() {
+    let good = by_hand();
+    let seal = |mut file: Vec<u8>| {
+        let end = file.len() - 4;
+        let checksum = crc32(&file[..end]);
+        file[end..].copy_from_slice(&checksum.to_le_bytes());
+        file
+    };
+    let mut bad = good.clone();
+    bad[16..18].copy_from_slice(&0_u16.to_le_bytes());
+    let name = |file: &[u8]| Header::parse(file).unwrap_err().to_string();
+    assert!(name(&bad).contains("CRC-32"));
+    bad = seal(bad);
+    assert!(name(&bad).contains("d_model 0, expected 1 to 1024"), "{}", name(&bad));
+    bad[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(name(&bad).contains("truncated"));
+    bad[4] = 2;
+    assert!(name(&bad).contains("version 2"));
+    bad[0] = b'f';
+    assert!(name(&bad).contains("not a Flowcast model"));
+    assert_eq!(Header::parse(&bad[..3]), Err(FormatError::Truncated { found: 3, expected: 100 }));
+
+    // Reserved bytes, the space between the tables and the channels, and the end of a text.
+    let tables = 96 + 4 * (QUANTILES.len() + usize::from(LAYERS * HEADS));
+    for reserved in [7, 88, 95, tables, tables.next_multiple_of(16) - 1] {
+        let mut file = good.clone();
+        assert_eq!(file[reserved], 0);
+        file[reserved] = 1;
+        assert!(name(&seal(file)).contains("reserved bytes"), "byte {reserved}");
+    }
+    let mut file = good.clone();
+    file[tables.next_multiple_of(16) + 55] = b'x';
+    assert!(name(&seal(file)).contains("channel 0"), "a name goes on after its end");
+}

@@ -1,0 +1,302 @@
+//! The forecaster over streams: nothing that a sensor sends makes it say nonsense, and nothing that comes later changes
+//! what it has said.
+
+use flowcast_core::forecaster::Streaming;
+use flowcast_core::presets::{Base, PRESETS, Small, Tiny};
+use flowcast_tests::random_model;
+use proptest::prelude::*;
+
+use crate::runner;
+
+const CHANNELS: usize = 2;
+const HORIZON: usize = 5;
+/// Capacity of the forecasters here.
+const SLOTS: usize = 48;
+
+/// What reaches a forecaster at once.
+#[derive(Debug, Clone)]
+enum Event {
+    /// Readings of the first channels; the others are missing.
+    Sample(Vec<f32>),
+    /// So many samples are missing on every channel.
+    Gap(u32),
+}
+
+fn reading() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        6 => 0.0_f32..40.0,
+        1 => any::<f32>(),
+        1 => any::<u32>().prop_map(f32::from_bits),
+        1 => proptest::sample::select(vec![
+            f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-45, -1e-45, f32::MIN_POSITIVE, 0.0, -0.0,
+        ]),
+        // The ends of the valid range, and the spikes between them.
+        2 => proptest::sample::select(vec![-1000.0_f32, 1000.0, 1000.001, 20.0, 20.0, 20.0]),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        20 => proptest::collection::vec(reading(), 0..=CHANNELS + 1).prop_map(Event::Sample),
+        1 => (0_u32..200).prop_map(Event::Gap),
+        1 => any::<u32>().prop_map(Event::Gap),
+    ]
+}
+
+fn events(most: usize) -> impl Strategy<Value = Vec<Event>> {
+    proptest::collection::vec(event(), 0..most)
+}
+
+/// A period and a seed of the weights.
+fn model() -> impl Strategy<Value = (u32, u64)> {
+    (proptest::sample::select(vec![2_u32, 7, 12, 24, 48]), any::<u64>())
+}
+
+fn feed(forecaster: &mut dyn Streaming, event: &Event) {
+    match event {
+        Event::Sample(sample) => forecaster.observe(sample),
+        Event::Gap(samples) => forecaster.observe_gap(*samples),
+    }
+}
+
+/// Bits of everything that a forecaster says: every quantile of every step of every channel, and what is missing.
+fn said(forecaster: &dyn Streaming) -> Vec<u32> {
+    let mut said = vec![u32::from(forecaster.is_ready())];
+    for channel in 0..CHANNELS {
+        said.push(forecaster.missing(channel));
+        forecaster.for_each_step(channel, &mut |_, quantiles| said.extend(quantiles.iter().map(|x| x.to_bits())));
+    }
+    said
+}
+
+fn tiny(bytes: &flowcast::file::AlignedBytes) -> Tiny<'_, CHANNELS, SLOTS> {
+    Tiny::new(bytes).expect("a valid model of two channels")
+}
+
+fn bytes(period: u32, seed: u64) -> flowcast::file::AlignedBytes {
+    flowcast::file::AlignedBytes::from(&random_model(&PRESETS[0], CHANNELS, period, HORIZON, seed)[..])
+}
+
+/// Each channel's first and last valid reading, and its offset and scale, over every channel of a model.
+fn with_channels(mut model: Vec<u8>, [offset, scale, valid_min, valid_max]: [f32; 4]) -> Vec<u8> {
+    let weights = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
+    for channel in 1..=CHANNELS {
+        let record = weights - 64 * channel;
+        for (index, value) in [offset, scale, valid_min, valid_max].into_iter().enumerate() {
+            model[record + 4 * index..][..4].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    reseal(model)
+}
+
+/// Every weight at the largest that the format allows, of either sign.
+fn with_largest_weights(mut model: Vec<u8>) -> Vec<u8> {
+    let weights = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
+    let end = model.len() - 4;
+    for weight in model[weights..end].chunks_exact_mut(4) {
+        let positive = weight[3] & 0x80 == 0;
+        weight.copy_from_slice(&(if positive { 1e3_f32 } else { -1e3 }).to_le_bytes());
+    }
+    reseal(model)
+}
+
+fn reseal(mut model: Vec<u8>) -> Vec<u8> {
+    let end = model.len() - 4;
+    let checksum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&model[..end]);
+    model[end..].copy_from_slice(&checksum.to_le_bytes());
+    model
+}
+
+fn check_finite(forecaster: &mut dyn Streaming, events: &[Event]) -> Result<(), TestCaseError> {
+    for event in events {
+        feed(forecaster, event);
+        for channel in 0..CHANNELS {
+            let mut steps = 0;
+            let spoke = forecaster.for_each_step(channel, &mut |step, quantiles| {
+                steps += 1;
+                assert_eq!((step, quantiles.len()), (steps, 3));
+                assert!(quantiles.iter().all(|value| value.is_finite()), "{quantiles:?} after {event:?}");
+                assert!(quantiles.is_sorted(), "{quantiles:?} after {event:?}");
+            });
+            prop_assert!(!spoke || (forecaster.is_ready() && steps == HORIZON));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_comes_forecasts_are_finite_and_ascending() {
+    runner(200)
+        .run(&(model(), events(300)), |((period, seed), events)| {
+            let bytes = bytes(period, seed);
+            check_finite(&mut tiny(&bytes), &events)
+        })
+        .unwrap();
+}
+
+/// The worst model that the format allows, on channels of the widest range: weights of ±1000 everywhere.
+#[test]
+fn the_largest_weights_keep_every_forecast_finite() {
+    let channels = proptest::sample::select(vec![
+        [20.0_f32, 5.0, -1000.0, 1000.0],
+        [0.0, 1.0, -1e6, 1e6],
+        [-1e15, 1e15, -9.9e20, 9.9e20],
+        [0.0, 1e-15, -9.9e-10, 9.9e-10],
+    ]);
+    runner(60)
+        .run(&(model(), channels, 0..3_usize, events(120)), |((period, seed), channels, preset, events)| {
+            let model = random_model(&PRESETS[preset], CHANNELS, period, HORIZON, seed);
+            let model = with_largest_weights(with_channels(model, channels));
+            let bytes = flowcast::file::AlignedBytes::from(&model[..]);
+            // Spread over the channel's range, whatever its unit.
+            let [_, _, low, high] = channels;
+            let events: Vec<Event> = events
+                .into_iter()
+                .map(|event| match event {
+                    Event::Sample(sample) => {
+                        let spread =
+                            |x: &f32| if x.abs() <= 1000.0 { low + (high - low) * (x + 1000.0) / 2000.0 } else { *x };
+                        Event::Sample(sample.iter().map(spread).collect())
+                    }
+                    gap => gap,
+                })
+                .collect();
+            match preset {
+                0 => check_finite(&mut Tiny::<CHANNELS, SLOTS>::new(&bytes).unwrap(), &events),
+                1 => check_finite(&mut Small::<CHANNELS, SLOTS>::new(&bytes).unwrap(), &events),
+                _ => check_finite(&mut Base::<CHANNELS, SLOTS>::new(&bytes).unwrap(), &events),
+            }
+        })
+        .unwrap();
+}
+
+/// Two streams with a common past are forecast alike, bit for bit, as long as the past is common.
+#[test]
+fn future_samples_change_no_past_forecast() {
+    runner(100)
+        .run(&(model(), events(200), events(60), events(60)), |((period, seed), past, one, other)| {
+            let bytes = bytes(period, seed);
+            let run = |future: &[Event]| {
+                let mut forecaster = tiny(&bytes);
+                let mut spoken = Vec::new();
+                for event in past.iter().chain(future) {
+                    feed(&mut forecaster, event);
+                    spoken.push(said(&forecaster));
+                }
+                spoken
+            };
+            let (one, other) = (run(&one), run(&other));
+            prop_assert_eq!(&one[..past.len()], &other[..past.len()]);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn asking_changes_nothing_and_reset_forgets_everything() {
+    runner(100)
+        .run(&(model(), events(150), events(150)), |((period, seed), first, second)| {
+            let bytes = bytes(period, seed);
+            let (mut asked, mut silent, mut new) = (tiny(&bytes), tiny(&bytes), tiny(&bytes));
+            for event in &first {
+                feed(&mut asked, event);
+                feed(&mut silent, event);
+                said(&asked);
+            }
+            prop_assert_eq!(said(&asked), said(&silent));
+            asked.reset();
+            for event in &second {
+                feed(&mut asked, event);
+                feed(&mut new, event);
+                prop_assert_eq!(said(&asked), said(&new));
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_gap_is_that_many_missing_samples() {
+    runner(200)
+        .run(&(model(), events(120), 0_u32..300, events(60)), |((period, seed), before, gap, after)| {
+            let bytes = bytes(period, seed);
+            let (mut jumped, mut walked) = (tiny(&bytes), tiny(&bytes));
+            for event in &before {
+                feed(&mut jumped, event);
+                feed(&mut walked, event);
+            }
+            jumped.observe_gap(gap);
+            for _ in 0..gap {
+                walked.observe(&[]);
+            }
+            prop_assert_eq!(said(&jumped), said(&walked), "right after a gap of {}", gap);
+            for event in &after {
+                feed(&mut jumped, event);
+                feed(&mut walked, event);
+                prop_assert_eq!(said(&jumped), said(&walked));
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Readings out of range, infinite ones and those of a sensor that stands still for longer than the model allows
+/// (`random_model`: 50 samples) are as if they had not come.
+#[test]
+fn impossible_and_stuck_readings_are_missing_ones() {
+    const STUCK_LIMIT: usize = 50;
+    let bad = || proptest::sample::select(vec![1000.5_f32, -1000.5, 1e30, f32::INFINITY, f32::NEG_INFINITY, f32::MAX]);
+    let good = || proptest::collection::vec(0.0_f32..40.0, 60..120);
+    runner(100)
+        .run(
+            &(model(), good(), good(), 0_usize..80, proptest::collection::vec(bad(), 1..60)),
+            |((period, seed), before, after, stuck, bad)| {
+                let bytes = bytes(period, seed);
+                let (mut real, mut blanked) = (tiny(&bytes), tiny(&bytes));
+                let mut both = |reading: f32, blank: bool| {
+                    real.observe(&[reading, 1.0]);
+                    blanked.observe(&[if blank { f32::NAN } else { reading }, 1.0]);
+                    (said(&real), said(&blanked))
+                };
+                for reading in &before {
+                    both(*reading, false);
+                }
+                for run in 0..STUCK_LIMIT + stuck {
+                    let (real, blanked) = both(41.0, run >= STUCK_LIMIT);
+                    prop_assert_eq!(real, blanked, "reading {} of a stuck sensor", run);
+                }
+                for reading in &bad {
+                    let (real, blanked) = both(*reading, true);
+                    prop_assert_eq!(real, blanked, "{}", reading);
+                }
+                for reading in &after {
+                    let (real, blanked) = both(*reading, false);
+                    prop_assert_eq!(real, blanked);
+                }
+                Ok(())
+            },
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_channel_never_hears_of_another() {
+    let pair = (reading(), reading(), reading());
+    runner(100)
+        .run(&(model(), proptest::collection::vec(pair, 1..200)), |((period, seed), readings)| {
+            let bytes = bytes(period, seed);
+            let (mut one, mut other) = (tiny(&bytes), tiny(&bytes));
+            for (same, here, there) in readings {
+                one.observe(&[same, here]);
+                other.observe(&[same, there]);
+                let said = [&one, &other].map(|forecaster| {
+                    let mut out = [0.0; 3 * HORIZON];
+                    let count = forecaster.forecast_into(0, &mut out);
+                    (count, out.map(f32::to_bits), forecaster.missing(0))
+                });
+                prop_assert_eq!(&said[0], &said[1]);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
