@@ -43,6 +43,7 @@ mod field {
     pub const MAGIC: Range<usize> = 0..4;
     pub const VERSION: usize = 4;
     pub const NUMERIC: usize = 6;
+    pub const RESERVED_BYTE: Range<usize> = 7..8;
     pub const LENGTH: usize = 8;
     pub const WEIGHTS: usize = 12;
     pub const D_MODEL: usize = 16;
@@ -328,9 +329,8 @@ impl Header {
         expect("numeric form", byte(field::NUMERIC).into(), NUMERIC_F32.into(), "0 (f32)")?;
         expect("seasonal memories", byte(field::MEMORIES).into(), MEMORIES as f32, "4")?;
         expect("ring of samples", byte(field::RING).into(), RING as f32, "24")?;
-        if body.get(field::RESERVED).is_none_or(|reserved| reserved.iter().any(|byte| *byte != 0)) {
-            return Err(FormatError::Field { name: "reserved bytes", found: 1.0, expected: "0" });
-        }
+        zero(body, field::RESERVED_BYTE)?;
+        zero(body, field::RESERVED)?;
         let season = Season {
             period: u32_at(body, field::PERIOD),
             slot_samples: u32_at(body, field::SLOT_SAMPLES),
@@ -412,6 +412,7 @@ impl Header {
             return Err(FormatError::Size { name: "model's length", found, expected: self.length() });
         }
         size("start of weights", u32_at(body, field::WEIGHTS) as usize, self.weights_start())?;
+        zero(body, self.tables_end()..self.channels_start())?;
         for layer in 0..self.layers.into() {
             for gain in self.head_gains(body, layer) {
                 within("head's memory gain", gain, 0.0..=1.0, "0 to 1")?;
@@ -466,9 +467,12 @@ impl Header {
         bytemuck::try_cast_slice(weights).map_err(|_| FormatError::Misaligned)
     }
 
+    fn tables_end(&self) -> usize {
+        field::TABLES + 4 * (self.quantiles.len() + usize::from(self.layers) * usize::from(self.heads))
+    }
+
     fn channels_start(&self) -> usize {
-        let tables = self.quantiles.len() + usize::from(self.layers) * usize::from(self.heads);
-        (field::TABLES + 4 * tables).next_multiple_of(ALIGNMENT)
+        self.tables_end().next_multiple_of(ALIGNMENT)
     }
 
     fn weights_start(&self) -> usize {
@@ -656,6 +660,12 @@ fn within(
 
 fn expect(name: &'static str, found: f32, wanted: f32, expected: &'static str) -> Result<(), FormatError> {
     within(name, found, wanted..=wanted, expected)
+}
+
+/// Bytes that a later version may give a meaning to.
+fn zero(body: &[u8], range: Range<usize>) -> Result<(), FormatError> {
+    let reserved = body.get(range).and_then(|bytes| bytes.iter().max()).copied().unwrap_or(0);
+    expect("reserved bytes", reserved.into(), 0.0, "0")
 }
 
 fn size(name: &'static str, found: usize, expected: usize) -> Result<(), FormatError> {

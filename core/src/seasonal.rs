@@ -139,6 +139,9 @@ pub struct SeasonalState<const SLOTS: usize> {
     ring: [f32; RING],
     /// How many entries of `ring` are known.
     ring_count: u32,
+    /// The last sample that was there: fills what the season cannot. (The ring's last entry may be a fill itself, and a
+    /// gap that is jumped over never sees those.)
+    last: f32,
     /// Running mean of x − B_1[slot].
     offset: f32,
     /// Running mean of |x − B_1[slot]| over `deviations` samples and the first guess, less that guess.
@@ -157,6 +160,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
             visited: 0,
             ring: [0.0; RING],
             ring_count: 0,
+            last: 0.0,
             offset: 0.0,
             deviation: 0.0,
             deviations: 0,
@@ -165,15 +169,26 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
 
     /// Forgets every sample, where it stands.
     pub fn reset(&mut self) {
-        let Self { means, visits, after_pass, pass_samples, visited, ring, ring_count, offset, deviation, deviations } =
-            self;
+        let Self {
+            means,
+            visits,
+            after_pass,
+            pass_samples,
+            visited,
+            ring,
+            ring_count,
+            last,
+            offset,
+            deviation,
+            deviations,
+        } = self;
         means.as_flattened_mut().fill(0.0);
         visits.fill(0);
         ring.fill(0.0);
         for count in [after_pass, pass_samples, visited, ring_count, deviations] {
             *count = 0;
         }
-        for mean in [offset, deviation] {
+        for mean in [last, offset, deviation] {
             *mean = 0.0;
         }
     }
@@ -187,6 +202,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
     #[inline]
     pub fn observe(&mut self, season: &Season, clock: &Clock, x: f32) {
         self.push(x);
+        self.last = x;
         let slot = clock.slot as usize;
         let (Some(means), Some(visits)) = (self.means.get_mut(slot), self.visits.get_mut(slot)) else { return };
         let known = *visits != 0;
@@ -220,11 +236,10 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
     pub fn miss(&mut self, clock: &Clock) {
         let slot = clock.slot as usize;
         let known = self.visits.get(slot).is_some_and(|visits| *visits != 0);
-        let last = self.ring[RING - 1];
-        let expected = self.means.get(slot).map_or(last, |means| means[1] + self.offset);
+        let expected = self.means.get(slot).map_or(self.last, |means| means[1] + self.offset);
         // Before the first sample there is nothing to fill from.
         if self.ring_count > 0 {
-            self.push(if known { expected } else { last });
+            self.push(if known { expected } else { self.last });
         }
     }
 

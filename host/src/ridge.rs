@@ -15,7 +15,7 @@
 //! ahead wants few coarse features, and one λ for both costs the next sample a sixth of its accuracy.
 
 use anyhow::{Context, Result};
-use nalgebra::{Cholesky, DMatrix, SymmetricEigen};
+use nalgebra::{Cholesky, DMatrix, DVector, SymmetricEigen};
 
 use crate::features::Features;
 
@@ -28,6 +28,9 @@ const MOST_MISSING: f64 = 0.25;
 /// Readouts of their own must take this share off the error of one for all.
 const LEAST_GAIN: f64 = 0.002;
 const BLOCK: usize = 512;
+/// The largest weight of L1. Directions in which few rows leave the features no variance would have weights beyond the
+/// model file's range; a smaller row of L1 and a larger column of L2 are the same linear path.
+const MOST_REDUCE: f64 = 100.0;
 
 /// Second moments of one channel over some rows.
 #[derive(Clone)]
@@ -265,9 +268,15 @@ pub fn fit(
 
     // nalgebra is column-major: the transpose's columns are the rows wanted.
     let rows_of = |matrix: &DMatrix<f64>| matrix.transpose().iter().map(|x| *x as f32).collect::<Vec<_>>();
-    let reduce = rows_of(&(v.transpose() * &inverse_half));
+    let mut reduce = v.transpose() * &inverse_half;
+    let excess = DVector::from_iterator(v.ncols(), reduce.row_iter().map(|row| (row.amax() / MOST_REDUCE).max(1.0)));
+    for (mut row, excess) in reduce.row_iter_mut().zip(&excess) {
+        row /= *excess;
+    }
+    let reduce = rows_of(&reduce);
     let used = if own_readouts { &own[..] } else { &own[..1] };
-    let readout = used.iter().flat_map(|b| rows_of(&(b.transpose() * &half * &v))).collect();
+    let expand = &half * &v * DMatrix::from_diagonal(&excess);
+    let readout = used.iter().flat_map(|b| rows_of(&(b.transpose() * &expand))).collect();
     let error = error.iter().map(|steps| steps.iter().map(|error| error.sqrt() as f32).collect()).collect();
     Ok(LinearPath { reduce, readout, own_readouts, error })
 }
