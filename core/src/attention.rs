@@ -167,7 +167,8 @@ impl<T: Real, const HEADS: usize, const HEAD_DIM: usize> FlowState<T, HEADS, HEA
     /// Takes one token and writes what its sink receives.
     ///
     /// `[query, key, value]` are the projections before φ, each `[HEADS][HEAD_DIM]`; `output` is `[HEADS][HEAD_DIM]`.
-    /// Finite for every finite input. Returns the flows of each head; unused, they cost nothing.
+    /// Finite for every finite query and key, and values up to `MAX / (8 HEAD_DIM flow_limit e^(2 source_clamp))`, which
+    /// a model file's bounds keep every value far below. Returns the flows of each head; unused, they cost nothing.
     #[inline]
     pub fn step(
         &mut self,

@@ -350,12 +350,13 @@ impl<const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYE
             return None;
         }
         let center = self.level.location + dot(self.model.readout(self.channel, step), &self.reduced);
+        let spread = self.level.scale * self.model.spread(self.channel, step);
         let (weight, bias) = self.model.head(step);
         let mut values = Vec::new();
         for (row, bias) in weight.chunks_exact(D_MODEL).zip(bias) {
             let residual = dot(row, &self.hidden) + bias;
             // A header has at most MAX_QUANTILES levels.
-            let _ = values.push(self.intake.restore(center + self.level.scale * residual));
+            let _ = values.push(self.intake.restore(center + spread * residual));
         }
         sort(&mut values);
         let median = header.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0) as u8;

@@ -270,7 +270,7 @@ impl fmt::Display for Tensor {
 /// Tensors before, in and after the blocks.
 const TENSORS_BEFORE: usize = 2;
 const TENSORS_IN_BLOCK: usize = 16;
-const TENSORS_AFTER: usize = 8;
+const TENSORS_AFTER: usize = 9;
 
 impl Header {
     /// Of no model: no channels, no horizon.
@@ -545,7 +545,8 @@ impl Header {
                     3 => ("gate.weight", [1, rank, d]),
                     4 => ("gate.bias", [1, 1, rank]),
                     5 => ("readout.weight", [self.readouts.into(), horizon, rank]),
-                    6 => ("head.weight", [horizon, quantiles, d]),
+                    6 => ("spread", [1, self.channels.into(), horizon]),
+                    7 => ("head.weight", [horizon, quantiles, d]),
                     _ => ("head.bias", [1, horizon, quantiles]),
                 };
                 (None, name, shape)

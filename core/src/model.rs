@@ -5,10 +5,11 @@
 //! ```text
 //! token    e = E [clamp(u/scale, ±12)/3, ln scale, location] + b      h = LN(blocks(e))
 //! forecast z = L1 u                       y_j = location + L2_j · (z ⊙ (1 + tanh(G h + b_G)))
-//!          q_j,τ = y_j + scale (H_j,τ · h + b_j,τ), sorted over τ
+//!          q_j,τ = y_j + scale s_j (H_j,τ · h + b_j,τ), sorted over τ
 //! ```
 //!
 //! L1 and L2 are the linear path (a reduced-rank regression of the future on u), the rest is the attention's residual.
+//! L2 and s, the spread of the linear path's errors over the scale, are a channel's own; the rest is shared.
 
 use core::fmt;
 
@@ -85,6 +86,8 @@ pub struct Model<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
     gate: Linear<'m>,
     /// `[readouts][horizon][rank]`
     readout: &'m [f32],
+    /// `[channels][horizon]`
+    spread: &'m [f32],
     /// `[horizon][quantiles][D_MODEL]`
     head_weight: &'m [f32],
     /// `[horizon][quantiles]`
@@ -158,9 +161,10 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
         let reduce = tensors.linear(rank, header.season.features(), 0);
         let gate = tensors.linear(rank, D_MODEL, rank);
         let readout = tensors.take(usize::from(header.readouts) * horizon * rank);
+        let spread = tensors.take(usize::from(header.channels) * horizon);
         let head_weight = tensors.take(horizon * header.quantiles.len() * D_MODEL);
         let head_bias = tensors.take(horizon * header.quantiles.len());
-        Ok(Self { header, bytes, embed, blocks, norm, reduce, gate, readout, head_weight, head_bias })
+        Ok(Self { header, bytes, embed, blocks, norm, reduce, gate, readout, spread, head_weight, head_bias })
     }
 
     /// What the file says of the model.
@@ -218,6 +222,11 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
     pub fn readout(&self, channel: usize, step: usize) -> &'m [f32] {
         let readout = if self.header.readouts == 1 { 0 } else { channel };
         row(self.readout, readout * usize::from(self.header.horizon) + step, self.header.rank.into())
+    }
+
+    /// s: what a residual of 1 means for one channel and step, in scales.
+    pub fn spread(&self, channel: usize, step: usize) -> f32 {
+        row(self.spread, channel * usize::from(self.header.horizon) + step, 1).first().copied().unwrap_or(0.0)
     }
 
     /// Weights, `[quantiles][D_MODEL]`, and biases, `[quantiles]`, of the residual's head at one step.

@@ -678,7 +678,7 @@ impl BacktestReport {
             }
             text.push('\n');
         }
-        text.push_str("\nMAE of each channel, in its unit, and of its best baseline\n");
+        text.push_str("\nMAE of each channel, in its unit, and of the baseline that is best at that horizon\n");
         self.write_heads(&mut text);
         let width = self.columns.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(16);
         for (name, channel) in &self.channels {
@@ -686,13 +686,10 @@ impl BacktestReport {
             for horizon in &channel.horizons {
                 let _ = write!(text, "{:>10}", show(Some(horizon.up_to.mae)));
             }
-            let best =
-                channel.baselines.iter().min_by(|(_, left), (_, right)| left.overall.mae.total_cmp(&right.overall.mae));
-            if let Some((baseline, method)) = best {
-                let _ = write!(text, "\n  {:<width$}", format!("  {baseline}"));
-                for horizon in &method.horizons {
-                    let _ = write!(text, "{:>10}", show(Some(horizon.up_to.mae)));
-                }
+            let _ = write!(text, "\n  {:<width$}", "  best baseline");
+            for (index, _) in channel.horizons.iter().enumerate() {
+                let errors = channel.baselines.iter().map(|(_, method)| method.horizons[index].up_to.mae);
+                let _ = write!(text, "{:>10}", show(errors.min_by(f64::total_cmp)));
             }
             text.push('\n');
         }

@@ -1,9 +1,10 @@
 //! The model over whole sequences, in candle: the form that training runs.
 //!
 //! Its equations stand in `flowcast_core::model`; its weights are the tensors of a `.flow` header, by the same names and
-//! shapes, so that exporting is copying, but for one thing: while it trains, the rows of readout and head are in units
-//! of the closed form's error at their step ([`StepUnits`]). The error grows fiftyfold over a horizon, and an optimizer
-//! whose steps are of one size for every weight would otherwise shake the next sample's forecast to pieces.
+//! shapes, so that exporting is copying, but for one thing: while it trains, the rows of the readout are in units of the
+//! closed form's error at their step ([`StepUnits`]), as the head's are by the model's own spread. The error grows
+//! fiftyfold over a horizon, and an optimizer whose steps are of one size for every weight would otherwise shake the next
+//! sample's forecast to pieces.
 
 use std::collections::BTreeMap;
 
@@ -23,13 +24,11 @@ const SHARPNESS: f32 = 4.0;
 /// As in `flowcast_core::model`.
 const TOKEN_DIVISOR: f32 = 3.0;
 
-/// What a weight of 1 in the rows of readout and head means, in deviations.
+/// What a weight of 1 in the rows of the readout means, in deviations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepUnits {
     /// `[readouts][horizon]`
     readout: Vec<f32>,
-    /// `[horizon]`, relative to the largest.
-    head: Vec<f32>,
 }
 
 impl StepUnits {
@@ -37,19 +36,13 @@ impl StepUnits {
     pub fn new(header: &Header, error: &[Vec<f32>]) -> Self {
         let horizon = usize::from(header.horizon);
         let log_mean = |step: usize| error.iter().map(|steps| steps[step].ln()).sum::<f32>() / error.len() as f32;
-        let mean: Vec<f32> = (0..horizon).map(|step| log_mean(step).exp()).collect();
-        let largest = mean.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-        let readout = if header.readouts == 1 { mean.clone() } else { error.concat() };
-        Self { readout, head: mean.iter().map(|unit| unit / largest).collect() }
+        let shared = || (0..horizon).map(|step| log_mean(step).exp()).collect();
+        Self { readout: if header.readouts == 1 { shared() } else { error.concat() } }
     }
 
     /// Units of a tensor's rows, one for each run of `len / units.len()` numbers; `None` for 1 throughout.
     fn of(&self, name: &str) -> Option<&[f32]> {
-        match name {
-            "readout.weight" => Some(&self.readout),
-            "head.weight" | "head.bias" => Some(&self.head),
-            _ => None,
-        }
+        (name == "readout.weight").then_some(&self.readout)
     }
 
     /// Applies `change` to every number of a tensor and its unit.
@@ -66,8 +59,8 @@ impl StepUnits {
 pub struct Network {
     header: Header,
     units: StepUnits,
-    /// `[readouts][1][horizon]` and `[1][horizon][1]`.
-    unit_tensors: [Tensor; 2],
+    /// `[readouts][1][horizon]`
+    unit_tensor: Tensor,
     vars: BTreeMap<String, Var>,
     /// One a layer.
     memories: Vec<Memories>,
@@ -95,6 +88,7 @@ fn initial(name: &str, len: usize, inputs: usize, rng: &mut impl Rng) -> Vec<f32
         // The attention starts as nothing, and so do gate and head: the linear path speaks alone.
         name if name.ends_with("output.weight") || name.starts_with("gate") || name.starts_with("head") => (0.0, 0.0),
         name if name.ends_with("bias") || name.starts_with("reduce") || name.starts_with("readout") => (0.0, 0.0),
+        "spread" => (0.0, 1.0),
         _ => (1.0, 0.0),
     };
     let bound = spread / (inputs as f32).sqrt();
@@ -157,11 +151,8 @@ impl Network {
             })
             .collect::<candle_core::Result<_>>()?;
         let (readouts, horizon) = (usize::from(header.readouts), usize::from(header.horizon));
-        let unit_tensors = [
-            Tensor::from_slice(&units.readout, (readouts, 1, horizon), device)?,
-            Tensor::from_slice(&units.head, (1, horizon, 1), device)?,
-        ];
-        Ok(Self { header, units, unit_tensors, vars, memories, device: device.clone() })
+        let unit_tensor = Tensor::from_slice(&units.readout, (readouts, 1, horizon), device)?;
+        Ok(Self { header, units, unit_tensor, vars, memories, device: device.clone() })
     }
 
     /// Every weight by name, in the order of the names.
@@ -283,12 +274,15 @@ impl Network {
         let gate = (sigmoid(&(self.linear("gate", &hidden)? * 2.0)?)? * 2.0)?;
         let reduced = (reduced * gate)?.reshape((readouts, count / readouts, rank))?;
         let center = reduced.matmul(&self.var("readout.weight")?.transpose(1, 2)?.contiguous()?)?;
-        let center = center.broadcast_mul(&self.unit_tensors[0])?.reshape((count, horizon))?;
+        let center = center.broadcast_mul(&self.unit_tensor)?.reshape((count, horizon))?;
         let center = center.broadcast_add(&positions.location)?;
         let head = self.var("head.weight")?.reshape((horizon * quantiles, hidden.dim(1)?))?;
         let residual = hidden.matmul(&head.t()?)?.broadcast_add(&self.vector("head.bias")?)?;
-        let residual = residual.broadcast_mul(&positions.scale)?.reshape((count, horizon, quantiles))?;
-        let residual = residual.broadcast_mul(&self.unit_tensors[1])?;
+        let residual = residual.broadcast_mul(&positions.scale)?;
+        let channels = usize::from(header.channels);
+        let residual = residual.reshape((channels, count / channels, horizon, quantiles))?;
+        let spread = self.var("spread")?.reshape((channels, 1, horizon, 1))?;
+        let residual = residual.broadcast_mul(&spread)?.reshape((count, horizon, quantiles))?;
         Ok(residual.broadcast_add(&center.unsqueeze(2)?)?)
     }
 }

@@ -48,12 +48,15 @@ const PATIENCE: usize = 4;
 const MOST_GRADIENT: f64 = 1.0;
 /// The linear path is nearly right from the start; the rest begins from nothing. Its directions, which every step
 /// shares, move least.
+const FIXED_GROUP: Group = Group { rate: 0.0, decay: 0.0 };
 const REDUCE_GROUP: Group = Group { rate: 1e-5, decay: 0.0 };
 const READOUT_GROUP: Group = Group { rate: 1e-3, decay: 0.0 };
 const BIAS_GROUP: Group = Group { rate: 3e-3, decay: 0.0 };
 const WEIGHT_GROUP: Group = Group { rate: 3e-3, decay: 1e-2 };
 /// Periods that validation streams before its first origin; the slowest seasonal memory has mostly settled then.
 const BURN_IN_PERIODS: usize = 40;
+/// The largest spread: far within the model file's range.
+const MOST_SPREAD: f32 = 100.0;
 /// Origins of the closed form's residuals that set the head's first quantiles.
 const RESIDUAL_ORIGINS: usize = 2000;
 
@@ -87,7 +90,7 @@ pub struct Args {
     /// Epochs of 20 steps, at most; 0 keeps the closed form
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub epochs: usize,
-    /// Stop after this many minutes and keep the best so far
+    /// Stop after this many minutes and keep the best so far (a finished training: nothing is left to resume)
     #[arg(long, value_name = "M")]
     pub max_minutes: Option<f64>,
     /// Seed of every random choice
@@ -190,6 +193,9 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     if let Some(folder) = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         ensure!(folder.is_dir(), "{} is no folder: {} cannot be written", folder.display(), args.out.display());
     }
+    // Here, where the files' names are known, for a refusal to name them.
+    let names = || args.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    setup::prepare(&series, &options.wishes).with_context(names)?;
     let (model, report) = train(&series, &options, output)?;
     model.save(&args.out)?;
     if checkpoint.exists() {
@@ -260,7 +266,9 @@ pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(Tra
     let network = Network::new(header.clone(), &config.head_gains(), units, shape.length, options.seed, &device)?;
     network.set("reduce.weight", &linear.reduce)?;
     network.set("readout.weight", &linear.readout)?;
-    network.set("head.bias", &residual_quantiles(&header, &features, &linear, &split))?;
+    let spread = spread(&features, &linear.error, &split);
+    network.set("head.bias", &residual_quantiles(&header, &features, &linear, &spread, &split))?;
+    network.set("spread", &spread)?;
 
     let mut training = Training { series, options, output, config, header, split, features, linear, shape, device };
     training.round_where_it_pays(network.weights()?)?;
@@ -344,6 +352,8 @@ impl Training<'_> {
         {
             (progress, best) = checkpoint::load(path, &identity, &network, &mut optimizer)?;
             self.output.note(format!("going on after step {} of {steps}", progress.step));
+        } else if let Some((path, true)) = &self.options.checkpoint {
+            self.output.note(format!("{} is not there: training starts anew", path.display()));
         }
         let before = progress.seconds;
         let seconds = || before + started.elapsed().as_secs_f64();
@@ -414,6 +424,7 @@ impl Training<'_> {
         let clip = (MOST_GRADIENT / norm).min(1.0);
         let rate = schedule(step, WARM_UP_STEPS, steps);
         optimizer.step(network.vars(), &gradients, clip, rate, |name| match name {
+            "spread" => FIXED_GROUP,
             "reduce.weight" => REDUCE_GROUP,
             "readout.weight" => READOUT_GROUP,
             name if name.ends_with(".bias") || name.ends_with(".gain") => BIAS_GROUP,
@@ -423,8 +434,29 @@ impl Training<'_> {
     }
 }
 
-/// Quantiles of the closed form's residual over the scale, `[horizon][quantiles]`: the head's first bias.
-fn residual_quantiles(header: &Header, features: &Features, linear: &LinearPath, split: &Split) -> Vec<f32> {
+/// The closed form's error over the channel's usual scale, `[channels][horizon]`.
+fn spread(features: &Features, error: &[Vec<f32>], split: &Split) -> Vec<f32> {
+    let rows = &split.training;
+    let stride = (rows.len() / RESIDUAL_ORIGINS).max(1);
+    let mut spread = Vec::new();
+    for (channel, steps) in error.iter().enumerate() {
+        let levels = rows.clone().step_by(stride).flat_map(|row| features.window(channel, row, row + 1, 1).levels);
+        let (sum, count) =
+            levels.fold((0.0_f64, 0_u32), |(sum, count), level| (sum + f64::from(level.scale), count + 1));
+        let usual = (sum / f64::from(count.max(1))).max(f64::from(MOST_SPREAD).recip()) as f32;
+        spread.extend(steps.iter().map(|error| (error / usual).min(MOST_SPREAD)));
+    }
+    spread
+}
+
+/// Quantiles of the closed form's residual over scale and spread, `[horizon][quantiles]`: the head's first bias.
+fn residual_quantiles(
+    header: &Header,
+    features: &Features,
+    linear: &LinearPath,
+    spread: &[f32],
+    split: &Split,
+) -> Vec<f32> {
     let (horizon, rank, width) = (usize::from(header.horizon), usize::from(header.rank), features.width());
     let channels = usize::from(header.channels);
     let rows = split.training.start..split.training.end - horizon;
@@ -434,15 +466,17 @@ fn residual_quantiles(header: &Header, features: &Features, linear: &LinearPath,
         let samples = features.samples(channel);
         let own = if linear.own_readouts { channel * horizon * rank } else { 0 };
         let readout = &linear.readout[own..own + horizon * rank];
+        let spread = &spread[channel * horizon..(channel + 1) * horizon];
         for row in rows.clone().step_by(stride) {
             let window = features.window(channel, row, row + 1, 1);
             let Some(level) = window.levels.first() else { continue };
             let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
             let reduced: Vec<f32> = linear.reduce.chunks_exact(width).map(|w| dot(w, &window.features)).collect();
-            let futures = samples[row + 1..=row + horizon].iter().zip(readout.chunks_exact(rank));
-            for (residuals, (sample, weights)) in residuals.iter_mut().zip(futures) {
+            let futures = samples[row + 1..=row + horizon].iter().zip(readout.chunks_exact(rank)).zip(spread);
+            for (residuals, ((sample, weights), spread)) in residuals.iter_mut().zip(futures) {
                 if !sample.is_nan() {
-                    residuals.push((sample - level.location - dot(weights, &reduced)) / level.scale);
+                    let residual = sample - level.location - dot(weights, &reduced);
+                    residuals.push(residual / (level.scale * spread));
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 
 use anyhow::{Result, ensure};
+use flowcast_core::format::MAX_CHANNELS;
 use flowcast_core::presets::Preset;
 use flowcast_core::seasonal::RING;
 
@@ -74,6 +75,8 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
     let seen = series.test_start(wishes.test_fraction);
     let period = wishes.period.unwrap_or_else(|| default_period(series.interval_ms, seen));
     let horizon = wishes.horizon.unwrap_or(period.min(LONGEST_HORIZON) as usize);
+    let columns = series.columns.len();
+    ensure!(columns <= MAX_CHANNELS, "--target: found {columns} columns, expected at most {MAX_CHANNELS}");
     ensure!(period >= 2, "--period: found {period} samples, expected at least 2");
     ensure!((1..=16384).contains(&horizon), "--horizon: found {horizon} steps, expected 1 to 16384");
 
