@@ -545,7 +545,7 @@ impl Header {
                     3 => ("gate.weight", [1, rank, d]),
                     4 => ("gate.bias", [1, 1, rank]),
                     5 => ("readout.weight", [self.readouts.into(), horizon, rank]),
-                    6 => ("spread", [1, self.channels.into(), horizon]),
+                    6 => ("head.spread", [1, self.channels.into(), horizon]),
                     7 => ("head.weight", [horizon, quantiles, d]),
                     _ => ("head.bias", [1, horizon, quantiles]),
                 };

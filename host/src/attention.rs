@@ -2,7 +2,7 @@
 //!
 //! Wu et al., "Flowformer" (ICML 2022). Shapes are `[batch][heads][length][width]`; φ = σ; the equations stand in
 //! `flowcast_core::attention`, of which [`causal`] is the sequence form: the same running means, each taken over the
-//! whole sequence at once. A running mean is linear, mean_t = Σ_i W[t,i] x_i with W[t,i] = g_i Π_{i<j≤t} (1 − g_j), and
+//! whole sequence at once. A running mean is linear, `mean_t = Σ_i W[t,i] x_i` with `W[t,i] = g_i Π_{i<j≤t} (1 − g_j)`, and
 //! so has two forms: a scan (linear cost, on the CPU) and a product with that lower-triangular matrix (on a GPU).
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail};

@@ -83,12 +83,11 @@ pub struct Positions {
 fn initial(name: &str, len: usize, inputs: usize, rng: &mut impl Rng) -> Vec<f32> {
     let (spread, value) = match name {
         name if name.ends_with("norm_attention.gain") || name.ends_with("norm_feed_forward.gain") => (0.0, 1.0),
-        "norm.gain" => (0.0, 1.0),
+        "norm.gain" | "head.spread" => (0.0, 1.0),
         name if name.ends_with("query.weight") || name.ends_with("key.weight") => (SHARPNESS, 0.0),
         // The attention starts as nothing, and so do gate and head: the linear path speaks alone.
         name if name.ends_with("output.weight") || name.starts_with("gate") || name.starts_with("head") => (0.0, 0.0),
         name if name.ends_with("bias") || name.starts_with("reduce") || name.starts_with("readout") => (0.0, 0.0),
-        "spread" => (0.0, 1.0),
         _ => (1.0, 0.0),
     };
     let bound = spread / (inputs as f32).sqrt();
@@ -281,7 +280,7 @@ impl Network {
         let residual = residual.broadcast_mul(&positions.scale)?;
         let channels = usize::from(header.channels);
         let residual = residual.reshape((channels, count / channels, horizon, quantiles))?;
-        let spread = self.var("spread")?.reshape((channels, 1, horizon, 1))?;
+        let spread = self.var("head.spread")?.reshape((channels, 1, horizon, 1))?;
         let residual = residual.broadcast_mul(&spread)?.reshape((count, horizon, quantiles))?;
         Ok(residual.broadcast_add(&center.unsqueeze(2)?)?)
     }

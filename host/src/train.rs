@@ -268,7 +268,7 @@ pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(Tra
     network.set("readout.weight", &linear.readout)?;
     let spread = spread(&features, &linear.error, &split);
     network.set("head.bias", &residual_quantiles(&header, &features, &linear, &spread, &split))?;
-    network.set("spread", &spread)?;
+    network.set("head.spread", &spread)?;
 
     let mut training = Training { series, options, output, config, header, split, features, linear, shape, device };
     training.round_where_it_pays(network.weights()?)?;
@@ -424,7 +424,7 @@ impl Training<'_> {
         let clip = (MOST_GRADIENT / norm).min(1.0);
         let rate = schedule(step, WARM_UP_STEPS, steps);
         optimizer.step(network.vars(), &gradients, clip, rate, |name| match name {
-            "spread" => FIXED_GROUP,
+            "head.spread" => FIXED_GROUP,
             "reduce.weight" => REDUCE_GROUP,
             "readout.weight" => READOUT_GROUP,
             name if name.ends_with(".bias") || name.ends_with(".gain") => BIAS_GROUP,

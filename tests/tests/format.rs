@@ -136,7 +136,7 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
             "`d_model`" => D_MODEL.into(),
             "`d_ff`" => D_FF.into(),
             "`rank`" => RANK.into(),
-            "`readouts`" => CHANNELS.into(),
+            "`readouts`" | "`channels`" => CHANNELS.into(),
             "`horizon`" => HORIZON.into(),
             "`quantiles`" => QUANTILES.len(),
             "*features*" => features,

@@ -1,6 +1,6 @@
 //! A quiet drawing surface over plotters' SVG backend, in pixels of f64.
 //!
-//! The backend's coordinates are whole numbers, which shows in lines as steps. So everything is drawn [`FINE`] times as large, and the
+//! The backend's coordinates are whole numbers, which shows in lines as steps. So everything is drawn `FINE` times as large, and the
 //! picture's size is set back at the end; its `viewBox` stays.
 
 use plotters::coord::Shift;
