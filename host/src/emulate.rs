@@ -264,7 +264,7 @@ fn summary(machine: &Machine, report: &Report) -> String {
     let marks: String = at.iter().map(|(sample, count)| format!(", {count} at sample {sample}")).collect();
     format!(
         "{} {}, emulated: {} samples ({} missing) in {:.1} s\n\
-         forecasts     {} of {} values, {}\n\
+         forecasts     {}, {} values: {}\n\
          instructions  {} to {} for each observe{marks}\n\
          memory        {} bytes of RAM ({} of them the forecaster) and {} of stack\n\
          bad frames    {}\n",
