@@ -232,6 +232,9 @@ impl Shown<'_> {
     fn forecast(&self, outcome: &Outcome, rows: &[Vec<f32>], keep: usize) -> String {
         let levels = &self.header.quantiles;
         let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
+        if outcome.kept.iter().all(Vec::is_empty) {
+            return "no forecast yet at the sample that would be shown: stream more of them (--samples)\n\n".to_owned();
+        }
         let mut text = format!("forecast by the board after sample {}, beside what came\n", keep + 1);
         for (channel, forecast) in outcome.kept.iter().enumerate().filter(|(_, forecast)| !forecast.is_empty()) {
             let name = self.names.get(channel).map_or("", String::as_str);
