@@ -97,7 +97,20 @@ fn commands(data: &Path, out: &Path) -> Vec<Vec<String>> {
     let (checkpoint, model) = (file("mast.safetensors"), file("mast.flow"));
     let (report, figure) = (file("report.html"), file("forecast.svg"));
     [
-        vec!["train", &data, "--target", CHANNELS, "--horizon", "1d", "--epochs", "8", "--seed", "1", "--out", &checkpoint],
+        vec![
+            "train",
+            &data,
+            "--target",
+            CHANNELS,
+            "--horizon",
+            "1d",
+            "--epochs",
+            "8",
+            "--seed",
+            "1",
+            "--out",
+            &checkpoint,
+        ],
         vec!["export", &checkpoint, "--out", &model],
         vec!["backtest", &model, &data, "--report", &report, "--figure", &figure],
         vec!["emulate", &model, &data, "--machine", "mps2-an386", "--samples", SAMPLES, "--every", EVERY],
