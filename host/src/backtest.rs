@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 use crate::baseline::{self, BASELINES, Fit};
 use crate::data::{ReadOptions, Series};
 use crate::duration::{Steps, parse_duration, show_ms};
-use crate::file::{AlignedBytes, write_atomic};
+use crate::file::{AlignedBytes, refuse_overwriting, write_atomic};
 use crate::forecaster;
 use crate::metrics::{Accumulator, Levels, Scores, mase_scale};
 use crate::output::Output;
@@ -108,6 +108,10 @@ impl Default for Options {
 /// # Errors
 /// Unreadable model or data, a channel that the data lacks, another sampling interval, too few rows.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
+    let inputs = [std::slice::from_ref(&args.model), args.data.as_slice()].concat();
+    for output in args.report.iter().chain(&args.figure) {
+        refuse_overwriting(&inputs, output)?;
+    }
     let bytes = AlignedBytes::read(&args.model)?;
     let mut model = forecaster::open(&bytes).with_context(|| args.model.display().to_string())?;
     let names = channel_names(model.header(), &bytes);
@@ -295,7 +299,9 @@ pub fn score(model: &mut dyn Streaming, series: &Series, options: &Options, outp
 
     let bar = output.progress(series.rows() as u64, "stream");
     let mut own: Vec<Accumulator> = vec![Accumulator::new(plan.horizon, &plan.levels); channels];
+    crate::interrupt::listen();
     let origins = stream(model, series, &plan, &mut own, &mut examples, &bar);
+    crate::interrupt::check()?;
     bar.finish_and_clear();
     if origins.is_empty() {
         bail!(
@@ -520,8 +526,10 @@ fn stream(
             && model.is_ready()
         {
             for (channel, values) in series.values.iter().enumerate() {
-                let written = model.forecast_into(channel, &mut forecast);
-                debug_assert_eq!(written, forecast.len(), "a ready model forecasts every step");
+                // A channel of which most readings were no measurements has no forecast: nobody is scored on it.
+                if model.forecast_into(channel, &mut forecast) < forecast.len() {
+                    continue;
+                }
                 let actual = &values[row..row + plan.horizon];
                 for (step, (quantiles, &actual)) in forecast.chunks_exact(levels).zip(actual).enumerate() {
                     errors[channel].push(step + 1, quantiles, actual);
@@ -539,6 +547,9 @@ fn stream(
         series.row(row, &mut sample);
         model.observe(&sample);
         if row % 1_024 == 0 {
+            if crate::interrupt::requested() {
+                break;
+            }
             bar.set_position(row as u64);
         }
     }
@@ -678,17 +689,18 @@ impl BacktestReport {
             }
             text.push('\n');
         }
+        let known = |scores: &Scores| (scores.count > 0).then_some(scores.mae);
         text.push_str("\nMAE of each channel, in its unit, and of the baseline that is best at that horizon\n");
         self.write_heads(&mut text);
         let width = self.columns.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(16);
         for (name, channel) in &self.channels {
             let _ = write!(text, "  {name:<width$}");
             for horizon in &channel.horizons {
-                let _ = write!(text, "{:>10}", show(Some(horizon.up_to.mae)));
+                let _ = write!(text, "{:>10}", show(known(&horizon.up_to)));
             }
             let _ = write!(text, "\n  {:<width$}", "  best baseline");
             for (index, _) in channel.horizons.iter().enumerate() {
-                let errors = channel.baselines.iter().map(|(_, method)| method.horizons[index].up_to.mae);
+                let errors = channel.baselines.iter().filter_map(|(_, method)| known(&method.horizons[index].up_to));
                 let _ = write!(text, "{:>10}", show(errors.min_by(f64::total_cmp)));
             }
             text.push('\n');

@@ -46,6 +46,9 @@ pub struct Args {
     /// The column of times [default: the only one that reads as such]
     #[arg(long)]
     pub time: Option<String>,
+    /// Read the rows as evenly spaced, whatever times they carry
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse_duration)]
+    pub interval: Option<std::time::Duration>,
     /// Run this firmware image instead of building the one for the model's preset
     #[arg(long, value_name = "ELF")]
     pub firmware: Option<PathBuf>,
@@ -128,6 +131,7 @@ impl Report {
 /// equal to this machine's, with the first difference.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     setup::ensure(&[Need::Qemu], false)?;
+    crate::interrupt::listen();
     let model = AlignedBytes::read(&args.model)?;
     let in_model = || args.model.display().to_string();
     let mut host = forecaster::open(&model).with_context(in_model)?;
@@ -206,11 +210,7 @@ fn read(args: &Args, header: &Header, model: &[u8]) -> Result<Series> {
     if columns.len() != usize::from(header.channels) {
         bail!("--column names {} columns, the model has {} channels", columns.len(), header.channels);
     }
-    let options = ReadOptions {
-        time: args.time.clone(),
-        columns,
-        interval: Some(std::time::Duration::from_millis(header.interval_ms)),
-    };
+    let options = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
     let series = Series::read(&args.data, &options)
         .with_context(|| format!("{} wants the columns {}", args.model.display(), options.columns.join(", ")))?;
     check_interval(header, &series)?;

@@ -7,7 +7,7 @@ use flowcast_core::format::Header;
 use serde::Serialize;
 
 use crate::config::TrainedModel;
-use crate::file::write_atomic;
+use crate::file::{refuse_overwriting, write_atomic};
 use crate::output::Output;
 
 /// Export a trained model as the file that boards run
@@ -60,6 +60,7 @@ pub fn layers(header: &Header) -> Vec<Layer> {
 /// # Errors
 /// The model is none, or the file cannot be written; an older file is kept.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
+    refuse_overwriting(std::slice::from_ref(&args.model), &args.out)?;
     let model = TrainedModel::load(&args.model)?;
     let bytes = model.to_flow().with_context(|| args.model.display().to_string())?;
     let header = Header::parse(&bytes)?;

@@ -2,16 +2,30 @@
 
 use std::io::Write as _;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 /// Writes beside the target, flushes to the disk and renames: the old file stays until the new one is complete.
 ///
 /// # Errors
 /// With the path and the system's reason; a file that was there before is untouched, the half-written one is gone.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    try_write(path, bytes).with_context(|| format!("{} was not written", path.display()))
+    // Through a link, to the file that it names.
+    let target = path.canonicalize();
+    try_write(target.as_deref().unwrap_or(path), bytes).with_context(|| format!("{} was not written", path.display()))
+}
+
+/// Refuses an output that is one of the inputs.
+///
+/// # Errors
+/// Names the file.
+pub fn refuse_overwriting(inputs: &[PathBuf], output: &Path) -> Result<()> {
+    let Ok(written) = output.canonicalize() else { return Ok(()) };
+    match inputs.iter().find(|input| input.canonicalize().is_ok_and(|input| input == written)) {
+        Some(input) => bail!("{} would be overwritten: it is read too, write to another file", input.display()),
+        None => Ok(()),
+    }
 }
 
 fn try_write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -21,6 +35,10 @@ fn try_write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     };
     if path.is_dir() {
         return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    // A device or a pipe is no file that a rename may take the place of.
+    if std::fs::metadata(path).is_ok_and(|existing| !existing.is_file()) {
+        return Err(std::io::Error::other("found something that is no plain file"));
     }
     let mut beside = tempfile::NamedTempFile::new_in(folder).map_err(|error| {
         // The temporary name would only puzzle.

@@ -16,6 +16,7 @@ pub mod features;
 pub mod file;
 pub mod forecaster;
 pub mod inspect;
+pub mod interrupt;
 pub mod link;
 pub mod metrics;
 pub mod model;

@@ -28,6 +28,9 @@ const MOST_MISSING: f64 = 0.25;
 /// Readouts of their own must take this share off the error of one for all.
 const LEAST_GAIN: f64 = 0.002;
 const BLOCK: usize = 512;
+/// The least squared error of a step, in squared deviations, and as a share of that on the training rows.
+const LEAST_ERROR: f64 = 1e-6;
+const LEAST_OF_TRAINING: f64 = 0.1;
 /// The largest weight of L1. Directions in which few rows leave the features no variance would have weights beyond the
 /// model file's range; a smaller row of L1 and a larger column of L2 are the same linear path.
 const MOST_REDUCE: f64 = 100.0;
@@ -244,7 +247,12 @@ pub fn fit(
     }
     let own_readouts = chosen.total() < (1.0 - LEAST_GAIN) * one_for_all;
     let own = if own_readouts { chosen.best.unwrap_or(shared) } else { shared };
-    let error: Vec<Vec<f64>> = held.iter().zip(&own).map(|(held, b)| errors(held, b)).collect();
+    // A channel that stood still in the validation rows is not that easy: it counts by its training rows too.
+    let of_channel = |((held, train), b): ((&Moments, &Moments), &DMatrix<f64>)| -> Vec<f64> {
+        let floors = errors(train, b).into_iter().map(|error| (LEAST_OF_TRAINING * error).max(LEAST_ERROR));
+        errors(held, b).into_iter().zip(floors).map(|(error, floor)| error.max(floor)).collect()
+    };
+    let error: Vec<Vec<f64>> = held.iter().zip(&train).zip(&own).map(of_channel).collect();
 
     let regular = &g + DMatrix::identity(g.nrows(), g.ncols()) * (STRENGTHS[0] * power);
     let eigen = SymmetricEigen::new(regular);

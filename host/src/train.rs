@@ -16,8 +16,6 @@ pub mod setup;
 pub mod validation;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -31,6 +29,8 @@ use crate::data::{ReadOptions, Series};
 use crate::device::DeviceChoice;
 use crate::duration::{Steps, parse_duration, show_ms};
 use crate::features::Features;
+use crate::file::refuse_overwriting;
+use crate::interrupt;
 use crate::model::{Network, StepUnits};
 use crate::optimizer::{AdamW, Group, gradient_norm, schedule};
 use crate::output::Output;
@@ -55,8 +55,9 @@ const BIAS_GROUP: Group = Group { rate: 3e-3, decay: 0.0 };
 const WEIGHT_GROUP: Group = Group { rate: 3e-3, decay: 1e-2 };
 /// Periods that validation streams before its first origin; the slowest seasonal memory has mostly settled then.
 const BURN_IN_PERIODS: usize = 40;
-/// The largest spread: far within the model file's range.
+/// Bounds of the spread: far within the model file's range.
 const MOST_SPREAD: f32 = 100.0;
+const LEAST_SPREAD: f32 = 1e-3;
 /// Origins of the closed form's residuals that set the head's first quantiles.
 const RESIDUAL_ORIGINS: usize = 2000;
 
@@ -88,10 +89,10 @@ pub struct Args {
     #[arg(long, default_value_t = 0.2, value_name = "FRACTION", value_parser = fraction)]
     pub test_fraction: f64,
     /// Epochs of 20 steps, at most; 0 keeps the closed form
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = epochs)]
     pub epochs: usize,
     /// Stop after this many minutes and keep the best so far (a finished training: nothing is left to resume)
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", value_parser = minutes)]
     pub max_minutes: Option<f64>,
     /// Seed of every random choice
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -110,6 +111,20 @@ pub struct Args {
 fn preset(name: &str) -> Result<Preset, String> {
     let names = PRESETS.map(|preset| preset.name).join(", ");
     Preset::named(name).ok_or_else(|| format!("found {name:?}, expected one of {names}"))
+}
+
+fn epochs(text: &str) -> Result<usize, String> {
+    text.parse::<usize>()
+        .ok()
+        .filter(|epochs| *epochs <= 100_000)
+        .ok_or_else(|| format!("found {text:?}, expected a whole number up to 100000"))
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|minutes| (0.0..=1e6).contains(minutes))
+        .ok_or_else(|| format!("found {text:?}, expected a number of minutes, 0 or more"))
 }
 
 /// A share of the rows: 0 or more and below 0.9.
@@ -183,12 +198,13 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let options = Options {
         wishes,
         epochs: args.epochs,
-        most: args.max_minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes.clamp(0.0, 1e6))),
+        most: args.max_minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
         seed: args.seed,
         device: args.device,
         checkpoint: Some((checkpoint.clone(), args.resume)),
     };
     // Before the work, not after it.
+    refuse_overwriting(&args.data, &args.out)?;
     ensure!(!args.out.is_dir(), "{} is a folder, expected a file to write", args.out.display());
     if let Some(folder) = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         ensure!(folder.is_dir(), "{} is no folder: {} cannot be written", folder.display(), args.out.display());
@@ -234,7 +250,7 @@ impl Report {
 /// Untrainable data, a device that is not there, an interruption by Ctrl-C.
 pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(TrainedModel, Report)> {
     let started = Instant::now();
-    let interrupted = interrupt_flag();
+    interrupt::listen();
     let device = options.device.open()?;
     let (mut config, split) = setup::prepare(series, &options.wishes)?;
     output.note("reading features and fitting the linear path in closed form");
@@ -266,13 +282,13 @@ pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(Tra
     let network = Network::new(header.clone(), &config.head_gains(), units, shape.length, options.seed, &device)?;
     network.set("reduce.weight", &linear.reduce)?;
     network.set("readout.weight", &linear.readout)?;
-    let spread = spread(&features, &linear.error, &split);
-    network.set("head.bias", &residual_quantiles(&header, &features, &linear, &spread, &split))?;
+    let mut spread = spread(&features, &linear.error, &split);
+    network.set("head.bias", &residual_quantiles(&header, &features, &linear, &mut spread, &split))?;
     network.set("head.spread", &spread)?;
 
     let mut training = Training { series, options, output, config, header, split, features, linear, shape, device };
     training.round_where_it_pays(network.weights()?)?;
-    training.descend(network, started, &interrupted)
+    training.descend(network, started)
 }
 
 /// Everything that stays the same while the weights move.
@@ -332,7 +348,7 @@ impl Training<'_> {
         Ok(format!("{:08x}", crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&bytes)))
     }
 
-    fn descend(&self, network: Network, started: Instant, interrupted: &AtomicBool) -> Result<(TrainedModel, Report)> {
+    fn descend(&self, network: Network, started: Instant) -> Result<(TrainedModel, Report)> {
         let steps = self.options.epochs * EPOCH_STEPS;
         let identity = self.identity()?;
         let mut optimizer = AdamW::default();
@@ -359,7 +375,7 @@ impl Training<'_> {
         let seconds = || before + started.elapsed().as_secs_f64();
         let bar = self.output.progress(steps as u64, "training");
         while progress.step < steps && progress.stale < PATIENCE {
-            if interrupted.load(Ordering::Relaxed) {
+            if interrupt::requested() {
                 bar.abandon();
                 let Some((path, _)) = &self.options.checkpoint else { bail!("interrupted") };
                 progress.seconds = seconds();
@@ -450,58 +466,62 @@ fn spread(features: &Features, error: &[Vec<f32>], split: &Split) -> Vec<f32> {
 }
 
 /// Quantiles of the closed form's residual over scale and spread, `[horizon][quantiles]`: the head's first bias.
+///
+/// The head is shared, so what is a channel's own goes into its spread: each step's is set to the width of that
+/// channel's residuals, and only their shapes are pooled. Otherwise one channel that mostly stands still, whose scale is
+/// at its floor, would widen every other's intervals.
 fn residual_quantiles(
     header: &Header,
     features: &Features,
     linear: &LinearPath,
-    spread: &[f32],
+    spread: &mut [f32],
     split: &Split,
 ) -> Vec<f32> {
     let (horizon, rank, width) = (usize::from(header.horizon), usize::from(header.rank), features.width());
     let channels = usize::from(header.channels);
     let rows = split.training.start..split.training.end - horizon;
     let stride = (rows.len() * channels / RESIDUAL_ORIGINS).max(1);
-    let mut residuals: Vec<Vec<f32>> = vec![Vec::new(); horizon];
+    let mut pooled: Vec<Vec<f32>> = vec![Vec::new(); horizon];
     for channel in 0..channels {
         let samples = features.samples(channel);
         let own = if linear.own_readouts { channel * horizon * rank } else { 0 };
         let readout = &linear.readout[own..own + horizon * rank];
-        let spread = &spread[channel * horizon..(channel + 1) * horizon];
+        let mut residuals: Vec<Vec<f32>> = vec![Vec::new(); horizon];
         for row in rows.clone().step_by(stride) {
             let window = features.window(channel, row, row + 1, 1);
             let Some(level) = window.levels.first() else { continue };
             let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
             let reduced: Vec<f32> = linear.reduce.chunks_exact(width).map(|w| dot(w, &window.features)).collect();
-            let futures = samples[row + 1..=row + horizon].iter().zip(readout.chunks_exact(rank)).zip(spread);
-            for (residuals, ((sample, weights), spread)) in residuals.iter_mut().zip(futures) {
+            let futures = samples[row + 1..=row + horizon].iter().zip(readout.chunks_exact(rank));
+            for (residuals, (sample, weights)) in residuals.iter_mut().zip(futures) {
                 if !sample.is_nan() {
-                    let residual = sample - level.location - dot(weights, &reduced);
-                    residuals.push(residual / (level.scale * spread));
+                    residuals.push((sample - level.location - dot(weights, &reduced)) / level.scale);
                 }
             }
         }
+        let spread = &mut spread[channel * horizon..(channel + 1) * horizon];
+        for ((residuals, spread), pooled) in residuals.iter_mut().zip(spread).zip(&mut pooled) {
+            residuals.sort_by(f32::total_cmp);
+            if let (Some(low), Some(high)) = (quantile(residuals, 0.1), quantile(residuals, 0.9)) {
+                // A normal error's 10 % and 90 % quantiles lie 2.56 deviations apart.
+                *spread = ((high - low) / 2.56).clamp(LEAST_SPREAD, MOST_SPREAD);
+            }
+            pooled.extend(residuals.iter().map(|residual| residual / *spread));
+        }
     }
     let mut bias = Vec::with_capacity(horizon * header.quantiles.len());
-    for residuals in &mut residuals {
+    for residuals in &mut pooled {
         residuals.sort_by(f32::total_cmp);
         for level in &header.quantiles {
-            let index = (residuals.len().saturating_sub(1) as f32 * level).round() as usize;
             // The median stays the closed form's own forecast.
-            let value = if *level == 0.5 { None } else { residuals.get(index) };
-            bias.push(value.copied().unwrap_or(0.0));
+            let value = if *level == 0.5 { None } else { quantile(residuals, *level) };
+            bias.push(value.unwrap_or(0.0));
         }
     }
     bias
 }
 
-/// Set by Ctrl-C, once a program asked for it.
-fn interrupt_flag() -> Arc<AtomicBool> {
-    static FLAG: std::sync::OnceLock<Arc<AtomicBool>> = std::sync::OnceLock::new();
-    Arc::clone(FLAG.get_or_init(|| {
-        let flag = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&flag);
-        // Another handler in this program stays; training is then interrupted by it alone.
-        let _ = ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed));
-        flag
-    }))
+/// A quantile of ascending values.
+fn quantile(ascending: &[f32], level: f32) -> Option<f32> {
+    ascending.get((ascending.len().saturating_sub(1) as f32 * level).round() as usize).copied()
 }

@@ -29,7 +29,7 @@ pub enum DataError {
     #[error("found no data file, expected at least one .csv, .csv.gz or .csv.xz")]
     NoFile,
     /// The file cannot be opened or read to its end.
-    #[error("{}: {source}", file.display())]
+    #[error("{}", file.display())]
     Unreadable {
         /// The file as it was given.
         file: PathBuf,

@@ -164,6 +164,9 @@ pub fn stream<LINE: Read + Write>(
     let mut waiting = parts.iter().enumerate();
     let started = Instant::now();
     loop {
+        if crate::interrupt::requested() {
+            return Err(SessionError::Interrupted);
+        }
         while flying.len() < window.max(1) {
             let Some((number, part)) = waiting.next() else { break };
             if let Some(noise) = &mut noise {
@@ -302,6 +305,9 @@ pub enum SessionError {
         /// Ours.
         expected: u32,
     },
+    /// The program was asked to end.
+    #[error("interrupted")]
+    Interrupted,
     /// One of the two has a forecast and the other has none.
     #[error("after sample {sample} the board is {}ready, this machine's core is {}", if *board { "" } else { "not " }, if *board { "not" } else { "ready" })]
     Readiness {

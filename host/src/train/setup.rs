@@ -27,6 +27,9 @@ const LEAST_PERIODS: u64 = 8;
 const SHORT_PERIOD: u32 = 24;
 /// A season has at least this many samples.
 const LEAST_SAMPLES: u64 = 4;
+/// Share, and least count, of the readings at either end that are not of the common range.
+const UNCOMMON: f64 = 0.001;
+const LEAST_UNCOMMON: usize = 3;
 /// A reading farther outside the common range (99.8 % of readings) than so many of its widths is a fault.
 const MARGIN: f32 = 1.5;
 /// Share of the readings that must lie on a sensor's steps.
@@ -116,9 +119,10 @@ fn channel(name: &str, values: &[f32], period: u32) -> Result<ChannelConfig> {
     ensure!(name.len() <= 32, "column {name:?} has a name of {} bytes, expected at most 32: rename it", name.len());
     let mut present: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
     present.sort_by(f32::total_cmp);
-    let quantile = |level: f64| present[((present.len() - 1) as f64 * level).round() as usize];
-    // Far outside what was ever common is a fault of the sensor; the width of the common range sets what is far.
-    let (low, high) = (quantile(0.001), quantile(0.999));
+    // Far outside what was ever common is a fault of the sensor; the width of the common range sets what is far. In a
+    // short file the extreme readings are more than 0.1 %, and an outlier must not be one of the common ones.
+    let uncommon = ((present.len() as f64 * UNCOMMON).ceil() as usize).max(LEAST_UNCOMMON).min(present.len() / 10);
+    let (low, high) = (present[uncommon], present[present.len() - 1 - uncommon]);
     let width = if high > low { high - low } else { present[present.len() - 1] - present[0] };
     let (valid_min, valid_max) = (low - MARGIN * width, high + MARGIN * width);
 
@@ -154,7 +158,9 @@ fn channel(name: &str, values: &[f32], period: u32) -> Result<ChannelConfig> {
 /// The step that readings are multiples of, from ascending readings, those within `valid`: the most common difference
 /// between neighbours, if nearly all are multiples of it; 0 for a sensor without one.
 fn resolution(ascending: &[f32], valid: RangeInclusive<f32>) -> f32 {
-    let readings: Vec<f64> = ascending.iter().filter(|x| valid.contains(x)).map(|x| f64::from(*x)).collect();
+    let mut readings: Vec<f64> = ascending.iter().filter(|x| valid.contains(x)).map(|x| f64::from(*x)).collect();
+    // Each value once: a rain gauge is not coarse because it mostly reads 0.
+    readings.dedup();
     let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
     for pair in readings.windows(2).filter(|pair| pair[1] > pair[0]) {
         // As written in the file: 0.1, not 0.10000038.
@@ -162,7 +168,9 @@ fn resolution(ascending: &[f32], valid: RangeInclusive<f32>) -> f32 {
         let digits = 10_f64.powi((3.0 - difference.log10()).ceil().clamp(0.0, 15.0) as i32);
         *counts.entry(((difference * digits).round() / digits).to_bits()).or_default() += 1;
     }
-    let Some((step, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return 0.0 };
+    // The smallest of those as common as the most common; positive floats order as their bits do.
+    let most = counts.values().copied().max().unwrap_or(0);
+    let Some((step, _)) = counts.into_iter().find(|(_, count)| *count == most && most > 1) else { return 0.0 };
     let step = f64::from_bits(step);
     let on_step = |reading: &&f64| {
         let off = **reading - (**reading / step).round() * step;
@@ -194,15 +202,18 @@ mod tests {
         assert_eq!(resolution(&[592.2, 936.0, 937.0, 938.0, 940.0], 800.0..=1000.0), 1.0);
         assert_eq!(resolution(&[-0.3, 0.1, 0.2, 0.3, 13.8], all.clone()), 0.1);
         assert_eq!(resolution(&[0.0, 1.0, 2.5, 3.7], all.clone()), 0.0);
+        assert_eq!(resolution(&[0.0, 0.0, 0.0, 11.4, 30.0], all.clone()), 0.0);
         assert_eq!(resolution(&[5.0, 5.0], all), 0.0);
     }
 
     #[test]
     fn outliers_do_not_set_the_scale() {
-        let mut values: Vec<f32> = (0..5000).map(|row| (row as f32 * 0.1).sin()).collect();
-        values[700] = 1e9;
-        let channel = channel("x (degC)", &values, 24).unwrap();
-        assert!(channel.valid_max < 10.0 && (channel.scale - 0.707).abs() < 0.01, "{channel:?}");
-        assert_eq!(channel.unit, "degC");
+        for rows in [450, 5000] {
+            let mut values: Vec<f32> = (0..rows).map(|row| (row as f32 * 0.1).sin()).collect();
+            values[200] = 1e9;
+            let channel = channel("x (degC)", &values, 24).unwrap();
+            assert!(channel.valid_max < 10.0 && (channel.scale - 0.707).abs() < 0.01, "{channel:?}");
+            assert_eq!(channel.unit, "degC");
+        }
     }
 }

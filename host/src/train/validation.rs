@@ -46,13 +46,16 @@ pub fn validate(
     let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
     let horizon = usize::from(model.config.horizon);
     let last = rows.end.saturating_sub(horizon).max(rows.start + 1);
-    // Even, that no phase of an even period is left out.
+    // Odd, that no phase of an even period is left out.
     let stride = ((last - rows.start) / ORIGINS).max(1) | 1;
     let mut sample = vec![0.0; series.columns.len()];
     let (mut squared, mut total) = (0.0, 0.0);
     let mut absolute = vec![0.0; error.len()];
     let mut counts = vec![0_u64; error.len()];
     for row in from..last {
+        if row % 1024 == 0 {
+            crate::interrupt::check()?;
+        }
         series.row(row, &mut sample);
         forecaster.observe(&sample);
         if row < rows.start || !(row - rows.start).is_multiple_of(stride) {
