@@ -291,6 +291,7 @@ fn the_command_reads_files_and_fails_with_one_clear_line() {
         every: 10,
         columns: vec!["T2m".into(), "RH2m".into()],
         time: None,
+        interval: None,
         firmware: None,
         log: false,
     };
