@@ -207,7 +207,8 @@ impl<
 
     /// Takes one sample of every channel, in the channel's unit.
     ///
-    /// NaN, infinity, a value outside the channel's valid range, one that has not changed for longer than the channel's limit, and a value that `sample` is too short for, are missing: they update no state but
+    /// NaN, infinity, a value outside the channel's valid range, one that has not changed for longer than the channel's
+    /// limit, and a value that `sample` is too short for, are missing: they update no state but
     /// the phase, and the ring of last samples takes what the season expects instead.
     #[inline]
     pub fn observe(&mut self, sample: &[f32]) {
