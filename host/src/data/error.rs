@@ -29,12 +29,12 @@ pub enum DataError {
     #[error("found no data file, expected at least one .csv, .csv.gz or .csv.xz")]
     NoFile,
     /// The file cannot be opened or read to its end.
-    #[error("{}", file.display())]
+    #[error("{}: {reason}", file.display())]
     Unreadable {
         /// The file as it was given.
         file: PathBuf,
         /// The system's or the decompressor's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The name promises a compression that the bytes do not have.
     #[error("{}: found data that is not {expected}, expected what the name says", file.display())]

@@ -14,7 +14,7 @@ const XZ_MAGIC: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 /// # Errors
 /// [`DataError::Unreadable`], and [`DataError::NotCompressed`] when the name ends in `.gz` or `.xz` and the bytes disagree.
 pub fn open(file: &Path) -> Result<Box<dyn Read>, DataError> {
-    let unreadable = |source| DataError::Unreadable { file: file.to_owned(), source };
+    let unreadable = |reason| DataError::Unreadable { file: file.to_owned(), reason };
     let mut bytes = BufReader::with_capacity(1 << 16, File::open(file).map_err(unreadable)?);
     let start = bytes.fill_buf().map_err(unreadable)?;
     if start.is_empty() {

@@ -362,7 +362,7 @@ fn separator(path: &Path) -> Result<u8, DataError> {
     source::open(path)?
         .take(1 << 16)
         .read_to_end(&mut start)
-        .map_err(|source| DataError::Unreadable { file: path.to_owned(), source })?;
+        .map_err(|reason| DataError::Unreadable { file: path.to_owned(), reason })?;
     let header = start.split(|&byte| byte == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
     let has = |byte: u8| header.contains(&byte);
     Ok(match () {
@@ -382,7 +382,7 @@ fn csv_error(path: &Path, error: csv::Error) -> DataError {
             found: len,
             expected: expected_len,
         },
-        csv::ErrorKind::Io(source) => DataError::Unreadable { file, source },
-        other => DataError::Unreadable { file, source: std::io::Error::other(format!("{other:?}")) },
+        csv::ErrorKind::Io(reason) => DataError::Unreadable { file, reason },
+        other => DataError::Unreadable { file, reason: std::io::Error::other(format!("{other:?}")) },
     }
 }
