@@ -24,7 +24,7 @@ use crate::seasonal::{Level, MAX_FEATURES};
 /// The widest token input.
 const MAX_TOKEN: usize = MAX_FEATURES + LEVEL_FEATURES;
 /// Scaled features enter a token divided by this, which brings most of them within ±1.
-const TOKEN_DIVISOR: f32 = 3.0;
+pub const TOKEN_DIVISOR: f32 = 3.0;
 
 /// Why a model cannot run here.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -7,10 +7,11 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail};
 use candle_nn::ops::{sigmoid, softmax};
+use flowcast_core::math::Real;
 use rayon::prelude::*;
 
 /// ε of the paper's code.
-const EPSILON: f64 = 1e-6;
+const EPSILON: f64 = <f64 as Real>::EPSILON;
 
 /// How a running mean over a sequence is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

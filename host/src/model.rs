@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops::sigmoid;
 use flowcast_core::format::{Header, LEVEL_FEATURES};
+use flowcast_core::model::TOKEN_DIVISOR;
 use flowcast_core::norm::NORM_EPSILON;
 use flowcast_core::seasonal::Level;
 use rand::{Rng, RngExt, SeedableRng};
@@ -21,8 +22,6 @@ use crate::attention::{Bounds, Form, Memories, causal};
 
 /// Spread of the first query and key projections over that of the others: sharper capacities from the start.
 const SHARPNESS: f32 = 4.0;
-/// As in `flowcast_core::model`.
-const TOKEN_DIVISOR: f32 = 3.0;
 
 /// What a weight of 1 in the rows of the readout means, in deviations.
 #[derive(Debug, Clone, PartialEq)]

@@ -282,9 +282,9 @@ pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(Tra
     let network = Network::new(header.clone(), &config.head_gains(), units, shape.length, options.seed, &device)?;
     network.set("reduce.weight", &linear.reduce)?;
     network.set("readout.weight", &linear.readout)?;
-    let mut spread = spread(&features, &linear.error, &split);
-    network.set("head.bias", &residual_quantiles(&header, &features, &linear, &mut spread, &split))?;
+    let (spread, bias) = residual_quantiles(&header, &features, &linear, &split);
     network.set("head.spread", &spread)?;
+    network.set("head.bias", &bias)?;
 
     let mut training = Training { series, options, output, config, header, split, features, linear, shape, device };
     training.round_where_it_pays(network.weights()?)?;
@@ -311,10 +311,13 @@ impl Training<'_> {
     }
 
     fn validate(&self, model: &TrainedModel, whole: bool) -> Result<Validation> {
-        let rows = &self.split.validation;
-        let burn_in = BURN_IN_PERIODS * self.config.period as usize;
-        let from = if whole { 0 } else { rows.start.saturating_sub(burn_in) };
-        Ok(validate(model, &self.features, &self.linear.error, self.series, from, rows)?.0)
+        let from = if whole { 0 } else { self.burnt_in() };
+        Ok(validate(model, &self.features, &self.linear.error, self.series, from, &self.split.validation)?.0)
+    }
+
+    /// The row from which a stream has settled when validation begins.
+    fn burnt_in(&self) -> usize {
+        self.split.validation.start.saturating_sub(BURN_IN_PERIODS * self.config.period as usize)
     }
 
     /// Keeps a sensor's step in the model only where rounding to it does not cost accuracy.
@@ -323,8 +326,7 @@ impl Training<'_> {
         let error = |config: &Config| -> Result<Vec<f64>> {
             let model = TrainedModel { config: config.clone(), weights: weights.clone() };
             let rows = &self.split.validation;
-            let from = rows.start.saturating_sub(BURN_IN_PERIODS * config.period as usize);
-            Ok(validate(&model, &self.features, &self.linear.error, self.series, from, rows)?.1)
+            Ok(validate(&model, &self.features, &self.linear.error, self.series, self.burnt_in(), rows)?.1)
         };
         let rounded = error(&self.config)?;
         let mut config = self.config.clone();
@@ -450,22 +452,8 @@ impl Training<'_> {
     }
 }
 
-/// The closed form's error over the channel's usual scale, `[channels][horizon]`.
-fn spread(features: &Features, error: &[Vec<f32>], split: &Split) -> Vec<f32> {
-    let rows = &split.training;
-    let stride = (rows.len() / RESIDUAL_ORIGINS).max(1);
-    let mut spread = Vec::new();
-    for (channel, steps) in error.iter().enumerate() {
-        let levels = rows.clone().step_by(stride).flat_map(|row| features.window(channel, row, row + 1, 1).levels);
-        let (sum, count) =
-            levels.fold((0.0_f64, 0_u32), |(sum, count), level| (sum + f64::from(level.scale), count + 1));
-        let usual = (sum / f64::from(count.max(1))).max(f64::from(MOST_SPREAD).recip()) as f32;
-        spread.extend(steps.iter().map(|error| (error / usual).min(MOST_SPREAD)));
-    }
-    spread
-}
-
-/// Quantiles of the closed form's residual over scale and spread, `[horizon][quantiles]`: the head's first bias.
+/// The head's spread, `[channels][horizon]`, and first bias, `[horizon][quantiles]`: quantiles of the closed form's
+/// residual over scale and spread.
 ///
 /// The head is shared, so what is a channel's own goes into its spread: each step's is set to the width of that
 /// channel's residuals, and only their shapes are pooled. Otherwise one channel that mostly stands still, whose scale is
@@ -474,13 +462,15 @@ fn residual_quantiles(
     header: &Header,
     features: &Features,
     linear: &LinearPath,
-    spread: &mut [f32],
     split: &Split,
-) -> Vec<f32> {
+) -> (Vec<f32>, Vec<f32>) {
     let (horizon, rank, width) = (usize::from(header.horizon), usize::from(header.rank), features.width());
     let channels = usize::from(header.channels);
     let rows = split.training.start..split.training.end - horizon;
     let stride = (rows.len() * channels / RESIDUAL_ORIGINS).max(1);
+    // Where no residual is known, the error itself.
+    let mut spread: Vec<f32> =
+        linear.error.concat().iter().map(|error| error.clamp(LEAST_SPREAD, MOST_SPREAD)).collect();
     let mut pooled: Vec<Vec<f32>> = vec![Vec::new(); horizon];
     for channel in 0..channels {
         let samples = features.samples(channel);
@@ -518,7 +508,7 @@ fn residual_quantiles(
             bias.push(value.unwrap_or(0.0));
         }
     }
-    bias
+    (spread, bias)
 }
 
 /// A quantile of ascending values.
