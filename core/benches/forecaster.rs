@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flowcast_core::forecaster::{Forecaster, Streaming};
-use flowcast_core::format::{Channel, Header};
+use flowcast_core::format::{Channel, Header, Numeric};
 use flowcast_core::presets::{PRESETS, Preset};
-use flowcast_core::seasonal::Season;
+use flowcast_core::seasonal::{Season, Seasons};
 
 const PERIOD: usize = 144;
+const KNOTS: [u16; 12] = [1, 2, 3, 4, 6, 9, 14, 22, 35, 56, 90, PERIOD as u16];
 
 /// A model file of small, different weights. `Vec<u128>` starts where weights may be used in place.
 fn model(preset: &Preset) -> Vec<u128> {
@@ -22,14 +23,18 @@ fn model(preset: &Preset) -> Vec<u128> {
         head_dim: preset.head_dim as u16,
         layers: preset.layers as u16,
         d_ff: preset.d_ff as u16,
-        rank: 32,
+        numeric: Numeric::F32,
         channels: 1,
+        targets: 1,
         readouts: 1,
         horizon: PERIOD as u16,
-        season: Season {
-            period: PERIOD as u32,
-            slot_samples: 1,
-            slots: PERIOD,
+        knots: KNOTS.len() as u16,
+        ring: true,
+        mixed: false,
+        corrected: true,
+        adapted: false,
+        seasons: Seasons {
+            list: [Season { period: PERIOD as u32, slot_samples: 1, slots: PERIOD }].into_iter().collect(),
             memory_gain: [1.0, 1.0 / 3.0, 1.0 / 10.0, 1.0 / 30.0],
             scale_floor: 0.05,
         },
@@ -38,6 +43,7 @@ fn model(preset: &Preset) -> Vec<u128> {
         flow_limit: 64.0,
         feature_clamp: 12.0,
         quantiles: [0.1, 0.5, 0.9].into_iter().collect(),
+        seen_until_ms: 0,
         identity: 0,
     };
     let weights: Vec<f32> = (0..header.weight_count()).map(|index| 0.1 * (index as f32).sin()).collect();
@@ -54,7 +60,7 @@ fn model(preset: &Preset) -> Vec<u128> {
     };
     let mut blocks = vec![0_u128; header.length().div_ceil(16)];
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut blocks);
-    header.write(&gains, &[channel], &weights, &mut bytes[..header.length()]).expect("a valid model");
+    header.write(&gains, &KNOTS, &[channel], &weights, &mut bytes[..header.length()]).expect("a valid model");
     blocks
 }
 

@@ -1,7 +1,7 @@
 //! One pre-norm block: x += O·Flow(Q, K, V of LN x); x += contract·ReLU(expand·LN x).
 
-use crate::attention::{FlowParameters, FlowState};
-use crate::linear::{Linear, dot};
+use crate::attention::{FlowParameters, FlowState, FlowTrace};
+use crate::linear::{Linear, add};
 use crate::norm::LayerNorm;
 
 /// A block's weights, where they lie, and its attention's parameters.
@@ -29,12 +29,14 @@ pub struct Block<'m, const HEADS: usize> {
 }
 
 impl<const HEADS: usize> Block<'_, HEADS> {
-    /// Takes one token, `[D_MODEL]`, and turns it into the block's output.
+    /// Takes one token, `[D_MODEL]`, and turns it into the block's output. `trace` sees each head's flows; where it
+    /// does not look, they are not computed.
     #[inline]
     pub fn step<const D_MODEL: usize, const HEAD_DIM: usize>(
         &self,
         state: &mut FlowState<f32, HEADS, HEAD_DIM>,
         x: &mut [f32; D_MODEL],
+        trace: impl FnOnce(&[FlowTrace<f32>; HEADS]),
     ) {
         const { assert!(D_MODEL == HEADS * HEAD_DIM, "D_MODEL is HEADS times HEAD_DIM") };
         let normed = self.norm_attention.apply(x);
@@ -45,27 +47,18 @@ impl<const HEADS: usize> Block<'_, HEADS> {
         };
         let (query, key, value) = (project(&self.query), project(&self.key), project(&self.value));
         let mut received = [[0.0; HEAD_DIM]; HEADS];
-        state.step(&self.flow, [&query, &key, &value], &mut received);
+        trace(&state.step(&self.flow, [&query, &key, &value], &mut received));
         let mut mixed = [0.0; D_MODEL];
         self.output.apply(received.as_flattened(), &mut mixed);
         add(x, &mixed, 1.0);
 
         let normed = self.norm_feed_forward.apply(x);
         add(x, self.contract.bias, 1.0);
-        let expand = self.expand.weight.chunks_exact(D_MODEL).zip(self.expand.bias);
-        for ((row, bias), column) in expand.zip(self.contract.weight.chunks_exact(D_MODEL)) {
-            let hidden = dot(row, &normed) + bias;
+        for (unit, bias) in self.expand.bias.iter().enumerate() {
+            let hidden = self.expand.weight.row(unit, D_MODEL).dot(&normed) + bias;
             // A select: a skipped column would make the cost depend on the data.
             let hidden = if hidden > 0.0 { hidden } else { 0.0 };
-            add(x, column, hidden);
+            self.contract.weight.row(unit, D_MODEL).add_to(hidden, x);
         }
-    }
-}
-
-/// x += scale y.
-#[inline]
-fn add(x: &mut [f32], y: &[f32], scale: f32) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += scale * y;
     }
 }

@@ -3,14 +3,23 @@
 //! `observe` takes one sample of every channel: constant cost, no allocation, never fails. `forecast` gives a view that
 //! computes a step when it is asked for one, so a long horizon costs no memory.
 
+mod inside;
+
+pub use inside::{Inside, Trace};
+
+use core::hint::select_unpredictable;
+
 use heapless::Vec;
 
-use crate::attention::FlowState;
-use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_RANK, NO_MODEL};
+use crate::adaptation::{Adaptation, Correction};
+use crate::anomaly::Anomaly;
+use crate::attention::{FlowState, FlowTrace};
+use crate::conformal::{Conformal, Factors};
+use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_READOUT, NO_MODEL};
 use crate::intake::{Intake, Stillness};
-use crate::linear::dot;
-use crate::model::{Model, ModelError};
-use crate::seasonal::{Clock, Level, MAX_FEATURES, SeasonalState};
+use crate::model::{KnotForecast, Model, ModelError};
+use crate::probe::{Band, GROUPS, Groups, Probes, Schedule};
+use crate::seasonal::{Clocks, Level, MAX_ALIGNED, MAX_FEATURES, MIXED_TRENDS, Memories, SeasonalState, Seasons};
 
 /// One channel's state.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,10 +35,49 @@ struct ChannelState<
     flow: [FlowState<f32, HEADS, HEAD_DIM>; LAYERS],
     /// h, the last block's output after its norm.
     hidden: [f32; D_MODEL],
+    /// After the last sample.
+    level: Level,
+    next: NextSample,
+    schedule: Schedule,
+    probes: Probes,
+    conformal: Conformal,
+    adaptation: Adaptation,
     stillness: Stillness,
+    anomaly: Anomaly,
     /// Samples taken as missing since the start, and in a row.
     missing: u32,
     missing_run: u32,
+}
+
+/// What the next sample is expected to be, in the channel's unit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct NextSample {
+    /// Whether there is a forecast.
+    known: bool,
+    /// Lowest quantile, median, highest quantile.
+    band: [f32; 3],
+}
+
+impl NextSample {
+    const NONE: Self = Self { known: false, band: [0.0; 3] };
+}
+
+/// A model or none. Not an `Option`: the compiler would mark its `None` by some impossible value of a field, and a
+/// forecaster without a model would no longer be all zeros.
+#[derive(Debug, Clone)]
+#[repr(u8)]
+enum Bound<M> {
+    Nothing,
+    Model(M),
+}
+
+impl<M> Bound<M> {
+    const fn get(&self) -> Option<&M> {
+        match self {
+            Self::Nothing => None,
+            Self::Model(model) => Some(model),
+        }
+    }
 }
 
 /// A model and the state of its channels.
@@ -44,11 +92,11 @@ struct ChannelState<
 ///
 /// let mut forecaster = FORECASTER.lock().unwrap();
 /// let refused = forecaster.bind(b"FLOW, but not much of it").unwrap_err();
-/// assert_eq!(refused.to_string(), "model is truncated: found 24 bytes, expected 100");
+/// assert_eq!(refused.to_string(), "model is truncated: found 24 bytes, expected 132");
 /// ```
 ///
-/// `CHANNELS` and `SLOTS` are capacities: the file says how many of them are used. `SLOTS` holds one period of the
-/// season (see [`Header::season`]). The other sizes are the backbone's and must be the file's: take a type of
+/// `CHANNELS` and `SLOTS` are capacities: the file says how many of them are used. `SLOTS` holds one period of every
+/// season (see [`Header::seasons`]). The other sizes are the backbone's and must be the file's: take a type of
 /// [`crate::presets`].
 #[derive(Debug, Clone)]
 pub struct Forecaster<
@@ -60,10 +108,10 @@ pub struct Forecaster<
     const HEAD_DIM: usize,
     const LAYERS: usize,
 > {
-    model: Option<Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>>,
+    model: Bound<Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>>,
     /// The first ones are the model's channels.
     channels: [ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>; CHANNELS],
-    clock: Clock,
+    clocks: Clocks,
     /// Samples since the start, missing ones too, up to `u32::MAX`.
     samples: u32,
 }
@@ -91,10 +139,24 @@ pub struct ChannelForecast<'f, 'm, const D_MODEL: usize, const HEADS: usize, con
     model: &'f Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
     channel: usize,
     intake: Intake,
+    clocks: Clocks,
+    memories: Memories<'f>,
     level: Level,
-    /// z ⊙ (1 + tanh(G h)), `[rank]`.
-    reduced: [f32; MAX_RANK],
+    /// 1 + tanh(G h + b) of what is read where a step will fall.
+    gates: [f32; MAX_ALIGNED],
+    /// The other features of the readout, gated.
+    standing: [f32; MAX_READOUT - MAX_ALIGNED],
     hidden: [f32; D_MODEL],
+    conformal: Conformal,
+    correction: Option<Correction>,
+}
+
+/// One step, in deviations of the training data.
+struct Step {
+    /// Ascending, corrections and all.
+    quantiles: Vec<f32, MAX_QUANTILES>,
+    /// The model's own.
+    median: f32,
 }
 
 /// Quantiles of one channel at one step, ascending, in the channel's unit.
@@ -140,8 +202,17 @@ pub trait Streaming {
     fn is_ready(&self) -> bool;
     /// Samples of a channel that were taken as missing, gaps aside.
     fn missing(&self, channel: usize) -> u32;
+    /// A channel's correction of its intervals, by group of steps ahead, as it stands now.
+    fn interval_factors(&self, channel: usize) -> [Factors; GROUPS] {
+        let _ = channel;
+        [Factors::ONE; GROUPS]
+    }
     /// Bytes of the whole forecaster in memory: state, and the model's header and slices.
     fn state_bytes(&self) -> usize;
+    /// How rare a channel's last sample was; see [`Forecaster::anomaly`].
+    fn anomaly(&self, _channel: usize) -> Option<&Anomaly> {
+        None
+    }
     /// Writes a channel's whole forecast, `[horizon][quantiles]`, in its unit, and returns how many numbers that is: 0
     /// while there is no forecast. Stops where `out` ends.
     fn forecast_into(&self, channel: usize, out: &mut [f32]) -> usize;
@@ -163,7 +234,12 @@ impl<
     pub const fn unbound() -> Self {
         const { assert!(CHANNELS >= 1 && CHANNELS <= MAX_CHANNELS, "a model has 1 to 32 channels") };
         const { assert!(SLOTS >= 2, "a season has at least 2 slots") };
-        Self { model: None, channels: [const { ChannelState::new() }; CHANNELS], clock: Clock::new(), samples: 0 }
+        Self {
+            model: Bound::Nothing,
+            channels: [const { ChannelState::new() }; CHANNELS],
+            clocks: Clocks::new(),
+            samples: 0,
+        }
     }
 
     /// A forecaster of a model that has seen nothing; see [`Forecaster::bind`].
@@ -182,12 +258,12 @@ impl<
     /// # Errors
     /// The bytes are no model, or one of another backbone, or one that needs more channels or slots than there are.
     pub fn bind(&mut self, model: &'m [u8]) -> Result<(), ModelError> {
-        self.model = None;
+        self.model = Bound::Nothing;
         self.reset();
         let model = Model::parse(model)?;
         let header = model.header();
         for (name, found, capacity) in
-            [("slots", header.season.slots as u16, SLOTS), ("channels", header.channels, CHANNELS)]
+            [("slots", header.seasons.slots() as u16, SLOTS), ("channels", header.channels, CHANNELS)]
         {
             if usize::from(found) > capacity {
                 return Err(ModelError::Capacity { name, found, capacity: capacity as u16 });
@@ -195,14 +271,15 @@ impl<
         }
         for (index, state) in self.channels.iter_mut().enumerate().take(header.channels.into()) {
             state.intake = model.channel(index).map_or(Intake::NONE, |channel| Intake::new(&channel));
+            state.conformal = Conformal::new(model.factors(index));
         }
-        self.model = Some(model);
+        self.model = Bound::Model(model);
         Ok(())
     }
 
     /// The model that runs here, if there is one.
     pub fn model(&self) -> Option<&Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
-        self.model.as_ref()
+        self.model.get()
     }
 
     /// Takes one sample of every channel, in the channel's unit.
@@ -212,30 +289,77 @@ impl<
     /// the phase, and the ring of last samples takes what the season expects instead.
     #[inline]
     pub fn observe(&mut self, sample: &[f32]) {
-        let Some(model) = &self.model else { return };
-        let season = &model.header().season;
-        let present = self.clock;
-        self.clock.advance(season);
+        self.observe_traced(sample, |_, _, _| ());
+    }
+
+    /// As [`Self::observe`]; `trace(channel, layer, flows)` sees the flows of each head at a sample that entered. A
+    /// `trace` that ignores them costs nothing.
+    #[inline]
+    pub fn observe_traced(&mut self, sample: &[f32], mut trace: impl FnMut(usize, usize, &[FlowTrace<f32>; HEADS])) {
+        let Some(model) = self.model.get() else { return };
+        let header = model.header();
+        let seasons = &header.seasons;
+        let present = self.clocks;
+        self.clocks.advance(seasons);
         self.samples = self.samples.saturating_add(1);
         let mut readings = sample.iter();
-        for state in self.channels.iter_mut().take(model.header().channels.into()) {
+        for (channel, state) in self.channels.iter_mut().enumerate().take(header.channels.into()) {
             let reading = readings.next().copied().unwrap_or(f32::NAN);
-            let Some(x) = state.intake.take(&mut state.stillness, reading) else {
+            // Readings that the state takes as missing, because they are out of bounds or stuck, are scored too: they
+            // are what an alert is for.
+            state.anomaly.observe(state.next.known, reading, state.next.band, state.intake.finest());
+            let entering = state.intake.take(&mut state.stillness, reading);
+            state.learn(model.groups(), header, entering.unwrap_or(f32::NAN));
+            let Some(x) = entering else {
                 state.missing = state.missing.saturating_add(1);
                 state.missing_run = state.missing_run.saturating_add(1);
                 state.seasonal.miss(&present);
                 continue;
             };
             state.missing_run = 0;
-            state.seasonal.observe(season, &present, x);
+            state.seasonal.observe(seasons, &present, x);
             let mut features = [0.0; MAX_FEATURES];
-            let level = state.seasonal.features(season, &self.clock, &mut features);
-            let mut token = model.embed(&features, &level);
-            for (block, flow) in model.blocks().iter().zip(&mut state.flow) {
-                block.step(flow, &mut token);
+            state.level = state.seasonal.features(seasons, &self.clocks, &mut features);
+            let mut token = model.embed(&features, &state.level);
+            for (layer, (block, flow)) in model.blocks().iter().zip(&mut state.flow).enumerate() {
+                block.step(flow, &mut token, |flows| trace(channel, layer, flows));
             }
             state.hidden = model.norm(&token);
         }
+        self.probe();
+    }
+
+    /// Forecasts, of each channel, what will be compared with what comes: the next sample, and the one step that its
+    /// schedule asks for.
+    #[inline]
+    fn probe(&mut self) {
+        let Some(model) = self.model.get() else { return };
+        let header = model.header();
+        let warm = self.samples >= header.seasons.period();
+        for index in 0..header.targets.into() {
+            let Some(state) = self.channels.get_mut(index) else { break };
+            // While nothing is measured, nothing is probed: a gap leaves the schedule's turns as they were.
+            let probing = (header.corrected || header.adapted) && state.missing_run == 0;
+            let launch = probing.then(|| state.schedule.launch(model.groups()));
+            // Computed from the first sample on, that each costs the same.
+            let Some(forecast) = channel_forecast(model, &self.channels, &self.clocks, index) else { break };
+            let next = forecast.restore(forecast.step(1));
+            let probed = launch.map(|launch| (launch, forecast.step(launch.lead)));
+            let Some(state) = self.channels.get_mut(index) else { break };
+            let known = warm & state.is_ready(&header.seasons);
+            state.next = NextSample { known, band: [next.lower(), next.median(), next.upper()] };
+            let Some((launch, step)) = probed else { continue };
+            let [lower, upper] = [step.quantiles.first(), step.quantiles.last()].map(|end| end.copied().unwrap_or(0.0));
+            let lower = select_unpredictable(known, lower, f32::NAN);
+            let band = Band { lower, median: step.median, upper, location: state.level.location };
+            state.probes.record(&launch, Some(band));
+        }
+    }
+
+    /// How rare a channel's last sample was; `None` for a channel that the model does not forecast.
+    pub fn anomaly(&self, channel: usize) -> Option<&Anomaly> {
+        let channels = self.model.get()?.header().targets.into();
+        self.channels.iter().take(channels).nth(channel).map(|state| &state.anomaly)
     }
 
     /// Notes that `samples` samples are missing on every channel: as that many calls of [`Self::observe`] with NaN, at
@@ -243,15 +367,17 @@ impl<
     ///
     /// The phase moves by the gap's length; seasonal memory and attention stay as they were before the gap.
     pub fn observe_gap(&mut self, samples: u32) {
-        let Some(model) = &self.model else { return };
+        let Some(model) = self.model.get() else { return };
         // Whatever lies before the last RING samples of the gap leaves no trace but the phase.
         let filled = samples.min(crate::seasonal::RING as u32);
         let skipped = samples - filled;
-        self.clock.skip(&model.header().season, skipped);
+        self.clocks.skip(&model.header().seasons, skipped);
+
         self.samples = self.samples.saturating_add(skipped);
         for state in &mut self.channels {
             state.missing = state.missing.saturating_add(skipped);
             state.missing_run = state.missing_run.saturating_add(skipped);
+            state.schedule.skip(skipped);
         }
         for _ in 0..filled {
             self.observe(&[]);
@@ -260,8 +386,8 @@ impl<
 
     /// What comes next; `None` until one period has passed.
     pub fn forecast(&self) -> Option<Forecast<'_, 'm, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
-        let model = self.model.as_ref()?;
-        (self.samples >= model.header().season.period).then_some(Forecast { forecaster: self, model })
+        let model = self.model.get()?;
+        (self.samples >= model.header().seasons.period()).then_some(Forecast { forecaster: self, model })
     }
 
     /// Samples of a channel in a row, up to the last, that were missing.
@@ -271,10 +397,14 @@ impl<
 
     /// Forgets every sample.
     pub fn reset(&mut self) {
-        for state in &mut self.channels {
+        for (index, state) in self.channels.iter_mut().enumerate() {
             state.reset();
+            state.conformal = match self.model.get() {
+                Some(model) => Conformal::new(model.factors(index)),
+                None => Conformal::unlearned(),
+            };
         }
-        self.clock = Clock::new();
+        self.clocks = Clocks::new();
         self.samples = 0;
     }
 }
@@ -288,7 +418,14 @@ impl<const SLOTS: usize, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
             seasonal: SeasonalState::new(),
             flow: [const { FlowState::<f32, HEADS, HEAD_DIM>::ZERO }; LAYERS],
             hidden: [0.0; D_MODEL],
+            level: Level::ZERO,
+            next: NextSample::NONE,
+            schedule: Schedule::new(),
+            probes: Probes::new(),
+            conformal: Conformal::unlearned(),
+            adaptation: Adaptation::new(),
             stillness: Stillness::new(),
+            anomaly: Anomaly::ZERO,
             missing: 0,
             missing_run: 0,
         }
@@ -296,14 +433,110 @@ impl<const SLOTS: usize, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
 
     /// Forgets every sample, part by part, so that no second state lies on the stack meanwhile.
     fn reset(&mut self) {
-        let Self { intake: _, seasonal, flow, hidden, stillness, missing, missing_run } = self;
+        let Self {
+            intake: _,
+            seasonal,
+            flow,
+            hidden,
+            level,
+            next,
+            schedule,
+            probes,
+            conformal: _,
+            adaptation,
+            stillness,
+            anomaly,
+            missing,
+            missing_run,
+        } = self;
         seasonal.reset();
+        *level = Level::ZERO;
+        *next = NextSample::NONE;
+        *schedule = Schedule::new();
+        *probes = Probes::new();
+        *adaptation = Adaptation::new();
         flow.iter_mut().for_each(|flow| *flow = FlowState::ZERO);
         *hidden = [0.0; D_MODEL];
         *stillness = Stillness::new();
+        *anomaly = Anomaly::ZERO;
         *missing = 0;
         *missing_run = 0;
     }
+
+    /// Whether most slots of the first season have been seen.
+    fn is_ready(&self, seasons: &Seasons) -> bool {
+        2 * self.seasonal.visited() >= seasons.first().slots
+    }
+
+    /// Compares what was forecast for now with the sample that came, NaN if none did.
+    #[inline]
+    fn learn(&mut self, groups: &Groups, header: &Header, sample: f32) {
+        let due = self.schedule.advance(groups);
+        let resolved = self.probes.resolve(&due, sample);
+        if header.corrected {
+            let lowest = header.quantiles.first().copied().unwrap_or(0.0);
+            let highest = header.quantiles.last().copied().unwrap_or(1.0);
+            self.conformal.observe(&resolved, [lowest, 1.0 - highest], self.intake.half_step());
+        }
+        if header.adapted {
+            let correction = self.adaptation.correction();
+            self.adaptation.observe(&correction, &resolved);
+        }
+    }
+}
+
+/// What a channel's forecast starts from; `None` beyond the channels that there are.
+#[inline(never)]
+fn channel_forecast<
+    'f,
+    'm,
+    const SLOTS: usize,
+    const D_MODEL: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const LAYERS: usize,
+>(
+    model: &'f Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+    channels: &'f [ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>],
+    clocks: &Clocks,
+    index: usize,
+) -> Option<ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
+    let header = model.header();
+    let seasons = &header.seasons;
+    let state = channels.get(index)?;
+    let mut gates = [0.0; MAX_READOUT];
+    model.gates(&state.hidden, gates.get_mut(..header.readout_features()).unwrap_or_default());
+    let (aligned_gates, standing_gates) = gates.split_at_checked(seasons.aligned()).unwrap_or_default();
+    let mut standing = [0.0; MAX_READOUT - MAX_ALIGNED];
+    let own = seasons.standing(header.ring);
+    state.seasonal.standing(seasons, &state.level, standing.get_mut(..own).unwrap_or_default());
+    if header.mixed {
+        let others = channels.iter().take(header.channels.into()).enumerate().filter(|(other, _)| *other != index);
+        let trends = others.flat_map(|(_, other)| MIXED_TRENDS.map(|trend| other.seasonal.trends()[trend]));
+        for (place, trend) in standing.iter_mut().skip(own).zip(trends) {
+            *place = trend;
+        }
+    }
+    for (standing, gate) in standing.iter_mut().zip(standing_gates) {
+        *standing *= gate;
+    }
+    let mut gates = [0.0; MAX_ALIGNED];
+    for (gate, aligned) in gates.iter_mut().zip(aligned_gates) {
+        *gate = *aligned;
+    }
+    Some(ChannelForecast {
+        model,
+        channel: index,
+        intake: state.intake,
+        clocks: *clocks,
+        memories: state.seasonal.memories(),
+        level: state.level,
+        gates,
+        standing,
+        hidden: state.hidden,
+        conformal: state.conformal,
+        correction: header.adapted.then(|| state.adaptation.correction()),
+    })
 }
 
 impl<
@@ -322,50 +555,95 @@ impl<
         self.model.header().horizon.into()
     }
 
-    /// One channel's forecast; `None` for a channel that the model has not, or that was missing for most of its first
-    /// period and ever since.
+    /// One channel's forecast; `None` for a channel that the model does not forecast, or that was missing for most of
+    /// its first period and ever since.
     pub fn channel(&self, index: usize) -> Option<ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
-        let Self { forecaster: Forecaster { channels, clock, .. }, model } = self;
-        let state = channels.get(index).filter(|_| index < model.header().channels.into())?;
-        let season = &model.header().season;
-        if 2 * state.seasonal.visited() < season.slots {
-            return None;
-        }
-        let mut features = [0.0; MAX_FEATURES];
-        let level = state.seasonal.features(season, clock, &mut features);
-        let mut reduced = [0.0; MAX_RANK];
-        model.reduce(&features, &state.hidden, &mut reduced);
-        Some(ChannelForecast { model, channel: index, intake: state.intake, level, reduced, hidden: state.hidden })
+        let Self { forecaster: Forecaster { channels, clocks, .. }, model } = self;
+        let header = model.header();
+        channels.get(index).filter(|state| index < header.targets.into() && state.is_ready(&header.seasons))?;
+        channel_forecast(model, channels, clocks, index)
     }
 }
 
-impl<const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
-    ChannelForecast<'_, '_, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
+    ChannelForecast<'_, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     /// The forecast `steps_ahead` samples ahead: 1 is the next sample; `None` for 0 and beyond the horizon.
     pub fn at(&self, steps_ahead: usize) -> Option<Quantiles> {
-        let header = self.model.header();
-        let step = steps_ahead.checked_sub(1)?;
-        if step >= header.horizon.into() {
-            return None;
-        }
-        let center = self.level.location + dot(self.model.readout(self.channel, step), &self.reduced);
-        let spread = self.level.scale * self.model.spread(self.channel, step);
-        let (weight, bias) = self.model.head(step);
-        let mut values = Vec::new();
-        for (row, bias) in weight.chunks_exact(D_MODEL).zip(bias) {
-            let residual = dot(row, &self.hidden) + bias;
-            // A header has at most MAX_QUANTILES levels.
-            let _ = values.push(self.intake.restore(center + spread * residual));
-        }
-        sort(&mut values);
-        let median = header.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0) as u8;
-        Some(Quantiles { values, median })
+        let step = u16::try_from(steps_ahead).ok().filter(|step| (1..=self.model.header().horizon).contains(step))?;
+        Some(self.restore(self.step(step)))
     }
 
     /// Every step, from the next sample to the horizon.
     pub fn steps(&self) -> impl Iterator<Item = Quantiles> + '_ {
-        (1..=usize::from(self.model.header().horizon)).filter_map(|step| self.at(step))
+        // What the knots around a step say serves every step between them.
+        let mut known: Option<(usize, [KnotForecast<'m>; 2])> = None;
+        (1..=self.model.header().horizon).map(move |step| {
+            let place = self.model.place(step);
+            let ends = match known {
+                Some((knot, ends)) if knot == place.knot => ends,
+                Some((knot, [_, end])) if knot + 1 == place.knot => [end, self.knot(place.knot + 1)],
+                _ => [place.knot, place.knot + 1].map(|knot| self.knot(knot)),
+            };
+            known = Some((place.knot, ends));
+            self.restore(self.between(step, place.fraction, &ends))
+        })
+    }
+
+    /// One step of 1 to the horizon.
+    #[inline]
+    fn step(&self, step: u16) -> Step {
+        let place = self.model.place(step);
+        let ends = [place.knot, place.knot + 1].map(|knot| self.knot(knot));
+        self.between(step, place.fraction, &ends)
+    }
+
+    #[inline(never)]
+    fn knot(&self, knot: usize) -> KnotForecast<'m> {
+        self.model.at_knot(self.channel, knot, &self.standing, &self.hidden)
+    }
+
+    /// A step between two knots. (One copy serves samples and forecasts: flash is dearer than a call.)
+    #[inline(never)]
+    fn between(&self, step: u16, fraction: f32, [begin, end]: &[KnotForecast<'m>; 2]) -> Step {
+        let header = self.model.header();
+        let mut aligned = [0.0; MAX_ALIGNED];
+        self.memories.aligned(&header.seasons, &self.clocks, &self.level, step.into(), &mut aligned);
+        for (aligned, gate) in aligned.iter_mut().zip(&self.gates) {
+            *aligned *= gate;
+        }
+        let mix = |a: f32, b: f32| a + fraction * (b - a);
+        let [a, b] = [begin, end].map(|knot| knot.standing + knot.aligned.dot(&aligned));
+        let displacement = mix(a, b);
+        let center = self.level.location + displacement;
+        let mut quantiles: Vec<f32, MAX_QUANTILES> = Vec::new();
+        for (a, b) in begin.residual.iter().zip(&end.residual).take(header.quantiles.len()) {
+            // A header has at most MAX_QUANTILES levels.
+            let _ = quantiles.push(center + self.level.scale * mix(*a, *b));
+        }
+        sort(&mut quantiles);
+        let median = quantiles.get(self.median()).copied().unwrap_or(center);
+        let place = self.model.groups().place(step);
+        if header.corrected {
+            self.conformal.factors(&place).apply(median, &mut quantiles);
+        }
+        if let Some(correction) = &self.correction {
+            let shift = correction.shift(&place, median - self.level.location);
+            quantiles.iter_mut().for_each(|quantile| *quantile += shift);
+        }
+        Step { quantiles, median }
+    }
+
+    /// Index of the median among the quantiles.
+    fn median(&self) -> usize {
+        self.model.header().quantiles.iter().position(|level| *level == 0.5).unwrap_or(0)
+    }
+
+    /// A step in the channel's unit.
+    fn restore(&self, step: Step) -> Quantiles {
+        let mut values = step.quantiles;
+        values.iter_mut().for_each(|value| *value = self.intake.restore(*value));
+        Quantiles { values, median: self.median() as u8 }
     }
 }
 
@@ -374,8 +652,8 @@ fn sort(values: &mut [f32]) {
     for _ in 0..values.len() {
         for i in 1..values.len() {
             if let Some([a, b]) = values.get_mut(i - 1..=i) {
-                let (low, high) = if *b < *a { (*b, *a) } else { (*a, *b) };
-                (*a, *b) = (low, high);
+                let swapped = *b < *a;
+                (*a, *b) = (select_unpredictable(swapped, *b, *a), select_unpredictable(swapped, *a, *b));
             }
         }
     }
@@ -391,7 +669,7 @@ impl<
 > Streaming for Forecaster<'_, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     fn header(&self) -> &Header {
-        self.model.as_ref().map_or(&NO_MODEL, |model| model.header())
+        self.model.get().map_or(&NO_MODEL, |model| model.header())
     }
 
     fn observe(&mut self, sample: &[f32]) {
@@ -412,6 +690,14 @@ impl<
 
     fn missing(&self, channel: usize) -> u32 {
         self.channels.get(channel).map_or(0, |state| state.missing)
+    }
+
+    fn interval_factors(&self, channel: usize) -> [Factors; GROUPS] {
+        self.channels.get(channel).map_or([Factors::ONE; GROUPS], |state| state.conformal.learned())
+    }
+
+    fn anomaly(&self, channel: usize) -> Option<&Anomaly> {
+        Forecaster::anomaly(self, channel)
     }
 
     fn state_bytes(&self) -> usize {

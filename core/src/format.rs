@@ -9,16 +9,23 @@ use core::ops::Range;
 
 use heapless::Vec;
 
-use crate::seasonal::{MAX_BINS, MEMORIES, RING, Season};
+use crate::linear::Matrix;
+use crate::math::{Real, round};
+use crate::probe::GROUPS;
+use crate::seasonal::{
+    MAX_ALIGNED, MAX_BINS, MAX_SEASONS, MAX_STANDING, MEMORIES, MIXED_TRENDS, RING, Season, Seasons,
+};
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// The most quantile levels of a model.
 pub const MAX_QUANTILES: usize = 9;
 /// The most channels of a model.
 pub const MAX_CHANNELS: usize = 32;
-/// The largest rank of the linear path.
-pub const MAX_RANK: usize = 64;
+/// The most knots of the readout: steps ahead that have weights of their own.
+pub const MAX_KNOTS: usize = 256;
+/// The most features of the readout.
+pub const MAX_READOUT: usize = MAX_ALIGNED + MAX_STANDING + (MAX_CHANNELS - 1) * MIXED_TRENDS.len();
 /// The largest weight: with every input bounded too, no sample makes the state infinite.
 pub const MAX_WEIGHT: f32 = 1e3;
 /// The valid range of a channel reaches at most this many scales from its offset.
@@ -30,7 +37,14 @@ pub const ALIGNMENT: usize = 16;
 pub const LEVEL_FEATURES: usize = 2;
 
 const MAGIC: [u8; 4] = *b"FLOW";
-const NUMERIC_F32: u8 = 0;
+/// The largest number of an eight-bit weight; -128 is not used.
+const LARGEST_I8: f32 = 127.0;
+/// Bits of the header's flags.
+const FLAG_RING: u8 = 1;
+const FLAG_MIXED: u8 = 2;
+const FLAG_CORRECTED: u8 = 4;
+const FLAG_ADAPTED: u8 = 8;
+const FLAGS: u8 = FLAG_RING | FLAG_MIXED | FLAG_CORRECTED | FLAG_ADAPTED;
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 const CRC_BYTES: usize = 4;
 const NAME_BYTES: usize = 32;
@@ -43,7 +57,7 @@ mod field {
     pub const MAGIC: Range<usize> = 0..4;
     pub const VERSION: usize = 4;
     pub const NUMERIC: usize = 6;
-    pub const RESERVED_BYTE: Range<usize> = 7..8;
+    pub const FLAGS: usize = 7;
     pub const LENGTH: usize = 8;
     pub const WEIGHTS: usize = 12;
     pub const D_MODEL: usize = 16;
@@ -51,26 +65,28 @@ mod field {
     pub const HEAD_DIM: usize = 20;
     pub const LAYERS: usize = 22;
     pub const D_FF: usize = 24;
-    pub const RANK: usize = 26;
+    pub const KNOTS: usize = 26;
     pub const CHANNELS: usize = 28;
-    pub const READOUTS: usize = 30;
-    pub const HORIZON: usize = 32;
-    pub const SLOTS: usize = 34;
+    pub const TARGETS: usize = 30;
+    pub const READOUTS: usize = 32;
+    pub const HORIZON: usize = 34;
     pub const MEMORIES: usize = 36;
     pub const RING: usize = 37;
     pub const BINS: usize = 38;
     pub const QUANTILES: usize = 39;
-    pub const PERIOD: usize = 40;
-    pub const SLOT_SAMPLES: usize = 44;
-    pub const INTERVAL_MS: usize = 48;
-    pub const SOURCE_CLAMP: usize = 56;
-    pub const FLOW_LIMIT: usize = 60;
-    pub const FEATURE_CLAMP: usize = 64;
-    pub const SCALE_FLOOR: usize = 68;
-    pub const MEMORY_GAIN: usize = 72;
-    pub const RESERVED: Range<usize> = 88..96;
-    /// The quantile levels, then the heads' memory gains, then (aligned) the channels.
-    pub const TABLES: usize = 96;
+    pub const INTERVAL_MS: usize = 40;
+    pub const SOURCE_CLAMP: usize = 48;
+    pub const FLOW_LIMIT: usize = 52;
+    pub const FEATURE_CLAMP: usize = 56;
+    pub const SCALE_FLOOR: usize = 60;
+    pub const MEMORY_GAIN: usize = 64;
+    /// A period and the samples of a slot, for each season.
+    pub const SEASONS: usize = 80;
+    pub const SEASON_BYTES: usize = 8;
+    pub const SEEN_UNTIL_MS: usize = 104;
+    pub const RESERVED: Range<usize> = 112..128;
+    /// The quantile levels, then the heads' memory gains, then the knots, then (aligned) the channels.
+    pub const TABLES: usize = 128;
 
     pub mod channel {
         use super::{NAME_BYTES, Range, UNIT_BYTES};
@@ -171,6 +187,25 @@ impl fmt::Display for FormatError {
 
 impl core::error::Error for FormatError {}
 
+/// How weights lie in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numeric {
+    /// As `f32`.
+    F32,
+    /// Matrices as `i8` with an `f32` scale for each row, the rest as `f32`.
+    I8,
+}
+
+impl Numeric {
+    /// As the commands print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::I8 => "int8",
+        }
+    }
+}
+
 /// Everything a model file says before its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
@@ -184,16 +219,28 @@ pub struct Header {
     pub layers: u16,
     /// Hidden units of a feed-forward layer.
     pub d_ff: u16,
-    /// Rank of the linear path, at most [`MAX_RANK`].
-    pub rank: u16,
-    /// Channels, at most [`MAX_CHANNELS`].
+    /// How the weights lie.
+    pub numeric: Numeric,
+    /// Channels of a sample, at most [`MAX_CHANNELS`].
     pub channels: u16,
-    /// Readouts of the linear path: 1, or one a channel.
+    /// The first so many channels are forecast; the others are seen only (past covariates).
+    pub targets: u16,
+    /// Readouts of the linear path: 1, or one a target.
     pub readouts: u16,
     /// Steps ahead that a forecast reaches.
     pub horizon: u16,
-    /// The season and the constants of its memory.
-    pub season: Season,
+    /// Steps ahead that have weights of their own, at most [`MAX_KNOTS`]; steps between two knots lie between them.
+    pub knots: u16,
+    /// Whether the readout sees the ring of last samples.
+    pub ring: bool,
+    /// Whether the readout sees the other channels' trends.
+    pub mixed: bool,
+    /// Whether intervals are corrected online ([`crate::conformal`]).
+    pub corrected: bool,
+    /// Whether the point forecast is adapted online ([`crate::adaptation`]).
+    pub adapted: bool,
+    /// The seasons and the constants of their memories.
+    pub seasons: Seasons,
     /// Milliseconds between samples.
     pub interval_ms: u64,
     /// κ of the attention's conserved source.
@@ -204,6 +251,8 @@ pub struct Header {
     pub feature_clamp: f32,
     /// Quantile levels, ascending, 0.5 among them.
     pub quantiles: Vec<f32, MAX_QUANTILES>,
+    /// Time of the first row that training did not read, in milliseconds since 1970; 0 where the data told no times.
+    pub seen_until_ms: u64,
     /// The file's CRC-32, which names the model.
     pub identity: u32,
 }
@@ -241,11 +290,19 @@ pub struct Tensor {
     pub name: &'static str,
     /// Its shape; leading dimensions of 1 where it has fewer than three.
     pub shape: [usize; 3],
+    /// Whether it is a matrix, whose rows eight-bit models scale.
+    pub matrix: bool,
     /// Where it starts, in weights.
     pub start: usize,
 }
 
 impl Tensor {
+    /// Rows, of the last dimension's length.
+    pub fn rows(&self) -> usize {
+        let [outer, rows, _] = self.shape;
+        outer * rows
+    }
+
     /// How many numbers it holds.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
@@ -280,16 +337,23 @@ impl Header {
         head_dim: 0,
         layers: 0,
         d_ff: 0,
-        rank: 0,
+        numeric: Numeric::F32,
         channels: 0,
+        targets: 0,
         readouts: 0,
         horizon: 0,
-        season: Season { period: 0, slot_samples: 0, slots: 0, memory_gain: [0.0; MEMORIES], scale_floor: 0.0 },
+        knots: 0,
+        ring: false,
+        mixed: false,
+        corrected: false,
+        adapted: false,
+        seasons: Seasons::NONE,
         interval_ms: 0,
         source_clamp: 0.0,
         flow_limit: 0.0,
         feature_clamp: 0.0,
         quantiles: Vec::new(),
+        seen_until_ms: 0,
         identity: 0,
     };
 
@@ -326,19 +390,42 @@ impl Header {
 
     fn read(body: &[u8], identity: u32) -> Result<Self, FormatError> {
         let byte = |at: usize| body.get(at).copied().unwrap_or(0);
-        expect("numeric form", byte(field::NUMERIC).into(), NUMERIC_F32.into(), "0 (f32)")?;
+        let numeric = match byte(field::NUMERIC) {
+            0 => Numeric::F32,
+            1 => Numeric::I8,
+            other => {
+                return Err(FormatError::Field {
+                    name: "numeric form",
+                    found: other.into(),
+                    expected: "0 (f32) or 1 (int8)",
+                });
+            }
+        };
+        let flags = byte(field::FLAGS);
+        within("flags", flags.into(), 0.0..=FLAGS.into(), "0 to 15")?;
         expect("seasonal memories", byte(field::MEMORIES).into(), MEMORIES as f32, "4")?;
         expect("ring of samples", byte(field::RING).into(), RING as f32, "24")?;
-        zero(body, field::RESERVED_BYTE)?;
         zero(body, field::RESERVED)?;
-        let season = Season {
-            period: u32_at(body, field::PERIOD),
-            slot_samples: u32_at(body, field::SLOT_SAMPLES),
-            slots: u16_at(body, field::SLOTS).into(),
+        let mut list = Vec::new();
+        let mut more = true;
+        for index in 0..MAX_SEASONS {
+            let at = field::SEASONS + index * field::SEASON_BYTES;
+            let (period, slot_samples) = (u32_at(body, at), u32_at(body, at + 4));
+            more &= period != 0;
+            if more {
+                let slots = period.div_ceil(slot_samples.max(1)) as usize;
+                // There are no more seasons than the list holds.
+                let _ = list.push(Season { period, slot_samples, slots });
+            } else {
+                expect("season after the last one", (period | slot_samples) as f32, 0.0, "0")?;
+            }
+        }
+        let seasons = Seasons {
+            list,
             memory_gain: core::array::from_fn(|k| f32_at(body, field::MEMORY_GAIN + 4 * k)),
             scale_floor: f32_at(body, field::SCALE_FLOOR),
         };
-        expect("bins", byte(field::BINS).into(), season.bins() as f32, "24, or one a slot where there are fewer")?;
+        expect("bins", byte(field::BINS).into(), seasons.bins() as f32, "24, or one a slot where there are fewer")?;
         let quantiles = usize::from(byte(field::QUANTILES));
         within("quantiles", quantiles as f32, 1.0..=MAX_QUANTILES as f32, "1 to 9")?;
         Ok(Self {
@@ -347,45 +434,64 @@ impl Header {
             head_dim: u16_at(body, field::HEAD_DIM),
             layers: u16_at(body, field::LAYERS),
             d_ff: u16_at(body, field::D_FF),
-            rank: u16_at(body, field::RANK),
+            numeric,
             channels: u16_at(body, field::CHANNELS),
+            targets: u16_at(body, field::TARGETS),
             readouts: u16_at(body, field::READOUTS),
             horizon: u16_at(body, field::HORIZON),
-            season,
+            knots: u16_at(body, field::KNOTS),
+            ring: flags & FLAG_RING != 0,
+            mixed: flags & FLAG_MIXED != 0,
+            corrected: flags & FLAG_CORRECTED != 0,
+            adapted: flags & FLAG_ADAPTED != 0,
+            seasons,
             interval_ms: u64::from_le_bytes(array(body, field::INTERVAL_MS)),
             source_clamp: f32_at(body, field::SOURCE_CLAMP),
             flow_limit: f32_at(body, field::FLOW_LIMIT),
             feature_clamp: f32_at(body, field::FEATURE_CLAMP),
             quantiles: (0..quantiles).map(|i| f32_at(body, field::TABLES + 4 * i)).collect(),
+            seen_until_ms: u64::from_le_bytes(array(body, field::SEEN_UNTIL_MS)),
             identity,
         })
     }
 
     /// The dimensions alone; no bytes are needed.
     fn check_fields(&self) -> Result<(), FormatError> {
-        let season = &self.season;
+        let seasons = &self.seasons;
         within("d_model", self.d_model.into(), 1.0..=1024.0, "1 to 1024")?;
         let width = f32::from(self.heads) * f32::from(self.head_dim);
         expect("heads times head_dim", width, self.d_model.into(), "d_model")?;
         within("layers", self.layers.into(), 1.0..=16.0, "1 to 16")?;
         within("d_ff", self.d_ff.into(), 1.0..=4096.0, "1 to 4096")?;
-        within("rank", self.rank.into(), 1.0..=MAX_RANK as f32, "1 to 64")?;
         within("channels", self.channels.into(), 1.0..=MAX_CHANNELS as f32, "1 to 32")?;
+        within("targets", self.targets.into(), 1.0..=self.channels.into(), "1 to the channels")?;
         if self.readouts != 1 {
-            expect("readouts", self.readouts.into(), self.channels.into(), "1 or one a channel")?;
+            expect("readouts", self.readouts.into(), self.targets.into(), "1 or one a target")?;
         }
         within("horizon", self.horizon.into(), 1.0..=16384.0, "1 to 16384")?;
-        within("period", season.period as f32, 2.0..=16_777_216.0, "2 to 16777216 samples")?;
-        within("samples a slot", season.slot_samples as f32, 1.0..=season.period as f32, "1 to the period")?;
-        let slots = season.period.div_ceil(season.slot_samples.max(1));
-        expect("slots", season.slots as f32, slots as f32, "the period over the samples a slot, rounded up")?;
-        within("slots", season.slots as f32, 2.0..=65535.0, "2 to 65535")?;
+        let most = self.horizon.min(MAX_KNOTS as u16);
+        let least = self.horizon.min(2);
+        within(
+            "knots",
+            self.knots.into(),
+            least.into()..=most.into(),
+            "2 (1 for one step) to the horizon, at most 256",
+        )?;
+        within("seasons", seasons.list.len() as f32, 1.0..=MAX_SEASONS as f32, "1 to 3")?;
+        for season in &seasons.list {
+            within("period", season.period as f32, 2.0..=16_777_216.0, "2 to 16777216 samples")?;
+            within("samples a slot", season.slot_samples as f32, 1.0..=season.period as f32, "1 to the period")?;
+            let slots = season.period.div_ceil(season.slot_samples.max(1));
+            expect("slots", season.slots as f32, slots as f32, "the period over the samples a slot, rounded up")?;
+            within("slots", season.slots as f32, 2.0..=65535.0, "2 to 65535")?;
+        }
+        within("slots of all seasons", seasons.slots() as f32, 2.0..=65535.0, "2 to 65535")?;
         within("interval", self.interval_ms as f32, 1.0..=1e13, "1 ms to 300 years")?;
         within("source clamp", self.source_clamp, 0.0..=10.0, "0 to 10")?;
         within("flow limit", self.flow_limit, 1.0..=1e4, "1 to 1e4")?;
         within("feature clamp", self.feature_clamp, 1.0..=1e4, "1 to 1e4")?;
-        within("scale floor", season.scale_floor, 1e-6..=1e6, "1e-6 to 1e6")?;
-        for gain in season.memory_gain {
+        within("scale floor", seasons.scale_floor, 1e-6..=1e6, "1e-6 to 1e6")?;
+        for gain in seasons.memory_gain {
             within("seasonal memory gain", gain, 1e-6..=1.0, "1e-6 to 1")?;
         }
         let mut last = 0.0;
@@ -413,6 +519,18 @@ impl Header {
         }
         size("start of weights", u32_at(body, field::WEIGHTS) as usize, self.weights_start())?;
         zero(body, self.tables_end()..self.channels_start())?;
+        let mut least = 1;
+        for index in 0..self.knots.into() {
+            let knot = self.knot(body, index);
+            let range = match index {
+                0 => 1..=1,
+                _ if index + 1 == usize::from(self.knots) => self.horizon.max(least)..=self.horizon,
+                _ => least..=self.horizon,
+            };
+            let range = (*range.start()).into()..=(*range.end()).into();
+            within("knot", knot.into(), range, "ascending steps from 1 to the horizon")?;
+            least = knot.saturating_add(1);
+        }
         for layer in 0..self.layers.into() {
             for gain in self.head_gains(body, layer) {
                 within("head's memory gain", gain, 0.0..=1.0, "0 to 1")?;
@@ -422,14 +540,57 @@ impl Header {
             let channel = self.channel(body, index).ok_or(FormatError::Text { channel: index })?;
             channel.check(index)?;
         }
-        let weights = body.get(self.weights_start()..).unwrap_or_default().chunks_exact(4);
-        for (index, weight) in weights.enumerate() {
-            let weight = f32::from_le_bytes(array(weight, 0));
-            if !(-MAX_WEIGHT..=MAX_WEIGHT).contains(&weight) {
+        let numbers = body.get(self.weights_start()..).unwrap_or_default().chunks_exact(4);
+        for (index, number) in numbers.take(self.number_count()).enumerate() {
+            let number = f32::from_le_bytes(array(number, 0));
+            if !(-MAX_WEIGHT..=MAX_WEIGHT).contains(&number) {
                 return Err(FormatError::Weight { index });
             }
         }
+        self.check_matrices(body)
+    }
+
+    /// Eight-bit weights: none is -128, no row's scale is negative, and what fills a tensor up is zero.
+    fn check_matrices(&self, body: &[u8]) -> Result<(), FormatError> {
+        if self.numeric == Numeric::F32 {
+            return Ok(());
+        }
+        let mut number = self.weights_start();
+        let mut start = number + 4 * self.number_count();
+        for tensor in self.tensors() {
+            if !tensor.matrix {
+                number += 4 * tensor.len();
+                continue;
+            }
+            for row in 0..tensor.rows() {
+                within("row's scale", f32_at(body, number + 4 * row), 0.0..=MAX_WEIGHT, "0 to 1000")?;
+            }
+            number += 4 * tensor.rows();
+            let end = start + tensor.len();
+            let lowest = body.get(start..end).unwrap_or_default().iter().map(|byte| *byte as i8).min().unwrap_or(0);
+            within("eight-bit weight", lowest.into(), -LARGEST_I8..=LARGEST_I8, "-127 to 127")?;
+            start += tensor.len().next_multiple_of(4);
+            zero(body, end..start)?;
+        }
         Ok(())
+    }
+
+    /// The `index`-th step ahead that has weights of its own, 1 to the horizon. `bytes` is the file that this header
+    /// was read from.
+    pub fn knot(&self, bytes: &[u8], index: usize) -> u16 {
+        u16_at(bytes, self.knots_start() + 2 * index)
+    }
+
+    /// Every knot, where they lie; see [`Header::knot`].
+    ///
+    /// # Errors
+    /// The bytes do not start at a multiple of 4, or are not the file's.
+    pub fn knots<'m>(&self, bytes: &'m [u8]) -> Result<&'m [u16], FormatError> {
+        let start = self.knots_start();
+        let range = start..start + 2 * usize::from(self.knots);
+        let found = bytes.len();
+        let knots = bytes.get(range).ok_or(FormatError::Truncated { found, expected: self.length() })?;
+        bytemuck::try_cast_slice(knots).map_err(|_| FormatError::Misaligned)
     }
 
     /// The 1/N of each head of a block, 0 for an infinite memory. `bytes` is the file that this header was read from.
@@ -459,16 +620,27 @@ impl Header {
         })
     }
 
-    /// The weights, where they lie. `bytes` is the file that this header was read from.
-    pub fn weights<'m>(&self, bytes: &'m [u8]) -> Result<&'m [f32], FormatError> {
-        let range = self.weights_start()..self.length() - CRC_BYTES;
+    /// The weights, where they lie: every `f32` (scales of the rows of eight-bit matrices among them) in the order of
+    /// [`Header::tensors`], and every eight-bit matrix. `bytes` is the file that this header was read from.
+    ///
+    /// # Errors
+    /// The bytes do not start at a multiple of 4, or are not the file's.
+    pub fn weights<'m>(&self, bytes: &'m [u8]) -> Result<(&'m [f32], &'m [i8]), FormatError> {
+        let middle = self.weights_start() + 4 * self.number_count();
         let found = bytes.len();
-        let weights = bytes.get(range).ok_or(FormatError::Truncated { found, expected: self.length() })?;
-        bytemuck::try_cast_slice(weights).map_err(|_| FormatError::Misaligned)
+        let truncated = FormatError::Truncated { found, expected: self.length() };
+        let numbers = bytes.get(self.weights_start()..middle).ok_or(truncated)?;
+        let matrices = bytes.get(middle..middle + self.matrix_bytes()).ok_or(truncated)?;
+        let numbers = bytemuck::try_cast_slice(numbers).map_err(|_| FormatError::Misaligned)?;
+        Ok((numbers, bytemuck::cast_slice(matrices)))
+    }
+
+    fn knots_start(&self) -> usize {
+        field::TABLES + 4 * (self.quantiles.len() + usize::from(self.layers) * usize::from(self.heads))
     }
 
     fn tables_end(&self) -> usize {
-        field::TABLES + 4 * (self.quantiles.len() + usize::from(self.layers) * usize::from(self.heads))
+        self.knots_start() + 2 * usize::from(self.knots)
     }
 
     fn channels_start(&self) -> usize {
@@ -481,7 +653,25 @@ impl Header {
 
     /// Bytes of the whole file.
     pub fn length(&self) -> usize {
-        self.weights_start() + 4 * self.weight_count() + CRC_BYTES
+        self.weights_start() + 4 * self.number_count() + self.matrix_bytes() + CRC_BYTES
+    }
+
+    /// `f32` numbers among the weights.
+    fn number_count(&self) -> usize {
+        let of = |tensor: Tensor| match self.numeric {
+            Numeric::I8 if tensor.matrix => tensor.rows(),
+            _ => tensor.len(),
+        };
+        self.tensors().map(of).sum()
+    }
+
+    /// Bytes of the eight-bit matrices, each filled up to a multiple of 4.
+    fn matrix_bytes(&self) -> usize {
+        let of = |tensor: Tensor| match self.numeric {
+            Numeric::I8 if tensor.matrix => tensor.len().next_multiple_of(4),
+            _ => 0,
+        };
+        self.tensors().map(of).sum()
     }
 
     /// Weights of the model.
@@ -491,7 +681,14 @@ impl Header {
 
     /// Length of a token's input: the seasonal features, ln scale and location.
     pub fn token_features(&self) -> usize {
-        self.season.features() + LEVEL_FEATURES
+        self.seasons.features() + LEVEL_FEATURES
+    }
+
+    /// Length of the readout's input: what a step reads where it will fall, what stands for every step, and of each
+    /// other channel its trends.
+    pub fn readout_features(&self) -> usize {
+        let others = if self.mixed { usize::from(self.channels).saturating_sub(1) } else { 0 };
+        self.seasons.aligned() + self.seasons.standing(self.ring) + others * MIXED_TRENDS.len()
     }
 
     /// Every tensor, in the order in which the weights lie.
@@ -500,7 +697,8 @@ impl Header {
         let mut start = 0;
         (0..count).map(move |index| {
             let (layer, name, shape) = self.tensor(index);
-            let tensor = Tensor { layer, name, shape, start };
+            let matrix = name.ends_with("weight");
+            let tensor = Tensor { layer, name, shape, matrix, start };
             start += tensor.len();
             tensor
         })
@@ -509,8 +707,8 @@ impl Header {
     fn tensor(&self, index: usize) -> (Option<usize>, &'static str, [usize; 3]) {
         let d = usize::from(self.d_model);
         let ff = usize::from(self.d_ff);
-        let rank = usize::from(self.rank);
-        let horizon = usize::from(self.horizon);
+        let features = self.readout_features();
+        let knots = usize::from(self.knots);
         let quantiles = self.quantiles.len();
         let in_blocks = TENSORS_IN_BLOCK * usize::from(self.layers);
         match index {
@@ -541,13 +739,14 @@ impl Header {
                 let (name, shape) = match index - TENSORS_BEFORE - in_blocks {
                     0 => ("norm.gain", [1, 1, d]),
                     1 => ("norm.bias", [1, 1, d]),
-                    2 => ("reduce.weight", [1, rank, self.season.features()]),
-                    3 => ("gate.weight", [1, rank, d]),
-                    4 => ("gate.bias", [1, 1, rank]),
-                    5 => ("readout.weight", [self.readouts.into(), horizon, rank]),
-                    6 => ("head.spread", [1, self.channels.into(), horizon]),
-                    7 => ("head.weight", [horizon, quantiles, d]),
-                    _ => ("head.bias", [1, horizon, quantiles]),
+                    2 => ("gate.weight", [1, features, d]),
+                    3 => ("gate.bias", [1, 1, features]),
+                    4 => ("readout.weight", [self.readouts.into(), knots, features]),
+                    5 => ("head.spread", [1, self.targets.into(), knots]),
+                    6 => ("head.weight", [knots, quantiles, d]),
+                    7 => ("head.bias", [1, knots, quantiles]),
+                    // Below and above the median.
+                    _ => ("interval.factors", [self.targets.into(), GROUPS, 2]),
                 };
                 (None, name, shape)
             }
@@ -556,26 +755,44 @@ impl Header {
 
     /// Writes a model into `out`, which is [`Header::length`] bytes, and returns its identity.
     ///
-    /// `head_gains` is `[layers][heads]`; `weights` holds every tensor in the order of [`Header::tensors`]. What was
-    /// written has been parsed again: a file that this returns for is a file that boards accept.
+    /// `head_gains` is `[layers][heads]`; `knots` ascends from 1 to the horizon; `weights` holds every tensor in the
+    /// order of [`Header::tensors`]: for an eight-bit model each row of a matrix is divided by its largest magnitude
+    /// over 127 and rounded. What was written has been parsed again: a file that this returns for is a file that boards
+    /// accept.
+    ///
+    /// # Errors
+    /// A field or weight out of its range, a slice of another length than the header asks for.
     pub fn write(
         &self,
         head_gains: &[f32],
+        knots: &[u16],
         channels: &[Channel<'_>],
         weights: &[f32],
         out: &mut [u8],
     ) -> Result<u32, FormatError> {
         self.check_fields()?;
         size("head gains", head_gains.len(), usize::from(self.layers) * usize::from(self.heads))?;
+        size("knots", knots.len(), self.knots.into())?;
         size("channels", channels.len(), self.channels.into())?;
         size("weights", weights.len(), self.weight_count())?;
         size("buffer", out.len(), self.length())?;
         out.fill(0);
 
-        let season = &self.season;
+        let seasons = &self.seasons;
         put(out, field::MAGIC.start, &MAGIC);
         put(out, field::VERSION, &VERSION.to_le_bytes());
-        put(out, field::NUMERIC, &[NUMERIC_F32]);
+        let numeric = match self.numeric {
+            Numeric::F32 => 0,
+            Numeric::I8 => 1,
+        };
+        let flags = [
+            (self.ring, FLAG_RING),
+            (self.mixed, FLAG_MIXED),
+            (self.corrected, FLAG_CORRECTED),
+            (self.adapted, FLAG_ADAPTED),
+        ];
+        let flags = flags.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag);
+        put(out, field::NUMERIC, &[numeric, flags]);
         put(out, field::LENGTH, &(self.length() as u32).to_le_bytes());
         put(out, field::WEIGHTS, &(self.weights_start() as u32).to_le_bytes());
         for (at, value) in [
@@ -584,25 +801,30 @@ impl Header {
             (field::HEAD_DIM, self.head_dim),
             (field::LAYERS, self.layers),
             (field::D_FF, self.d_ff),
-            (field::RANK, self.rank),
+            (field::KNOTS, self.knots),
             (field::CHANNELS, self.channels),
+            (field::TARGETS, self.targets),
             (field::READOUTS, self.readouts),
             (field::HORIZON, self.horizon),
-            (field::SLOTS, season.slots as u16),
         ] {
             put(out, at, &value.to_le_bytes());
         }
-        put(out, field::MEMORIES, &[MEMORIES as u8, RING as u8, season.bins() as u8, self.quantiles.len() as u8]);
-        put(out, field::PERIOD, &season.period.to_le_bytes());
-        put(out, field::SLOT_SAMPLES, &season.slot_samples.to_le_bytes());
+        put(out, field::MEMORIES, &[MEMORIES as u8, RING as u8, seasons.bins() as u8, self.quantiles.len() as u8]);
         put(out, field::INTERVAL_MS, &self.interval_ms.to_le_bytes());
         put(out, field::SOURCE_CLAMP, &self.source_clamp.to_le_bytes());
         put(out, field::FLOW_LIMIT, &self.flow_limit.to_le_bytes());
         put(out, field::FEATURE_CLAMP, &self.feature_clamp.to_le_bytes());
-        put(out, field::SCALE_FLOOR, &season.scale_floor.to_le_bytes());
-        put(out, field::MEMORY_GAIN, bytemuck::cast_slice(&season.memory_gain));
+        put(out, field::SCALE_FLOOR, &seasons.scale_floor.to_le_bytes());
+        put(out, field::MEMORY_GAIN, bytemuck::cast_slice(&seasons.memory_gain));
+        for (index, season) in seasons.list.iter().enumerate() {
+            let at = field::SEASONS + index * field::SEASON_BYTES;
+            put(out, at, &season.period.to_le_bytes());
+            put(out, at + 4, &season.slot_samples.to_le_bytes());
+        }
+        put(out, field::SEEN_UNTIL_MS, &self.seen_until_ms.to_le_bytes());
         put(out, field::TABLES, bytemuck::cast_slice(&self.quantiles));
         put(out, field::TABLES + 4 * self.quantiles.len(), bytemuck::cast_slice(head_gains));
+        put(out, self.knots_start(), bytemuck::cast_slice(knots));
         for (index, channel) in channels.iter().enumerate() {
             channel.check(index)?;
             let start = self.channels_start() + index * field::channel::BYTES;
@@ -619,11 +841,82 @@ impl Header {
             put(out, start + field::channel::NAME.start, channel.name.as_bytes());
             put(out, start + field::channel::UNIT.start, channel.unit.as_bytes());
         }
-        put(out, self.weights_start(), bytemuck::cast_slice(weights));
+        self.put_weights(weights, out);
         let end = out.len() - CRC_BYTES;
         let identity = CRC.checksum(out.get(..end).unwrap_or_default());
         put(out, end, &identity.to_le_bytes());
         Self::parse(out).map(|header| header.identity)
+    }
+
+    fn put_weights(&self, weights: &[f32], out: &mut [u8]) {
+        let mut number_at = self.weights_start();
+        let mut matrix_at = number_at + 4 * self.number_count();
+        for tensor in self.tensors() {
+            let values = weights.get(tensor.start..tensor.start + tensor.len()).unwrap_or_default();
+            if self.numeric == Numeric::F32 || !tensor.matrix {
+                put(out, number_at, bytemuck::cast_slice(values));
+                number_at += 4 * values.len();
+                continue;
+            }
+            let [_, _, columns] = tensor.shape;
+            for (row, values) in values.chunks_exact(columns.max(1)).enumerate() {
+                let scale = row_scale(values);
+                put(out, number_at, &scale.to_le_bytes());
+                number_at += 4;
+                for (column, value) in values.iter().enumerate() {
+                    put(out, matrix_at + row * columns + column, &[quantize(*value, scale) as u8]);
+                }
+            }
+            matrix_at += tensor.len().next_multiple_of(4);
+        }
+    }
+}
+
+/// What 1 means in a row of eight-bit weights.
+fn row_scale(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |largest: f32, value| largest.at_least(value.abs())) / LARGEST_I8
+}
+
+/// The nearest eight-bit weight.
+fn quantize(value: f32, scale: f32) -> i8 {
+    if scale > 0.0 { round(value / scale).at_least(-LARGEST_I8).at_most(LARGEST_I8) as i8 } else { 0 }
+}
+
+/// Hands out a model's tensors in the order in which they lie.
+pub(crate) struct Tensors<'m> {
+    numeric: Numeric,
+    numbers: &'m [f32],
+    matrices: &'m [i8],
+}
+
+impl<'m> Tensors<'m> {
+    /// Of a checked file.
+    pub(crate) fn new(header: &Header, bytes: &'m [u8]) -> Result<Self, FormatError> {
+        let (numbers, matrices) = header.weights(bytes)?;
+        Ok(Self { numeric: header.numeric, numbers, matrices })
+    }
+
+    /// The next `count` numbers that are no matrix.
+    pub(crate) fn vector(&mut self, count: usize) -> &'m [f32] {
+        // `Header::check` has checked the length of the whole.
+        let (taken, rest) = self.numbers.split_at_checked(count).unwrap_or((self.numbers, &[]));
+        self.numbers = rest;
+        taken
+    }
+
+    /// The next matrix.
+    pub(crate) fn matrix(&mut self, rows: usize, columns: usize) -> Matrix<'m> {
+        match self.numeric {
+            Numeric::F32 => Matrix::F32(self.vector(rows * columns)),
+            Numeric::I8 => {
+                let scales = self.vector(rows);
+                let count = rows * columns;
+                let (taken, rest) =
+                    self.matrices.split_at_checked(count.next_multiple_of(4)).unwrap_or((self.matrices, &[]));
+                self.matrices = rest;
+                Matrix::I8 { values: taken.get(..count).unwrap_or_default(), scales }
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use core::hint::select_unpredictable;
 
 use crate::format::Channel;
-use crate::math::round;
+use crate::math::{Real as _, round};
 
 /// Steps of a sensor that `restore` rounds to, at most: [`round`]'s range.
 const MOST_STEPS: f32 = 4_194_304.0;
@@ -74,6 +74,11 @@ impl Intake {
         moving.then_some((reading - self.offset) * self.inverse_scale)
     }
 
+    /// Half a step of a coarse sensor, as a sample; 0 for a fine one.
+    pub(crate) fn half_step(&self) -> f32 {
+        0.5 * self.resolution * self.inverse_scale
+    }
+
     /// A forecast sample as a reading: in the channel's unit and, for a sensor of coarse steps, one of its steps. (Half
     /// of all readings of such a sensor may repeat the one before; a forecast between two steps is never right.)
     #[inline]
@@ -83,6 +88,12 @@ impl Intake {
         // Beyond, a reading is coarser than half a step itself.
         let coarse = (self.resolution > 0.0) & (steps.abs() < MOST_STEPS);
         select_unpredictable(coarse, round(steps) * self.resolution, reading)
+    }
+
+    /// The smallest difference that means anything: half a step of the sensor, at least 0.001 deviations.
+    #[inline]
+    pub fn finest(&self) -> f32 {
+        (0.5 * self.resolution).at_least(1e-3 * self.scale)
     }
 }
 

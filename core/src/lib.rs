@@ -8,15 +8,22 @@
 //! Start at [`forecaster::Forecaster`]: `bind` a model, `observe` samples, `forecast`; `README.md` has the loop.
 //!
 //! Each file is one idea, and files depend downwards only:
-//! `forecaster → {intake, seasonal, model}`, `model → {format, block} → {attention, linear, norm} → math`.
+//! `forecaster → {intake, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm} → math`,
+//! `{conformal, adaptation} → probe → math`.
 
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
 
 #[cfg(target_endian = "big")]
 compile_error!("Flowcast reads little-endian weights in place; big-endian targets are not supported");
 
+pub mod adaptation;
+pub mod anomaly;
 pub mod attention;
 pub mod block;
+pub mod conformal;
 pub mod forecaster;
 pub mod format;
 pub mod intake;
@@ -25,6 +32,7 @@ pub mod math;
 pub mod model;
 pub mod norm;
 pub mod presets;
+pub mod probe;
 pub mod seasonal;
 #[cfg(feature = "wire")]
 pub mod wire;

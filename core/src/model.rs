@@ -1,24 +1,28 @@
 //! A model bound to its bytes: every weight a slice of the file, nothing copied.
 //!
-//! With features u of a channel relative to its location, and its scale (`seasonal`):
+//! With features of a channel relative to its location, and its scale (`seasonal`): u for the token, and for the readout
+//! f_j, whose first part holds the seasonal memories where step j will fall and whose second part stands for every step:
 //!
 //! ```text
 //! token    e = E [clamp(u/scale, ±12)/3, ln scale, location] + b      h = LN(blocks(e))
-//! forecast z = L1 u                       y_j = location + L2_j · (z ⊙ (1 + tanh(G h + b_G)))
+//! forecast y_j   = location + W_j · (f_j ⊙ (1 + tanh(G h + b_G)))
 //!          q_j,τ = y_j + scale s_j (H_j,τ · h + b_j,τ), sorted over τ
 //! ```
 //!
-//! L1 and L2 are the linear path (a reduced-rank regression of the future on u), the rest is the attention's residual.
-//! L2 and s, the spread of the linear path's errors over the scale, are a channel's own; the rest is shared.
+//! W is the linear path (a regression of the future on f), the rest is the attention's residual. W and s, the spread of
+//! the linear path's errors over the scale, are a channel's own; the rest is shared. W, s, H and b stand for some steps,
+//! the knots: every one at first, then ever fewer. Between two knots, what they say is interpolated over the step.
 
 use core::fmt;
 
 use crate::attention::FlowParameters;
 use crate::block::Block;
-use crate::format::{Channel, FormatError, Header, LEVEL_FEATURES};
-use crate::linear::Linear;
-use crate::math::{Real, ln};
+use crate::conformal::Factors;
+use crate::format::{Channel, FormatError, Header, LEVEL_FEATURES, MAX_QUANTILES, Tensors};
+use crate::linear::{Linear, Matrix, Row, run};
+use crate::math::{Real, ln, tanh};
 use crate::norm::LayerNorm;
+use crate::probe::{GROUPS, Groups};
 use crate::seasonal::{Level, MAX_FEATURES};
 
 /// The widest token input.
@@ -82,44 +86,49 @@ pub struct Model<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
     embed: Linear<'m>,
     blocks: [Block<'m, HEADS>; LAYERS],
     norm: LayerNorm<'m>,
-    reduce: Linear<'m>,
     gate: Linear<'m>,
-    /// `[readouts][horizon][rank]`
-    readout: &'m [f32],
-    /// `[channels][horizon]`
+    /// Steps ahead that the tensors below stand for, ascending. `[knots]`
+    knots: &'m [u16],
+    /// `[readouts][knots][readout_features]`
+    readout: Matrix<'m>,
+    /// `[targets][knots]`
     spread: &'m [f32],
-    /// `[horizon][quantiles][D_MODEL]`
-    head_weight: &'m [f32],
-    /// `[horizon][quantiles]`
+    /// `[knots][quantiles][D_MODEL]`
+    head_weight: Matrix<'m>,
+    /// `[knots][quantiles]`
     head_bias: &'m [f32],
+    /// Below and above the median. `[targets][GROUPS][2]`
+    factors: &'m [f32],
+    groups: Groups,
 }
 
-/// Hands out the tensors in the order in which they lie.
-struct Tensors<'m> {
-    rest: &'m [f32],
+/// Where a step lies among the knots.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    /// The knot at the step or before it.
+    pub knot: usize,
+    /// How far the step is on the way to the next knot, in 0..1.
+    pub fraction: f32,
 }
 
-impl<'m> Tensors<'m> {
-    fn take(&mut self, count: usize) -> &'m [f32] {
-        // `Header::weights` has checked the length of the whole.
-        let (taken, rest) = self.rest.split_at_checked(count).unwrap_or((self.rest, &[]));
-        self.rest = rest;
-        taken
-    }
-
-    fn linear(&mut self, outputs: usize, inputs: usize, bias: usize) -> Linear<'m> {
-        Linear { weight: self.take(outputs * inputs), bias: self.take(bias), inputs }
-    }
-
-    fn norm(&mut self, width: usize) -> LayerNorm<'m> {
-        LayerNorm { gain: self.take(width), bias: self.take(width) }
-    }
+/// What a knot says of a channel, but for what depends on the step.
+#[derive(Debug, Clone, Copy)]
+pub struct KnotForecast<'m> {
+    /// Weights of what is read where the step will fall.
+    pub aligned: Row<'m>,
+    /// The rest of the point forecast, relative to the location.
+    pub standing: f32,
+    /// The residual of each quantile, in scales: s (H h + b).
+    pub residual: [f32; MAX_QUANTILES],
 }
 
 impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
     Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     /// Checks a model file and binds it. `bytes` starts at a multiple of 4; what follows the model is ignored.
+    ///
+    /// # Errors
+    /// The bytes are no model, or one of another backbone.
     pub fn parse(bytes: &'m [u8]) -> Result<Self, ModelError> {
         const { assert!(D_MODEL > 0 && D_MODEL == HEADS * HEAD_DIM, "D_MODEL is HEADS times HEAD_DIM") };
         let header = Header::parse(bytes)?;
@@ -134,11 +143,19 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
                 return Err(ModelError::Backbone { name, found, expected });
             }
         }
-        let mut tensors = Tensors { rest: header.weights(bytes)? };
-        let rank = usize::from(header.rank);
+        let mut tensors = Tensors::new(&header, bytes)?;
+        let linear = |tensors: &mut Tensors<'m>, outputs: usize, inputs: usize, bias: usize| {
+            let weight = tensors.matrix(outputs, inputs);
+            Linear { weight, bias: tensors.vector(bias) }
+        };
+        let norm = |tensors: &mut Tensors<'m>| {
+            let gain = tensors.vector(D_MODEL);
+            LayerNorm { gain, bias: tensors.vector(D_MODEL) }
+        };
         let d_ff = usize::from(header.d_ff);
-        let horizon = usize::from(header.horizon);
-        let embed = tensors.linear(D_MODEL, header.token_features(), D_MODEL);
+        let knots = usize::from(header.knots);
+        let features = header.readout_features();
+        let embed = linear(&mut tensors, D_MODEL, header.token_features(), D_MODEL);
         let blocks = core::array::from_fn(|layer| {
             let mut memory_gain = [0.0; HEADS];
             for (gain, stored) in memory_gain.iter_mut().zip(header.head_gains(bytes, layer)) {
@@ -146,25 +163,41 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
             }
             let flow = FlowParameters { memory_gain, source_clamp: header.source_clamp, flow_limit: header.flow_limit };
             Block {
-                norm_attention: tensors.norm(D_MODEL),
-                query: tensors.linear(D_MODEL, D_MODEL, D_MODEL),
-                key: tensors.linear(D_MODEL, D_MODEL, D_MODEL),
-                value: tensors.linear(D_MODEL, D_MODEL, D_MODEL),
-                output: tensors.linear(D_MODEL, D_MODEL, D_MODEL),
+                norm_attention: norm(&mut tensors),
+                query: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
+                key: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
+                value: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
+                output: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
                 flow,
-                norm_feed_forward: tensors.norm(D_MODEL),
-                expand: tensors.linear(d_ff, D_MODEL, d_ff),
-                contract: tensors.linear(d_ff, D_MODEL, D_MODEL),
+                norm_feed_forward: norm(&mut tensors),
+                expand: linear(&mut tensors, d_ff, D_MODEL, d_ff),
+                contract: linear(&mut tensors, d_ff, D_MODEL, D_MODEL),
             }
         });
-        let norm = tensors.norm(D_MODEL);
-        let reduce = tensors.linear(rank, header.season.features(), 0);
-        let gate = tensors.linear(rank, D_MODEL, rank);
-        let readout = tensors.take(usize::from(header.readouts) * horizon * rank);
-        let spread = tensors.take(usize::from(header.channels) * horizon);
-        let head_weight = tensors.take(horizon * header.quantiles.len() * D_MODEL);
-        let head_bias = tensors.take(horizon * header.quantiles.len());
-        Ok(Self { header, bytes, embed, blocks, norm, reduce, gate, readout, spread, head_weight, head_bias })
+        let last_norm = norm(&mut tensors);
+        let gate = linear(&mut tensors, features, D_MODEL, features);
+        let readout = tensors.matrix(usize::from(header.readouts) * knots, features);
+        let spread = tensors.vector(usize::from(header.targets) * knots);
+        let head_weight = tensors.matrix(knots * header.quantiles.len(), D_MODEL);
+        let head_bias = tensors.vector(knots * header.quantiles.len());
+        let factors = tensors.vector(usize::from(header.targets) * GROUPS * 2);
+        let knots = header.knots(bytes)?;
+        let groups = Groups::new(header.horizon);
+        Ok(Self {
+            header,
+            bytes,
+            embed,
+            blocks,
+            norm: last_norm,
+            gate,
+            knots,
+            readout,
+            spread,
+            head_weight,
+            head_bias,
+            factors,
+            groups,
+        })
     }
 
     /// What the file says of the model.
@@ -175,6 +208,19 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
     /// A channel's name, unit and ranges.
     pub fn channel(&self, index: usize) -> Option<Channel<'m>> {
         self.header.channel(self.bytes, index)
+    }
+
+    /// How the steps ahead are grouped for what is learned online.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// The interval's correction that a channel starts with, as training left it.
+    pub fn factors(&self, channel: usize) -> [Factors; GROUPS] {
+        let stored = run(self.factors, channel, 2 * GROUPS).as_chunks::<2>().0;
+        core::array::from_fn(|group| {
+            stored.get(group).map_or(Factors::ONE, |[lower, upper]| Factors { lower: *lower, upper: *upper })
+        })
     }
 
     /// The blocks, whose states the caller holds.
@@ -188,7 +234,7 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
         let clamp = self.header.feature_clamp;
         let inverse = 1.0 / level.scale;
         let mut input = [0.0; MAX_TOKEN];
-        let count = self.header.season.features();
+        let count = self.header.seasons.features();
         let used = input.get_mut(..count + LEVEL_FEATURES).unwrap_or_default();
         for (input, feature) in used.iter_mut().zip(features) {
             *input = (feature * inverse).at_most(clamp).at_least(-clamp) / TOKEN_DIVISOR;
@@ -207,36 +253,39 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
         self.norm.apply(token)
     }
 
-    /// z ⊙ (1 + tanh(G h + b)), z = L1 u: `[rank]` numbers.
-    pub fn reduce(&self, features: &[f32; MAX_FEATURES], hidden: &[f32; D_MODEL], reduced: &mut [f32]) {
-        let mut gate = [0.0; crate::format::MAX_RANK];
-        let features = features.get(..self.header.season.features()).unwrap_or_default();
-        self.reduce.apply(features, reduced);
-        self.gate.apply(hidden, &mut gate);
-        for (reduced, gate) in reduced.iter_mut().zip(&gate) {
-            *reduced *= 1.0 + crate::math::tanh(*gate);
+    /// 1 + tanh(G h + b), one for each feature of the readout: `[readout_features]`.
+    pub fn gates(&self, hidden: &[f32; D_MODEL], gates: &mut [f32]) {
+        self.gate.apply(hidden, gates);
+        for gate in gates {
+            *gate = 1.0 + tanh(*gate);
         }
     }
 
-    /// Row of the linear path for one channel and step, `[rank]`.
-    pub fn readout(&self, channel: usize, step: usize) -> &'m [f32] {
+    /// Where a step ahead, 1 to the horizon, lies among the knots.
+    pub fn place(&self, step: u16) -> Place {
+        // Every knot is looked at: a search's cost would depend on the step. The first knot is step 1.
+        let after: usize = self.knots.iter().map(|knot| usize::from(*knot <= step)).sum();
+        let knot = after.saturating_sub(1);
+        let [begin, end] = [knot, after].map(|index| self.knots.get(index).copied().unwrap_or(step));
+        let width = f32::from(end.saturating_sub(begin)).at_least(1.0);
+        Place { knot, fraction: f32::from(step.saturating_sub(begin)) / width }
+    }
+
+    /// What one knot (the last one, beyond it) says of a channel: `standing` are the readout's features that are the same for every step, gated,
+    /// and `hidden` the last block's output.
+    pub fn at_knot(&self, channel: usize, knot: usize, standing: &[f32], hidden: &[f32; D_MODEL]) -> KnotForecast<'m> {
+        let knots = self.knots.len();
+        let knot = knot.min(knots.saturating_sub(1));
         let readout = if self.header.readouts == 1 { 0 } else { channel };
-        row(self.readout, readout * usize::from(self.header.horizon) + step, self.header.rank.into())
-    }
-
-    /// s: what a residual of 1 means for one channel and step, in scales.
-    pub fn spread(&self, channel: usize, step: usize) -> f32 {
-        row(self.spread, channel * usize::from(self.header.horizon) + step, 1).first().copied().unwrap_or(0.0)
-    }
-
-    /// Weights, `[quantiles][D_MODEL]`, and biases, `[quantiles]`, of the residual's head at one step.
-    pub fn head(&self, step: usize) -> (&'m [f32], &'m [f32]) {
+        let weights = self.readout.row(readout * knots + knot, self.header.readout_features());
+        let (aligned, rest) = weights.split(self.header.seasons.aligned());
+        let spread = self.spread.get(channel * knots + knot).copied().unwrap_or(0.0);
         let quantiles = self.header.quantiles.len();
-        (row(self.head_weight, step, quantiles * D_MODEL), row(self.head_bias, step, quantiles))
+        let mut residual = [0.0; MAX_QUANTILES];
+        let biases = run(self.head_bias, knot, quantiles);
+        for (quantile, (residual, bias)) in residual.iter_mut().zip(biases).enumerate() {
+            *residual = spread * (self.head_weight.row(knot * quantiles + quantile, D_MODEL).dot(hidden) + bias);
+        }
+        KnotForecast { aligned, standing: rest.dot(standing), residual }
     }
-}
-
-/// The `index`-th run of `width` numbers; empty beyond the last.
-fn row(weights: &[f32], index: usize, width: usize) -> &[f32] {
-    weights.get(index * width..).and_then(|rest| rest.get(..width)).unwrap_or_default()
 }

@@ -1,39 +1,54 @@
-//! The seasonal memory: what each phase of a period has been lately, and the features that the readout sees.
+//! The seasonal memories: what each phase of a season has been lately, and the features that the readout sees.
 //!
-//! A period of m samples is cut into slots of `slot_samples` (one, unless the period is long). Each slot keeps
-//! K = 4 running means with gains floor g_k (1, 1/3, 1/10, 1/30: the last period, the last few, …, the last month of
-//! days), where v counts the slot's visits:
+//! A model has one to three seasons (a day, a week). A season of m samples is cut into slots of `slot_samples` (one,
+//! unless the season is long). Each slot keeps K = 4 running means with gains floor g_k (1, 1/3, 1/10, 1/30: the last
+//! period, the last few, …, the last month of days), where v counts the slot's visits. Beside them run the means of what
+//! the first season left unexplained, over 1, 2, 4, …, 128 samples:
 //!
 //! ```text
-//! B_k[slot] += max(1/v, g_k) (x − B_k[slot])
-//! location   = mean over slots of B_0                      scale = max(floor, slow mean of |x − B_1[slot]|)
-//! features   = [B_k pooled to 24 bins, next slot first] − location, [last 24 samples] − location
+//! B_k[slot] += max(1/v, g_k) (x − B_k[slot])            L_k = mean over slots of B_k
+//! T_i       += max(1/n, 2⁻ⁱ) (x − B_1[slot] − T_i)
+//! location   = L_0 of the first season                  scale = max(floor, slow mean of |x − B_1[slot]|)
+//! token      = [B_k of the first season pooled to 24 bins, next slot first] − location, [last 24 samples] − location
+//! readout    = [B_k[slot of the step ahead] − L_k of every season], [L_k − location], [T_i], [last 24 samples − location]
 //! ```
 //!
-//! It is causal Flow-Attention's running mean with hard phase routing and constant keys. A missing sample updates no
-//! mean; the ring of last samples takes what memory 1 and the level's present offset from it expect. A gap moves the
-//! phase by its length and leaves the memory as it was.
+//! It is causal Flow-Attention's running mean with hard phase routing and constant keys: a step ahead reads the memory
+//! where it will fall. A missing sample updates no mean; the ring of last samples takes what memory 1 and the present
+//! offset from it expect. A gap moves the phase by its length and leaves the memories as they were.
 
 use core::hint::select_unpredictable;
+
+use heapless::Vec;
 
 use crate::math::Real;
 
 /// K: running means for each slot.
 pub const MEMORIES: usize = 4;
+/// The most seasons of a model.
+pub const MAX_SEASONS: usize = 3;
 /// The last raw samples that the features hold.
 pub const RING: usize = 24;
 /// The most bins that a memory is pooled to.
 pub const MAX_BINS: usize = 24;
-/// The most features: every memory's bins and the ring.
+/// The most features of a token: every memory's bins and the ring.
 pub const MAX_FEATURES: usize = MEMORIES * MAX_BINS + RING;
+/// Running means of what the first season leaves unexplained, the i-th over 2ⁱ samples.
+pub const TRENDS: usize = 8;
+/// The most features that a step ahead reads where it will fall: every memory of every season.
+pub const MAX_ALIGNED: usize = MAX_SEASONS * MEMORIES;
+/// The most features of a channel that are the same for every step: levels but the location, trends, ring.
+pub const MAX_STANDING: usize = MAX_ALIGNED - 1 + TRENDS + RING;
 
-/// Gain of the level's offset from the seasonal mean, which fills missing samples.
-const LEVEL_GAIN: f32 = 1.0 / 8.0;
+/// The trend that stands for the level's offset from the seasonal mean, which fills missing samples.
+const OFFSET_TREND: usize = 3;
+/// The trends that other channels see of one: the last sample's, and the mean over 16.
+pub const MIXED_TRENDS: [usize; 2] = [0, 4];
 /// The deviation before any is known, in deviations of the training data, worth one sample.
 const FIRST_DEVIATION: f32 = 0.5;
 
-/// A season's shape and the memory's constants, the same for every channel.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A season's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Season {
     /// m: samples of one period, at least 2.
     pub period: u32,
@@ -41,30 +56,65 @@ pub struct Season {
     pub slot_samples: u32,
     /// ⌈period / slot_samples⌉, at least 2.
     pub slots: usize,
+}
+
+/// A model's seasons, the same for every channel, and the memories' constants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seasons {
+    /// One to three; the first sets location, scale and tokens.
+    pub list: Vec<Season, MAX_SEASONS>,
     /// g_k, the smallest gain of each memory, in (0, 1].
     pub memory_gain: [f32; MEMORIES],
     /// The smallest scale, in deviations of the training data, above 0.
     pub scale_floor: f32,
 }
 
-impl Season {
-    /// Bins that each memory is pooled to: 24, or a bin a slot where there are fewer.
-    pub const fn bins(&self) -> usize {
-        if self.slots < MAX_BINS { self.slots } else { MAX_BINS }
+impl Seasons {
+    /// Of no model.
+    pub(crate) const NONE: Self = Self { list: Vec::new(), memory_gain: [0.0; MEMORIES], scale_floor: 0.0 };
+
+    /// The season that sets location, scale and tokens.
+    pub fn first(&self) -> Season {
+        self.list.first().copied().unwrap_or_default()
     }
 
-    /// Length of the feature vector: `MEMORIES * bins + RING`.
-    pub const fn features(&self) -> usize {
+    /// Samples of the first season's period.
+    pub fn period(&self) -> u32 {
+        self.first().period
+    }
+
+    /// Slots of all seasons together.
+    pub fn slots(&self) -> usize {
+        self.list.iter().map(|season| season.slots).sum()
+    }
+
+    /// Bins that each memory of the first season is pooled to: 24, or a bin a slot where there are fewer.
+    pub fn bins(&self) -> usize {
+        self.first().slots.min(MAX_BINS)
+    }
+
+    /// Seasonal features of a token: `MEMORIES * bins + RING`.
+    pub fn features(&self) -> usize {
         MEMORIES * self.bins() + RING
+    }
+
+    /// Features that a step ahead reads where it will fall: `seasons * MEMORIES`.
+    pub fn aligned(&self) -> usize {
+        self.list.len() * MEMORIES
+    }
+
+    /// Features of a channel that are the same for every step, without or with the ring of last samples.
+    pub fn standing(&self, ring: bool) -> usize {
+        (self.aligned() + TRENDS).saturating_sub(1) + if ring { RING } else { 0 }
     }
 
     /// The slow mean of the deviation remembers a week of days.
     fn scale_gain(&self) -> f32 {
-        1.0 / (7.0 * self.period as f32)
+        1.0 / (7.0 * self.period() as f32)
     }
 }
 
-/// Where the next sample falls: its phase and slot, and how many slots have passed.
+/// Where the next sample falls in one season: its phase and slot, and how many slots have passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clock {
     phase: u32,
@@ -112,28 +162,110 @@ impl Clock {
     pub fn phase(&self) -> u32 {
         self.phase
     }
+
+    /// The slot of the sample `steps_ahead` samples on; 1 is the next sample.
+    #[inline]
+    fn slot_ahead(&self, season: &Season, steps_ahead: u32) -> usize {
+        let phase = self.phase.wrapping_add(steps_ahead.wrapping_sub(1)) % season.period.max(1);
+        (phase / season.slot_samples.max(1)) as usize
+    }
+}
+
+/// A clock for each season.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clocks {
+    clocks: [Clock; MAX_SEASONS],
+}
+
+impl Clocks {
+    /// At the first sample.
+    pub const fn new() -> Self {
+        Self { clocks: [Clock::new(); MAX_SEASONS] }
+    }
+
+    /// One sample on.
+    #[inline]
+    pub fn advance(&mut self, seasons: &Seasons) {
+        for (clock, season) in self.clocks.iter_mut().zip(&seasons.list) {
+            clock.advance(season);
+        }
+    }
+
+    /// `samples` samples on, as many calls of [`Clocks::advance`] would; constant cost.
+    pub fn skip(&mut self, seasons: &Seasons, samples: u32) {
+        for (clock, season) in self.clocks.iter_mut().zip(&seasons.list) {
+            clock.skip(season, samples);
+        }
+    }
+
+    /// The first season's clock.
+    pub fn first(&self) -> &Clock {
+        let [first, ..] = &self.clocks;
+        first
+    }
 }
 
 /// Where a channel stands: what the features are relative to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
-    /// Mean of the last period.
+    /// Mean of the first season's last period.
     pub location: f32,
     /// Typical deviation from the seasonal mean, at least the floor.
     pub scale: f32,
+    /// L_k of each season, less the location. `[MAX_SEASONS][MEMORIES]`; 0 where there is none.
+    pub memories: [[f32; MEMORIES]; MAX_SEASONS],
 }
 
-/// One channel's seasonal memory, in deviations of the training data.
+impl Level {
+    /// Before the first sample.
+    pub(crate) const ZERO: Self = Self { location: 0.0, scale: 0.0, memories: [[0.0; MEMORIES]; MAX_SEASONS] };
+}
+
+/// One channel's memories, borrowed for a forecast.
+#[derive(Debug, Clone, Copy)]
+pub struct Memories<'s> {
+    means: &'s [[f32; MEMORIES]],
+    visits: &'s [u8],
+}
+
+impl Memories<'_> {
+    /// What each memory holds for a slot, seasons one after the other; `None` where it was never visited.
+    pub fn slot(&self, slot: usize) -> Option<&[f32; MEMORIES]> {
+        self.visits.get(slot).filter(|visits| **visits != 0)?;
+        self.means.get(slot)
+    }
+
+    /// Writes what every memory of every season holds for the sample `steps_ahead` samples on, less its level:
+    /// `[seasons][MEMORIES]`, 0 where the slot was never visited.
+    #[inline]
+    pub fn aligned(&self, seasons: &Seasons, clocks: &Clocks, level: &Level, steps_ahead: u32, out: &mut [f32]) {
+        let mut start = 0;
+        let places = out.as_chunks_mut::<MEMORIES>().0.iter_mut();
+        for (((season, clock), levels), place) in
+            seasons.list.iter().zip(&clocks.clocks).zip(&level.memories).zip(places)
+        {
+            let slot = start + clock.slot_ahead(season, steps_ahead);
+            start += season.slots;
+            let known = self.visits.get(slot).is_some_and(|visits| *visits != 0);
+            let means = self.means.get(slot).copied().unwrap_or_default();
+            for ((place, mean), relative) in place.iter_mut().zip(&means).zip(levels) {
+                *place = select_unpredictable(known, mean - (level.location + relative), 0.0);
+            }
+        }
+    }
+}
+
+/// One channel's seasonal memories, in deviations of the training data.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SeasonalState<const SLOTS: usize> {
-    /// B_k. `[SLOTS][MEMORIES]`; zero where a slot was never visited.
+    /// B_k, season after season. `[SLOTS][MEMORIES]`; zero where a slot was never visited.
     means: [[f32; MEMORIES]; SLOTS],
     /// How often a slot was visited, up to 255.
     visits: [u8; SLOTS],
-    /// One more than the pass of the last sample that entered (0: none did), and how many entered in it.
-    after_pass: u32,
-    pass_samples: u32,
-    /// Slots visited at least once.
+    /// One more than the pass of the last sample that entered (0: none did), and how many entered in it; by season.
+    after_pass: [u32; MAX_SEASONS],
+    pass_samples: [u32; MAX_SEASONS],
+    /// Slots of the first season visited at least once.
     visited: u32,
     /// The last samples, oldest first, missing ones filled in.
     ring: [f32; RING],
@@ -142,8 +274,8 @@ pub struct SeasonalState<const SLOTS: usize> {
     /// The last sample that was there: fills what the season cannot. (The ring's last entry may be a fill itself, and a
     /// gap that is jumped over never sees those.)
     last: f32,
-    /// Running mean of x − B_1[slot].
-    offset: f32,
+    /// T_i, running means of x − B_1[slot] over `deviations` samples.
+    trends: [f32; TRENDS],
     /// Running mean of |x − B_1[slot]| over `deviations` samples and the first guess, less that guess.
     deviation: f32,
     deviations: u32,
@@ -155,13 +287,13 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
         Self {
             means: [[0.0; MEMORIES]; SLOTS],
             visits: [0; SLOTS],
-            after_pass: 0,
-            pass_samples: 0,
+            after_pass: [0; MAX_SEASONS],
+            pass_samples: [0; MAX_SEASONS],
             visited: 0,
             ring: [0.0; RING],
             ring_count: 0,
             last: 0.0,
-            offset: 0.0,
+            trends: [0.0; TRENDS],
             deviation: 0.0,
             deviations: 0,
         }
@@ -178,65 +310,91 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
             ring,
             ring_count,
             last,
-            offset,
+            trends,
             deviation,
             deviations,
         } = self;
         means.as_flattened_mut().fill(0.0);
         visits.fill(0);
         ring.fill(0.0);
-        for count in [after_pass, pass_samples, visited, ring_count, deviations] {
+        trends.fill(0.0);
+        after_pass.fill(0);
+        pass_samples.fill(0);
+        for count in [visited, ring_count, deviations] {
             *count = 0;
         }
-        for mean in [last, offset, deviation] {
+        for mean in [last, deviation] {
             *mean = 0.0;
         }
     }
 
-    /// Slots that have a mean.
+    /// Slots of the first season that have a mean.
     pub fn visited(&self) -> usize {
         self.visited as usize
     }
 
-    /// Takes the sample that `clock` expects; `x` is finite.
+    /// T_i. `[TRENDS]`
+    pub fn trends(&self) -> &[f32; TRENDS] {
+        &self.trends
+    }
+
+    /// What a forecast reads.
+    pub fn memories(&self) -> Memories<'_> {
+        Memories { means: &self.means, visits: &self.visits }
+    }
+
+    /// Takes the sample that `clocks` expect; `x` is finite.
     #[inline]
-    pub fn observe(&mut self, season: &Season, clock: &Clock, x: f32) {
+    pub fn observe(&mut self, seasons: &Seasons, clocks: &Clocks, x: f32) {
         self.push(x);
         self.last = x;
-        let slot = clock.slot as usize;
-        let (Some(means), Some(visits)) = (self.means.get_mut(slot), self.visits.get_mut(slot)) else { return };
-        let known = *visits != 0;
-
-        let residual = select_unpredictable(known, x - means[1], 0.0);
-        let deviation_gain = (1.0 / (self.deviations as f32 + 2.0)).at_least(season.scale_gain());
-        let deviation_gain = select_unpredictable(known, deviation_gain, 0.0);
-        self.deviation += deviation_gain * (residual.abs() - FIRST_DEVIATION - self.deviation);
+        let first_slot = clocks.first().slot as usize;
+        let known = self.visits.get(first_slot).is_some_and(|visits| *visits != 0);
+        let expected = self.means.get(first_slot).map_or(0.0, |means| means[1]);
+        // A factor, not a choice: every sample takes the same instructions.
+        let counts = f32::from(u8::from(known));
+        let residual = counts * (x - expected);
         self.deviations = self.deviations.saturating_add(u32::from(known));
-        self.offset += LEVEL_GAIN * (residual - self.offset);
-
-        let after_pass = clock.pass.wrapping_add(1);
-        let new_pass = after_pass != self.after_pass;
-        self.after_pass = after_pass;
-        self.pass_samples = select_unpredictable(new_pass, 1, self.pass_samples.saturating_add(1));
-        *visits = visits.saturating_add(u8::from(new_pass));
+        let deviation_gain = counts * (1.0 / (self.deviations as f32 + 1.0)).at_least(seasons.scale_gain());
+        self.deviation += deviation_gain * (residual.abs() - FIRST_DEVIATION - self.deviation);
+        let growing = 1.0 / (self.deviations.max(1) as f32);
+        let mut floor = 1.0;
+        for trend in &mut self.trends {
+            *trend += counts * growing.at_least(floor) * (residual - *trend);
+            floor *= 0.5;
+        }
         self.visited += u32::from(!known);
-        // A pass of b samples must weigh as one sample of gain g would: the old mean weighs b (1 − g)/g samples.
-        let samples = self.pass_samples as f32;
-        let width = season.slot_samples as f32;
-        let visit_gain = 1.0 / f32::from((*visits).max(1));
-        for (mean, floor) in means.iter_mut().zip(&season.memory_gain) {
-            let gain = visit_gain.at_least(*floor);
-            let gain = gain / (width * (1.0 - gain) + gain * samples);
-            *mean += gain * (x - *mean);
+
+        let mut start = 0;
+        let passes = self.after_pass.iter_mut().zip(&mut self.pass_samples);
+        for ((season, clock), (last_pass, pass_samples)) in seasons.list.iter().zip(&clocks.clocks).zip(passes) {
+            let slot = start + clock.slot as usize;
+            start += season.slots;
+            let (Some(means), Some(visits)) = (self.means.get_mut(slot), self.visits.get_mut(slot)) else { continue };
+            let after_pass = clock.pass.wrapping_add(1);
+            let new_pass = after_pass != *last_pass;
+            *last_pass = after_pass;
+            *pass_samples = select_unpredictable(new_pass, 1, pass_samples.saturating_add(1));
+            *visits = visits.saturating_add(u8::from(new_pass));
+            // A pass of b samples must weigh as one sample of gain g would: the old mean weighs b (1 − g)/g samples.
+            let samples = *pass_samples as f32;
+            let width = season.slot_samples as f32;
+            let visit_gain = 1.0 / f32::from((*visits).max(1));
+            for (mean, floor) in means.iter_mut().zip(&seasons.memory_gain) {
+                let gain = visit_gain.at_least(*floor);
+                let gain = gain / (width * (1.0 - gain) + gain * samples);
+                *mean += gain * (x - *mean);
+            }
         }
     }
 
-    /// Notes that the sample `clock` expects is missing.
+    /// Notes that the sample `clocks` expect is missing.
     #[inline]
-    pub fn miss(&mut self, clock: &Clock) {
-        let slot = clock.slot as usize;
+    pub fn miss(&mut self, clocks: &Clocks) {
+        let slot = clocks.first().slot as usize;
         let known = self.visits.get(slot).is_some_and(|visits| *visits != 0);
-        let expected = self.means.get(slot).map_or(self.last, |means| means[1] + self.offset);
+        let offset = self.trends[OFFSET_TREND];
+        let expected = self.means.get(slot).map_or(self.last, |means| means[1] + offset);
         // Before the first sample there is nothing to fill from.
         if self.ring_count > 0 {
             self.push(if known { expected } else { self.last });
@@ -250,19 +408,21 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
         self.ring_count += u32::from(self.ring_count < RING as u32);
     }
 
-    /// Writes the features, `[MEMORIES][bins]` then `[RING]` oldest first, seen from just before the sample that
-    /// `clock` expects, and returns what they are relative to. Unknown entries are 0. `features` is
-    /// `[Season::features]`; the cost does not depend on the state.
+    /// Writes a token's features, `[MEMORIES][bins]` then `[RING]` oldest first, seen from just before the sample that
+    /// `clocks` expect, and returns what they are relative to. Unknown entries are 0. `features` is
+    /// `[Seasons::features]`; the cost does not depend on the state.
     #[inline]
-    pub fn features(&self, season: &Season, clock: &Clock, features: &mut [f32; MAX_FEATURES]) -> Level {
-        let bins = season.bins();
-        let mut slot = clock.slot as usize;
+    pub fn features(&self, seasons: &Seasons, clocks: &Clocks, features: &mut [f32; MAX_FEATURES]) -> Level {
+        let bins = seasons.bins();
+        let first = seasons.first();
+        let mut slot = clocks.first().slot as usize;
         let mut counts = [0.0_f32; MAX_BINS];
-        let mut totals = [0.0_f32; 2];
+        let mut totals = [0.0_f32; MEMORIES];
+        let mut total_count = 0.0_f32;
         let mut end = 0;
         for (bin, count) in counts.iter_mut().enumerate().take(bins) {
             let begin = end;
-            end = (bin + 1) * season.slots / bins;
+            end = (bin + 1) * first.slots / bins;
             let mut sums = [0.0_f32; MEMORIES];
             let mut known = 0_u32;
             for _ in begin..end {
@@ -273,27 +433,72 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
                     known += u32::from(*visits != 0);
                 }
                 slot += 1;
-                slot = select_unpredictable(slot == season.slots, 0, slot);
+                slot = select_unpredictable(slot == first.slots, 0, slot);
             }
             *count = known as f32;
-            totals[0] += sums[0];
-            totals[1] += *count;
+            for (total, sum) in totals.iter_mut().zip(&sums) {
+                *total += sum;
+            }
+            total_count += *count;
             let inverse = 1.0 / count.at_least(1.0);
             for (feature, sum) in features.iter_mut().skip(bin).step_by(bins.max(1)).zip(&sums) {
                 *feature = sum * inverse;
             }
         }
-        let location = totals[0] / totals[1].at_least(1.0);
+        let inverse = 1.0 / total_count.at_least(1.0);
+        let location = totals[0] * inverse;
+        let mut memories = [[0.0; MEMORIES]; MAX_SEASONS];
+        for (level, total) in memories[0].iter_mut().zip(&totals) {
+            *level = total * inverse - location;
+        }
+        let mut begin = first.slots;
+        for (season, levels) in seasons.list.iter().zip(&mut memories).skip(1) {
+            *levels = self.levels(begin, season.slots, location);
+            begin += season.slots;
+        }
         for memory in features.chunks_exact_mut(bins.max(1)).take(MEMORIES) {
             for (feature, count) in memory.iter_mut().zip(&counts) {
-                *feature = if *count > 0.0 { *feature - location } else { 0.0 };
+                *feature = select_unpredictable(*count > 0.0, *feature - location, 0.0);
             }
         }
-        let unknown = RING - self.ring_count as usize;
-        for (i, (feature, x)) in features.iter_mut().skip(MEMORIES * bins).zip(&self.ring).enumerate() {
-            *feature = if i >= unknown { *x - location } else { 0.0 };
+        self.write_ring(location, features.get_mut(MEMORIES * bins..).unwrap_or_default());
+        Level { location, scale: (self.deviation + FIRST_DEVIATION).at_least(seasons.scale_floor), memories }
+    }
+
+    /// Mean over the visited ones of `slots` slots from `begin` on, less the location: `[MEMORIES]`.
+    #[inline]
+    fn levels(&self, begin: usize, slots: usize, location: f32) -> [f32; MEMORIES] {
+        let mut sums = [0.0_f32; MEMORIES];
+        let mut known = 0_u32;
+        let means = self.means.get(begin..).unwrap_or_default().iter().zip(self.visits.iter().skip(begin));
+        for (means, visits) in means.take(slots) {
+            for (sum, mean) in sums.iter_mut().zip(means) {
+                *sum += mean;
+            }
+            known += u32::from(*visits != 0);
         }
-        Level { location, scale: (self.deviation + FIRST_DEVIATION).at_least(season.scale_floor) }
+        let inverse = 1.0 / (known as f32).at_least(1.0);
+        sums.map(|sum| select_unpredictable(known > 0, sum * inverse - location, 0.0))
+    }
+
+    /// The last samples less the location, 0 where unknown. `[RING]`
+    #[inline]
+    fn write_ring(&self, location: f32, out: &mut [f32]) {
+        let unknown = RING - self.ring_count as usize;
+        for (i, (feature, x)) in out.iter_mut().zip(&self.ring).enumerate() {
+            *feature = select_unpredictable(i >= unknown, *x - location, 0.0);
+        }
+    }
+
+    /// Writes the readout's features that are the same for every step, `[Seasons::standing]`: levels of every memory
+    /// but the location, trends and, if there is place for it, the ring.
+    #[inline]
+    pub fn standing(&self, seasons: &Seasons, level: &Level, out: &mut [f32]) {
+        let levels = level.memories.as_flattened().iter().take(seasons.aligned()).skip(1);
+        for (out, value) in out.iter_mut().zip(levels.chain(&self.trends)) {
+            *out = *value;
+        }
+        self.write_ring(level.location, out.get_mut(seasons.standing(false)..).unwrap_or_default());
     }
 }
 
@@ -307,26 +512,31 @@ impl<const SLOTS: usize> Default for SeasonalState<SLOTS> {
 mod tests {
     use super::*;
 
-    const SEASON: Season = Season {
-        period: 12,
-        slot_samples: 1,
-        slots: 12,
-        memory_gain: [1.0, 1.0 / 3.0, 0.1, 1.0 / 30.0],
-        scale_floor: 0.05,
-    };
+    fn seasons(shapes: &[(u32, u32)]) -> Seasons {
+        let season = |(period, slot_samples): &(u32, u32)| Season {
+            period: *period,
+            slot_samples: *slot_samples,
+            slots: period.div_ceil(*slot_samples) as usize,
+        };
+        Seasons {
+            list: shapes.iter().map(season).collect(),
+            memory_gain: [1.0, 1.0 / 3.0, 0.1, 1.0 / 30.0],
+            scale_floor: 0.05,
+        }
+    }
 
     #[test]
     fn skipping_equals_advancing() {
         for slot_samples in [1, 5] {
-            let season = Season { period: 12, slot_samples, slots: 12_usize.div_ceil(slot_samples as usize), ..SEASON };
+            let seasons = seasons(&[(12, slot_samples), (84, 7)]);
             for samples in [0_u32, 1, 4, 11, 12, 13, 100] {
-                let (mut walked, mut jumped) = (Clock::default(), Clock::default());
-                walked.advance(&season);
-                jumped.advance(&season);
+                let (mut walked, mut jumped) = (Clocks::default(), Clocks::default());
+                walked.advance(&seasons);
+                jumped.advance(&seasons);
                 for _ in 0..samples {
-                    walked.advance(&season);
+                    walked.advance(&seasons);
                 }
-                jumped.skip(&season, samples);
+                jumped.skip(&seasons, samples);
                 assert_eq!(walked, jumped, "{samples} samples, {slot_samples} a slot");
             }
         }
@@ -334,11 +544,12 @@ mod tests {
 
     #[test]
     fn memories_are_the_last_period_and_means_of_the_past() {
-        let (mut state, mut clock) = (SeasonalState::<12>::new(), Clock::default());
+        let seasons = seasons(&[(12, 1)]);
+        let (mut state, mut clocks) = (SeasonalState::<12>::new(), Clocks::default());
         for period in 0..3 {
             for phase in 0..12 {
-                state.observe(&SEASON, &clock, (period * 100 + phase) as f32);
-                clock.advance(&SEASON);
+                state.observe(&seasons, &clocks, (period * 100 + phase) as f32);
+                clocks.advance(&seasons);
             }
         }
         assert_eq!(state.visited(), 12);
@@ -347,24 +558,55 @@ mod tests {
             assert!((means[2] - (100.0 + phase as f32)).abs() < 1e-4, "{means:?}");
         }
         let mut features = [0.0; MAX_FEATURES];
-        let level = state.features(&SEASON, &clock, &mut features);
+        let level = state.features(&seasons, &clocks, &mut features);
         assert!((level.location - 205.5).abs() < 1e-4);
+        assert!((level.memories[0][2] + 100.0).abs() < 1e-4);
         // The next phase comes first, in the memories; the newest sample comes last, in the ring.
         assert!((features[0] - (200.0 - level.location)).abs() < 1e-4);
-        assert!((features[SEASON.features() - 1] - (211.0 - level.location)).abs() < 1e-4);
+        assert!((features[seasons.features() - 1] - (211.0 - level.location)).abs() < 1e-4);
+    }
+
+    #[test]
+    fn a_step_ahead_reads_where_it_will_fall() {
+        // Two seasons at once: a fast one of 6 samples and a slow one of 30, whose slots hold 2.
+        let seasons = seasons(&[(6, 1), (30, 2)]);
+        let value = |row: u32| (row % 6) as f32 + 10.0 * ((row % 30) / 2) as f32;
+        let (mut state, mut clocks) = (SeasonalState::<21>::new(), Clocks::default());
+        for row in 0..400 {
+            state.observe(&seasons, &clocks, value(row));
+            clocks.advance(&seasons);
+        }
+        let mut features = [0.0; MAX_FEATURES];
+        let level = state.features(&seasons, &clocks, &mut features);
+        for steps_ahead in [1, 2, 7, 100] {
+            let mut aligned = [0.0; MAX_ALIGNED];
+            state.memories().aligned(&seasons, &clocks, &level, steps_ahead, &mut aligned);
+            let row = 399 + steps_ahead;
+            let slow = aligned[MEMORIES] + level.memories[1][0] + level.location;
+            // A slot of two samples holds their mean.
+            let expected = (value(row / 2 * 2) + value(row / 2 * 2 + 1)) / 2.0;
+            assert!((slow - expected).abs() < 1.0, "{slow} and {expected}, {steps_ahead} ahead");
+            assert_eq!(aligned[2 * MEMORIES], 0.0);
+        }
+        let mut standing = [9.0; MAX_STANDING];
+        state.standing(&seasons, &level, &mut standing[..seasons.standing(true)]);
+        assert_eq!(standing[0], level.memories[0][1]);
+        assert_eq!(standing[7], state.trends[0]);
+        assert!((standing[seasons.standing(true) - 1] - (value(399) - level.location)).abs() < 1e-4);
+        assert_eq!(standing[seasons.standing(true)], 9.0);
     }
 
     #[test]
     fn a_slot_of_several_samples_weighs_a_pass_like_one_sample() {
-        let season = Season { period: 12, slot_samples: 4, slots: 3, ..SEASON };
-        let (mut state, mut clock) = (SeasonalState::<3>::new(), Clock::default());
+        let seasons = seasons(&[(12, 4)]);
+        let (mut state, mut clocks) = (SeasonalState::<3>::new(), Clocks::default());
         for sample in 0..12 * 40 {
             let x = if sample < 12 * 39 { 1.0 } else { 2.0 + (sample % 4) as f32 };
-            state.observe(&season, &clock, x);
-            clock.advance(&season);
+            state.observe(&seasons, &clocks, x);
+            clocks.advance(&seasons);
         }
         for means in &state.means {
-            for (mean, gain) in means.iter().zip(&season.memory_gain) {
+            for (mean, gain) in means.iter().zip(&seasons.memory_gain) {
                 assert!((mean - (1.0 + gain * 2.5)).abs() < 1e-4, "{means:?}");
             }
         }
@@ -372,15 +614,16 @@ mod tests {
 
     #[test]
     fn missing_samples_fill_the_ring_and_leave_the_memory() {
-        let (mut state, mut clock) = (SeasonalState::<12>::new(), Clock::default());
+        let seasons = seasons(&[(12, 1)]);
+        let (mut state, mut clocks) = (SeasonalState::<12>::new(), Clocks::default());
         for sample in 0..36 {
-            state.observe(&SEASON, &clock, (sample % 12) as f32);
-            clock.advance(&SEASON);
+            state.observe(&seasons, &clocks, (sample % 12) as f32);
+            clocks.advance(&seasons);
         }
         let means = state.means;
         for _ in 0..5 {
-            state.miss(&clock);
-            clock.advance(&SEASON);
+            state.miss(&clocks);
+            clocks.advance(&seasons);
         }
         assert_eq!(state.means, means);
         assert_eq!(&state.ring[RING - 5..], &[0.0, 1.0, 2.0, 3.0, 4.0]);

@@ -10,6 +10,7 @@ use flowcast::data::{ReadOptions, Series};
 use flowcast::features::Features;
 use flowcast::model::{Network, StepUnits};
 use flowcast::optimizer::{AdamW, Group};
+use flowcast::protocol::Protocol;
 use flowcast::train::batch::{Shape, batch};
 use flowcast::train::loss::batch_loss;
 use flowcast::train::setup::{Wishes, prepare};
@@ -22,12 +23,19 @@ fn training(criterion: &mut Criterion) {
     let columns = ["T2m", "RH2m", "P2m"].map(str::to_owned).to_vec();
     let series = Series::read(&[data], &ReadOptions { columns, ..ReadOptions::default() }).expect("the bundled data");
     for preset in PRESETS {
-        let wishes = Wishes { period: None, horizon: Some(144), preset, test_fraction: 0.2 };
+        let wishes = Wishes {
+            periods: Vec::new(),
+            horizon: Some(144),
+            preset,
+            targets: 3,
+            adapted: false,
+            protocol: Protocol::Tail { test_fraction: 0.2 },
+        };
         let (config, split) = prepare(&series, &wishes).expect("the bundled data trains");
         let header = config.header().expect("a valid header");
         let features = Features::new(&config, &series);
-        let shape = Shape::new(3, 144, split.training.len() - 144);
-        let error = vec![vec![1.0; 144]; 3];
+        let shape = Shape::new(3, config.knots.len(), split.training.len() - 144);
+        let error = vec![vec![1.0; config.knots.len()]; 3];
         let device = Device::Cpu;
         let units = StepUnits::new(&header, &error);
         let network =

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::output::Output;
-use crate::{backtest, demo, doctor, emulate, export, inspect, train};
+use crate::{ablate, backtest, benchmark, demo, detect, doctor, emulate, export, inspect, nab, train};
 
 /// Streaming forecasts for microcontrollers: train on a CSV, export, back-test with the device's own code
 #[derive(Debug, Parser)]
@@ -29,8 +29,16 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Back-test a model with the device's own code, against honest baselines
     Backtest(backtest::Args),
+    /// Train the same model with other attentions, a GRU or none in the place of Flow-Attention, and compare
+    Ablate(ablate::Args),
+    /// Train and test on the literature's benchmarks, beside the best published errors
+    Benchmark(benchmark::Args),
     /// Stream data through the firmware on an emulated board, and compare its forecasts with this machine's
     Emulate(emulate::Args),
+    /// Stream data through the device's own code and list what came unexpectedly
+    Detect(detect::Args),
+    /// Run the Numenta Anomaly Benchmark through the device's own code, by NAB's own scoring rules
+    Nab(nab::Args),
     /// Check what this machine has, and how to get what it lacks
     Doctor(doctor::Args),
     /// Train on bundled measurements, back-test with the device's code, stream held-out days through an emulated board
@@ -56,7 +64,11 @@ impl Cli {
             Command::Export(args) => export::run(args, output),
             Command::Inspect(args) => inspect::run(args, output),
             Command::Backtest(args) => backtest::run(args, output),
+            Command::Ablate(args) => ablate::run(args, output),
+            Command::Benchmark(args) => benchmark::run(args, output),
             Command::Emulate(args) => emulate::run(args, output),
+            Command::Detect(args) => detect::run(args, output),
+            Command::Nab(args) => nab::run(args, output),
             Command::Doctor(args) => doctor::run(args, output),
             Command::Demo(args) => demo::run(args, output),
         }

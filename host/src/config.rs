@@ -7,15 +7,17 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use flowcast_core::format::{Channel, Header};
+use flowcast_core::format::{Channel, Header, Numeric};
 use flowcast_core::presets::Preset;
-use flowcast_core::seasonal::{MEMORIES, Season};
+use flowcast_core::seasonal::{MEMORIES, Season, Seasons};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 
 use crate::file::{AlignedBytes, write_atomic};
 use crate::forecaster::slot_samples;
+use crate::ridge::LinearPath;
+use crate::train::learning::Learning;
 
 /// Key of the configuration in a safetensors file's metadata.
 const METADATA: &str = "flowcast";
@@ -59,16 +61,28 @@ pub struct Config {
     pub preset: String,
     /// Milliseconds between samples.
     pub interval_ms: u64,
-    /// Samples of one season.
-    pub period: u32,
+    /// Samples of each season; the first sets location, scale and tokens.
+    pub periods: Vec<u32>,
     /// Steps ahead.
     pub horizon: u16,
-    /// Rank of the linear path.
-    pub rank: u16,
+    /// Steps ahead that have weights of their own, from 1 to the horizon ([`knots`]).
+    pub knots: Vec<u16>,
     /// Quantile levels, ascending, 0.5 among them.
     pub quantiles: Vec<f32>,
-    /// Whether each channel has a readout of its own.
+    /// Whether each target has a readout of its own.
     pub own_readouts: bool,
+    /// Whether the readout sees the ring of last samples.
+    pub ring: bool,
+    /// Whether the readout sees the other channels' trends.
+    pub mixed: bool,
+    /// Whether intervals are corrected on the device (`flowcast_core::conformal`).
+    pub corrected: bool,
+    /// Whether the point forecast is adapted on the device (`flowcast_core::adaptation`).
+    pub adapted: bool,
+    /// The first so many channels are forecast, the others are seen only.
+    pub targets: u16,
+    /// Time of the first row that training did not read, in milliseconds since 1970; 0 where the data told no times.
+    pub seen_until_ms: u64,
     /// Memory of each head in samples, `[layers][heads]`; `None` is infinite.
     pub memories: Vec<Vec<Option<f32>>>,
     /// The channels, in the order of a sample.
@@ -100,16 +114,30 @@ impl Config {
             .with_context(|| format!("found preset {:?}, expected tiny, small or base", self.preset))
     }
 
-    /// The season of a period.
-    pub fn season(period: u32) -> Season {
-        let slot_samples = slot_samples(period);
-        Season {
-            period,
-            slot_samples,
-            slots: period.div_ceil(slot_samples) as usize,
+    /// Takes over what the closed form chose; seasons that it left out are left out of the state too.
+    pub fn take_parts(&mut self, linear: &LinearPath) {
+        self.own_readouts = linear.own_readouts;
+        self.ring = linear.parts.ring;
+        self.mixed = linear.parts.mixed;
+        self.periods.truncate(linear.parts.seasons);
+    }
+
+    /// The seasons of the periods, and the memories' constants.
+    pub fn seasons(&self) -> Seasons {
+        let season = |(index, period): (usize, &u32)| {
+            let slot_samples = slot_samples(*period, index);
+            Season { period: *period, slot_samples, slots: period.div_ceil(slot_samples) as usize }
+        };
+        Seasons {
+            list: self.periods.iter().enumerate().map(season).collect(),
             memory_gain: MEMORY_GAIN,
             scale_floor: SCALE_FLOOR,
         }
+    }
+
+    /// Samples of the first season's period.
+    pub fn period(&self) -> u32 {
+        self.periods.first().copied().unwrap_or(2)
     }
 
     /// The model file's header.
@@ -125,16 +153,23 @@ impl Config {
             head_dim: preset.head_dim as u16,
             layers: preset.layers as u16,
             d_ff: preset.d_ff as u16,
-            rank: self.rank,
+            numeric: Numeric::F32,
             channels,
-            readouts: if self.own_readouts { channels } else { 1 },
+            targets: self.targets,
+            readouts: if self.own_readouts { self.targets } else { 1 },
             horizon: self.horizon,
-            season: Self::season(self.period),
+            knots: self.knots.len() as u16,
+            ring: self.ring,
+            mixed: self.mixed,
+            corrected: self.corrected,
+            adapted: self.adapted,
+            seasons: self.seasons(),
             interval_ms: self.interval_ms,
             source_clamp: SOURCE_CLAMP,
             flow_limit: FLOW_LIMIT,
             feature_clamp: FEATURE_CLAMP,
             quantiles: heapless_levels(&self.quantiles)?,
+            seen_until_ms: self.seen_until_ms,
             identity: 0,
         })
     }
@@ -161,10 +196,42 @@ impl Config {
     }
 }
 
+/// Steps ahead with weights of their own: each of the first 24, then ever fewer, a tenth apart, and the horizon.
+pub fn knots(horizon: u16) -> Vec<u16> {
+    const EXACT: u16 = 24;
+    const APART: f64 = 1.1;
+    let mut knots: Vec<u16> = (1..=horizon.min(EXACT)).collect();
+    let mut last = f64::from(EXACT);
+    while let Some(before) = knots.last().copied().filter(|last| *last < horizon) {
+        last *= APART;
+        knots.push((last.round() as u16).clamp(before + 1, horizon));
+    }
+    knots
+}
+
+/// What stands at the knots, for every step from 1 to the horizon: linear between two knots.
+pub fn between_knots(knots: &[u16], values: &[f32]) -> Vec<f32> {
+    let mut steps = Vec::new();
+    for (ends, values) in knots.windows(2).zip(values.windows(2)) {
+        let width = f32::from(ends[1] - ends[0]);
+        steps.extend((0..ends[1] - ends[0]).map(|i| values[0] + f32::from(i) / width * (values[1] - values[0])));
+    }
+    steps.extend(values.last());
+    steps
+}
+
 fn heapless_levels<const N: usize>(levels: &[f32]) -> Result<heapless::Vec<f32, N>> {
     heapless::Vec::from_slice(levels)
         .ok()
         .with_context(|| format!("found {} quantiles, expected at most {N}", levels.len()))
+}
+
+/// What the file's metadata hold.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    #[serde(flatten)]
+    config: &'a Config,
+    learning: &'a Learning,
 }
 
 /// A configuration and its weights.
@@ -177,11 +244,11 @@ pub struct TrainedModel {
 }
 
 impl TrainedModel {
-    /// Writes `MODEL.safetensors`; the same model gives the same bytes.
+    /// Writes `MODEL.safetensors`; the same model and training give the same bytes.
     ///
     /// # Errors
     /// The file cannot be written; the old one is kept.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    pub fn save(&self, path: &Path, learning: &Learning) -> Result<()> {
         let header = self.config.header()?;
         let mut views = Vec::new();
         for tensor in header.tensors() {
@@ -191,8 +258,22 @@ impl TrainedModel {
                 TensorView::new(Dtype::F32, tensor.shape.to_vec(), bytemuck::cast_slice(weights))?,
             ));
         }
-        let metadata = HashMap::from([(METADATA.to_owned(), serde_json::to_string(&self.config)?)]);
+        // One entry: the order of several would not be the same twice.
+        let metadata = serde_json::to_string(&Metadata { config: &self.config, learning })?;
+        let metadata = HashMap::from([(METADATA.to_owned(), metadata)]);
         write_atomic(path, &serialize(views, Some(metadata))?)
+    }
+
+    /// How the training of `MODEL.safetensors` went; `None` where the file does not tell.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no safetensors file.
+    pub fn load_learning(path: &Path) -> Result<Option<Learning>> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(|| path.display().to_string())?;
+        let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA));
+        let value = text.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+        Ok(value.and_then(|mut value| serde_json::from_value(value.get_mut("learning")?.take()).ok()))
     }
 
     /// Reads `MODEL.safetensors`.
@@ -232,14 +313,23 @@ impl TrainedModel {
         Ok(Self { config, weights })
     }
 
-    /// The bytes of `MODEL.flow`.
+    /// The bytes of `MODEL.flow` with weights as they were trained.
     ///
     /// # Errors
     /// The configuration or a weight is out of the format's range.
     pub fn to_flow(&self) -> Result<AlignedBytes> {
-        let header = self.config.header()?;
+        self.to_flow_as(Numeric::F32)
+    }
+
+    /// The bytes of `MODEL.flow`.
+    ///
+    /// # Errors
+    /// The configuration or a weight is out of the format's range.
+    pub fn to_flow_as(&self, numeric: Numeric) -> Result<AlignedBytes> {
+        let header = Header { numeric, ..self.config.header()? };
         let mut bytes = AlignedBytes::from(vec![0; header.length()].as_slice());
-        header.write(&self.config.head_gains().concat(), &self.config.records(), &self.weights, &mut bytes)?;
+        let Config { knots, .. } = &self.config;
+        header.write(&self.config.head_gains().concat(), knots, &self.config.records(), &self.weights, &mut bytes)?;
         Ok(bytes)
     }
 }

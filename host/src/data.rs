@@ -4,6 +4,7 @@
 //! itself and what can be told, and [`DataError`] for everything that is refused.
 
 mod error;
+mod even;
 mod grid;
 mod source;
 mod table;
@@ -17,6 +18,8 @@ use jiff::Timestamp;
 pub use error::{DataError, Place};
 use grid::{Grid, GridError};
 use table::Table;
+
+use crate::duration::show_ms;
 
 /// How to read a table.
 #[derive(Clone, Debug, Default)]
@@ -46,12 +49,22 @@ pub struct Series {
 impl Series {
     /// Reads files of one layout, one after the other, onto a regular grid.
     ///
-    /// The sampling interval is the most common difference between rows; rows that are missing become NaN. `inf` and numbers beyond
+    /// The sampling interval is the most common difference between rows, or a round one near it where the clock jitters; rows that
+    /// are missing become NaN. A few repeated times, the hour that a local clock repeats in autumn and jitter are mended, and
+    /// [`Series::read_noting`] says so. `inf` and numbers beyond
     /// f32 are refused: an instrument's overflow is no measurement, and only the user knows whether it is a missing one.
     ///
     /// # Errors
     /// [`DataError`], with file, line, column, what was found and what was expected.
     pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Series, DataError> {
+        Ok(Series::read_noting(paths, options)?.0)
+    }
+
+    /// As [`Series::read`], with what was done to the rows to make them regular, a line each.
+    ///
+    /// # Errors
+    /// As [`Series::read`].
+    pub fn read_noting(paths: &[PathBuf], options: &ReadOptions) -> Result<(Series, Vec<String>), DataError> {
         let mut table = table::read(paths, options)?;
         let columns = std::mem::take(&mut table.names);
         let cells = std::mem::take(&mut table.cells);
@@ -64,17 +77,14 @@ impl Series {
                     expected: "at least 1 ms",
                 });
             }
-            return Ok(Series { columns, interval_ms, start: None, values: cells });
+            return Ok((Series { columns, interval_ms, start: None, values: cells }, Vec::new()));
         };
         let grid = Grid::new(&times).map_err(|error| explain(error, &table, &times, &time_column))?;
         let start =
             if time::is_since_start(grid.start_ms) { None } else { Timestamp::from_millisecond(grid.start_ms).ok() };
-        Ok(Series {
-            columns,
-            interval_ms: grid.interval_ms,
-            start,
-            values: cells.iter().map(|column| grid.lay(column)).collect(),
-        })
+        let values = cells.iter().map(|column| grid.lay(column)).collect();
+        let series = Series { columns, interval_ms: grid.interval_ms, start, values };
+        Ok((series, notes(&grid, &table, &times, &time_column)))
     }
 
     /// Rows on the grid, missing ones included.
@@ -137,6 +147,49 @@ impl Series {
         }
         Ok(())
     }
+}
+
+/// What was done to lay the rows on the grid, a line each.
+fn notes(grid: &Grid, table: &Table, times: &[i64], column: &str) -> Vec<String> {
+    /// Jitter below this part of the interval is nothing to speak of.
+    const NOTABLE_JITTER: f64 = 0.01;
+    let rows = |count: usize| if count == 1 { "1 row".to_owned() } else { format!("{count} rows") };
+    let interval = show_ms(grid.interval_ms);
+    let mut notes = Vec::new();
+    if let Some(&row) = grid.repeats.first() {
+        let (place, count) = (table.place(row, column), rows(grid.repeats.len()));
+        notes.push(format!(
+            "{place}: found {} a second time; {count} of repeated times left out, the first of each kept",
+            time::show(times[row])
+        ));
+    }
+    for &(row, count) in &grid.set_back {
+        let (place, count) = (table.place(row, column), rows(count));
+        notes.push(format!(
+            "{place}: the clock was set back to {} from summer time; the repeated hour ({count}) left out (times in UTC would keep it)",
+            time::show(times[row])
+        ));
+    }
+    let (count, most_ms) = grid.jitter;
+    if most_ms as f64 > NOTABLE_JITTER * grid.interval_ms as f64 {
+        let (count, most) = (rows(count), show_ms(most_ms));
+        notes.push(format!(
+            "{count} beside the grid of one every {interval}, by up to {most} (a jittering clock?): taken as on it"
+        ));
+    }
+    let missing = grid.missing();
+    if missing > 0 {
+        let (place, length) = grid.longest_gap();
+        let share = 100.0 * missing as f64 / grid.rows() as f64;
+        let from = time::show(grid.start_ms + place as i64 * grid.interval_ms as i64);
+        let longest = show_ms(length as u64 * grid.interval_ms);
+        notes.push(format!(
+            "{} missing of {} ({share:.1} %); the longest gap is {longest} from {from} on",
+            rows(missing),
+            grid.rows()
+        ));
+    }
+    notes
 }
 
 /// A grid's error with the place in the file.
@@ -352,6 +405,77 @@ mod tests {
         assert!(error_of("time,a\n2024-01-01,x\n2024-01-02,y\n").contains("no column of numbers"));
         let missing = Series::read(&[PathBuf::from("no/such.csv")], &ReadOptions::default()).unwrap_err();
         assert!(missing.to_string().starts_with("no/such.csv: "), "{missing}");
+    }
+
+    /// A year of hours from midnight of 2023-01-01, each a line of local time and a value.
+    fn hours(count: usize) -> Vec<String> {
+        let start = Timestamp::from_second(1_672_531_200).unwrap();
+        let at = |row: usize| start + jiff::SignedDuration::from_hours(row as i64);
+        (0..count).map(|row| format!("{},{row}\n", at(row).strftime("%Y-%m-%d %H:%M"))).collect()
+    }
+
+    fn notes_of(lines: &[String]) -> (Series, Vec<String>) {
+        let (folder, path) = file("data.csv", ("time,a\n".to_owned() + &lines.concat()).as_bytes());
+        let (series, notes) = Series::read_noting(&[path], &ReadOptions::default()).unwrap();
+        let folder = format!("{}/", folder.path().display());
+        let notes = notes.iter().map(|note| note.replace(&folder, "")).collect();
+        (series, notes)
+    }
+
+    #[test]
+    fn what_was_mended_is_noted() {
+        let mut lines = hours(300);
+        assert_eq!(notes_of(&lines).1, [""; 0]);
+        lines.insert(200, lines[199].clone());
+        let (series, notes) = notes_of(&lines);
+        assert_eq!(series.rows(), 300);
+        assert_eq!(
+            notes,
+            [
+                "data.csv:202: column `time`: found 2023-01-09 07:00:00 a second time; 1 row of repeated times left out, the first of each kept"
+            ]
+        );
+        lines.drain(10..13);
+        assert_eq!(
+            notes_of(&lines).1[1],
+            "3 rows missing of 300 (1.0 %); the longest gap is 3 h from 2023-01-01 10:00:00 on"
+        );
+        // Half-hourly, in local time, over the end of summer time.
+        let autumn: Vec<String> = (0..200)
+            .chain(198..400)
+            .map(|half: usize| {
+                format!("2023-10-{:02} {:02}:{:02},{half}\n", 25 + half / 48, half / 2 % 24, half % 2 * 30)
+            })
+            .take(320)
+            .collect();
+        let (series, notes) = notes_of(&autumn);
+        assert_eq!((series.rows(), series.values[0][198]), (318, 198.0));
+        assert_eq!(
+            notes,
+            [
+                "data.csv:202: column `time`: the clock was set back to 2023-10-29 03:00:00 from summer time; the repeated hour (2 rows) left out (times in UTC would keep it)"
+            ]
+        );
+    }
+
+    #[test]
+    fn decimal_commas_quotes_and_line_ends() {
+        let (_folder, path) = file(
+            "data.csv",
+            b"\xef\xbb\xbf\"time\";\"power, kW\";b\r\n2024-01-01 00:00;1,5;-2,25\r\n2024-01-01 00:10;3;1e3\r\n",
+        );
+        let series = Series::read(&[path], &ReadOptions::default()).unwrap();
+        assert_eq!(series.columns, ["power, kW", "b"]);
+        assert_eq!(series.values, [[1.5, 3.0], [-2.25, 1e3]]);
+        // A comma in a name does not separate.
+        let series = read_text("time;power, kW;b\n2024-01-01 00:00;1,5;2\n2024-01-01 00:10;3,5;1\n").unwrap();
+        assert_eq!(series.columns, ["power, kW", "b"]);
+        let error = error_of("time;a\n2024-01-01 00:00;1,5\n2024-01-01 00:10;1.234,5\n2024-01-01 00:20;1,5\n");
+        assert!(error.starts_with("data.csv:3: column `a`: found `1.234,5`, expected a number"), "{error}");
+        let utf16: Vec<u8> = "\u{feff}time,a\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let (_folder, path) = file("data.csv", &utf16);
+        let error = Series::read(&[path], &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.ends_with("found UTF-16 text, expected UTF-8: save it as `CSV UTF-8`"), "{error}");
     }
 
     #[test]

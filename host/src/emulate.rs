@@ -180,7 +180,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         None if report.values == 0 => bail!(
             "nothing to compare: no forecast within {} samples, one period ({} samples) must pass first",
             report.samples,
-            header.season.period
+            header.seasons.period()
         ),
         None => Ok(()),
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use flowcast_core::format::Header;
+use flowcast_core::format::{Header, Numeric};
 use serde::Serialize;
 
 use crate::config::TrainedModel;
@@ -19,6 +19,24 @@ pub struct Args {
     /// The file to write
     #[arg(long, value_name = "MODEL.flow")]
     pub out: PathBuf,
+    /// Weights of eight bits with a scale for each row: a quarter of the flash
+    #[arg(long, value_name = "FORM")]
+    pub quantize: Option<Quantize>,
+}
+
+/// A smaller form of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Quantize {
+    /// Weights of eight bits; arithmetic in f32.
+    Int8,
+}
+
+impl Quantize {
+    fn numeric(self) -> Numeric {
+        match self {
+            Self::Int8 => Numeric::I8,
+        }
+    }
 }
 
 /// One tensor of a model.
@@ -37,7 +55,7 @@ pub struct Layer {
 pub struct Report {
     /// Bytes of the file.
     pub bytes: usize,
-    /// `f32`.
+    /// `f32` or `int8`.
     pub numeric: &'static str,
     /// CRC-32 of the file, which names the model.
     pub identity: String,
@@ -50,7 +68,10 @@ pub fn layers(header: &Header) -> Vec<Layer> {
     let layer = |tensor: flowcast_core::format::Tensor| Layer {
         name: tensor.to_string(),
         shape: tensor.shape,
-        bytes: 4 * tensor.len(),
+        bytes: match header.numeric {
+            Numeric::I8 if tensor.matrix => tensor.len().next_multiple_of(4) + 4 * tensor.rows(),
+            _ => 4 * tensor.len(),
+        },
     };
     header.tensors().map(layer).collect()
 }
@@ -62,15 +83,19 @@ pub fn layers(header: &Header) -> Vec<Layer> {
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     refuse_overwriting(std::slice::from_ref(&args.model), &args.out)?;
     let model = TrainedModel::load(&args.model)?;
-    let bytes = model.to_flow().with_context(|| args.model.display().to_string())?;
+    let bytes = model
+        .to_flow_as(args.quantize.map_or(Numeric::F32, Quantize::numeric))
+        .with_context(|| args.model.display().to_string())?;
     let header = Header::parse(&bytes)?;
     write_atomic(&args.out, &bytes)?;
     let report = Report {
         bytes: bytes.len(),
-        numeric: "f32",
+        numeric: header.numeric.name(),
         identity: format!("{:08x}", header.identity),
         layers: layers(&header),
     };
-    output
-        .result(|| format!("{}: {} bytes, f32, model {}\n", args.out.display(), report.bytes, report.identity), &report)
+    output.result(
+        || format!("{}: {} bytes, {}, model {}\n", args.out.display(), report.bytes, report.numeric, report.identity),
+        &report,
+    )
 }

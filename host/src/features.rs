@@ -1,10 +1,13 @@
-//! What the model sees of a series: core's own intake and seasonal memory, run over the training data.
+//! What the model sees of a series: core's own intake and seasonal memories, run over the training data.
 //!
 //! Training never recomputes a feature in another way: the numbers are those that the device will have. A series of any
-//! length costs little memory, for the memory's state is kept once in a while and rerun from there.
+//! length costs little memory, for the memories' state is kept once in a while and rerun from there.
 
 use flowcast_core::intake::{Intake, Stillness};
-use flowcast_core::seasonal::{Clock, Level, MAX_FEATURES, Season, SeasonalState};
+use flowcast_core::seasonal::{
+    Clocks, Level, MAX_ALIGNED, MAX_FEATURES, MAX_STANDING, MEMORIES, MIXED_TRENDS, RING, SeasonalState, Seasons,
+    TRENDS,
+};
 
 use crate::config::Config;
 use crate::data::Series;
@@ -13,17 +16,34 @@ use crate::forecaster::SLOTS;
 /// Rows between two kept states.
 const KEEP: usize = 256;
 
+/// A channel's memories, as the host holds them.
+pub type State = SeasonalState<SLOTS>;
+
 /// Every channel's samples and features.
 pub struct Features {
-    season: Season,
+    seasons: Seasons,
+    knots: Vec<u16>,
     channels: Vec<Channel>,
 }
 
 struct Channel {
     /// In deviations of the training data, NaN where the device would take the reading as missing. `[rows]`
     samples: Vec<f32>,
-    /// The memory before row `KEEP * i`.
-    kept: Vec<SeasonalState<SLOTS>>,
+    /// What other channels see after each row. `[rows][MIXED_TRENDS]`
+    mixed: Vec<[f32; MIXED_TRENDS.len()]>,
+    /// The memories before row `KEEP * i`.
+    kept: Vec<State>,
+}
+
+/// Which parts the readout sees, of all that [`Features`] can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// How many of the seasons.
+    pub seasons: usize,
+    /// The ring of last samples.
+    pub ring: bool,
+    /// Trends of the other channels.
+    pub mixed: bool,
 }
 
 /// Features of consecutive samples of one channel; a missing one has no place here.
@@ -31,32 +51,46 @@ struct Channel {
 pub struct Window {
     /// The samples' rows.
     pub rows: Vec<usize>,
-    /// `[rows.len()][Season::features]`, relative to the location.
+    /// Of tokens, relative to the location: `[rows.len()][Seasons::features]`.
     pub features: Vec<f32>,
     /// `[rows.len()]`
     pub levels: Vec<Level>,
 }
 
+/// What the readout sees at one row.
+#[derive(Debug, Clone, Default)]
+pub struct Readout {
+    /// `[knots][aligned]`
+    pub aligned: Vec<f32>,
+    /// `[standing]`, others' trends included.
+    pub standing: Vec<f32>,
+    /// The level.
+    pub level: Option<Level>,
+}
+
 impl Features {
-    /// Runs the intake and the seasonal memory over a series whose columns are the configuration's channels.
+    /// Runs the intake and the seasonal memories over a series whose columns are the configuration's channels.
     pub fn new(config: &Config, series: &Series) -> Self {
-        let season = Config::season(config.period);
+        let seasons = config.seasons();
         let channels = config.records().into_iter().zip(&series.values).map(|(record, values)| {
             let intake = Intake::new(&record);
             let mut stillness = Stillness::new();
             let samples: Vec<f32> =
                 values.iter().map(|value| intake.take(&mut stillness, *value).unwrap_or(f32::NAN)).collect();
-            let (mut state, mut clock) = (SeasonalState::new(), Clock::default());
+            let (mut state, mut clocks) = (State::new(), Clocks::default());
             let mut kept = Vec::with_capacity(samples.len() / KEEP + 1);
+            let mut mixed = Vec::with_capacity(samples.len());
             for (row, sample) in samples.iter().enumerate() {
                 if row % KEEP == 0 {
                     kept.push(state);
                 }
-                step(&mut state, &mut clock, &season, *sample);
+                step(&mut state, &mut clocks, &seasons, *sample);
+                mixed.push(MIXED_TRENDS.map(|trend| state.trends()[trend]));
             }
-            Channel { samples, kept }
+            Channel { samples, mixed, kept }
         });
-        Self { season, channels: channels.collect() }
+        let channels = channels.collect();
+        Self { seasons, knots: config.knots.clone(), channels }
     }
 
     /// Samples of a channel in deviations, NaN where missing; one a row of the series.
@@ -64,42 +98,106 @@ impl Features {
         &self.channels[channel].samples
     }
 
-    /// Numbers a feature vector.
+    /// Numbers of a token's seasonal features.
     pub fn width(&self) -> usize {
-        self.season.features()
+        self.seasons.features()
+    }
+
+    /// The seasons.
+    pub fn seasons(&self) -> &Seasons {
+        &self.seasons
+    }
+
+    /// Steps ahead with weights of their own.
+    pub fn knots(&self) -> &[u16] {
+        &self.knots
+    }
+
+    /// Channels, those that are only seen among them.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Where each of the readout's features stands among those with every part: indices for some parts, aligned ones
+    /// first.
+    pub fn columns(&self, parts: Parts) -> Vec<usize> {
+        let aligned = self.seasons.aligned();
+        let kept = parts.seasons * MEMORIES;
+        let trends = aligned + aligned - 1;
+        let ring = trends + TRENDS;
+        let mixed = ring + RING;
+        let others = (self.channels.len() - 1) * MIXED_TRENDS.len();
+        (0..kept)
+            .chain(aligned..aligned + kept - 1)
+            .chain(trends..ring)
+            .chain((ring..mixed).filter(|_| parts.ring))
+            .chain((mixed..mixed + others).filter(|_| parts.mixed))
+            .collect()
+    }
+
+    /// What the readout sees of a channel after a row, parts as told.
+    pub fn readout(&self, channel: usize, row: usize, state: &State, clocks: &Clocks, parts: Parts) -> Readout {
+        let seasons = &self.seasons;
+        let mut token = [0.0; MAX_FEATURES];
+        let level = state.features(seasons, clocks, &mut token);
+        let mut aligned = Vec::with_capacity(self.knots.len() * seasons.aligned());
+        for knot in &self.knots {
+            let mut read = [0.0; MAX_ALIGNED];
+            state.memories().aligned(seasons, clocks, &level, (*knot).into(), &mut read);
+            aligned.extend_from_slice(&read[..seasons.aligned()]);
+        }
+        let mut standing = [0.0; MAX_STANDING];
+        let width = seasons.standing(parts.ring);
+        state.standing(seasons, &level, &mut standing[..width]);
+        let mut standing = standing[..width].to_vec();
+        if parts.mixed {
+            let others = self.channels.iter().enumerate().filter(|(other, _)| *other != channel);
+            standing.extend(others.flat_map(|(_, other)| other.mixed[row]));
+        }
+        Readout { aligned, standing, level: Some(level) }
     }
 
     /// Features after each of the first `length` samples that are there from row `start` on, up to row `end`.
     pub fn window(&self, channel: usize, start: usize, end: usize, length: usize) -> Window {
-        let Channel { samples, kept } = &self.channels[channel];
-        let first = start / KEEP * KEEP;
         let mut window = Window::default();
-        let Some(mut state) = kept.get(start / KEEP).copied() else { return window };
-        let mut clock = Clock::default();
-        clock.skip(&self.season, first as u32);
         let mut features = [0.0; MAX_FEATURES];
-        for (row, sample) in samples.iter().enumerate().take(end).skip(first) {
-            step(&mut state, &mut clock, &self.season, *sample);
-            if row < start || sample.is_nan() {
-                continue;
-            }
-            window.levels.push(state.features(&self.season, &clock, &mut features));
+        self.visit(channel, start, end, |row, state, clocks| {
+            window.levels.push(state.features(&self.seasons, clocks, &mut features));
             window.features.extend_from_slice(&features[..self.width()]);
             window.rows.push(row);
-            if window.rows.len() == length {
-                break;
+            window.rows.len() < length
+        });
+        window
+    }
+
+    /// Shows the memories after each sample that is there from row `start` on, up to row `end`, while `each` says so.
+    pub fn visit(
+        &self,
+        channel: usize,
+        start: usize,
+        end: usize,
+        mut each: impl FnMut(usize, &State, &Clocks) -> bool,
+    ) {
+        let Channel { samples, kept, .. } = &self.channels[channel];
+        let first = start / KEEP * KEEP;
+        let Some(mut state) = kept.get(start / KEEP).copied() else { return };
+        let mut clocks = Clocks::default();
+        clocks.skip(&self.seasons, first as u32);
+        for (row, sample) in samples.iter().enumerate().take(end).skip(first) {
+            step(&mut state, &mut clocks, &self.seasons, *sample);
+            if row >= start && !sample.is_nan() && !each(row, &state, &clocks) {
+                return;
             }
         }
-        window
     }
 }
 
 /// As `Forecaster::observe` does.
-fn step(state: &mut SeasonalState<SLOTS>, clock: &mut Clock, season: &Season, sample: f32) {
+fn step(state: &mut State, clocks: &mut Clocks, seasons: &Seasons, sample: f32) {
     if sample.is_nan() {
-        state.miss(clock);
+        state.miss(clocks);
     } else {
-        state.observe(season, clock, sample);
+        state.observe(seasons, clocks, sample);
     }
-    clock.advance(season);
+    clocks.advance(seasons);
 }

@@ -1,16 +1,21 @@
 //! Opens a model file with the backbone that it was trained for.
 
 use anyhow::{Result, bail};
-use flowcast_core::forecaster::Streaming;
+use flowcast_core::forecaster::{Forecaster, Inside};
 use flowcast_core::format::{Header, MAX_CHANNELS};
-use flowcast_core::presets::{Base, PRESETS, Preset, Small, Tiny};
+use flowcast_core::presets::{PRESETS, Preset};
+use flowcast_core::seasonal::MAX_SEASONS;
 
-/// Slots of the seasonal memory that the host holds; longer periods share slots ([`slot_samples`]).
-pub const SLOTS: usize = 288;
+/// Slots of the seasonal memories that the host holds, all seasons together.
+pub const SLOTS: usize = 512;
+/// Channels that most models have room in; more take a larger forecaster.
+const FEW: usize = 8;
+/// Slots of each season, at most: longer periods share slots ([`slot_samples`]).
+const SEASON_SLOTS: [u32; MAX_SEASONS] = [288, 168, 56];
 
-/// Samples that share a slot, so that a period fits into [`SLOTS`].
-pub fn slot_samples(period: u32) -> u32 {
-    period.div_ceil(SLOTS as u32).max(1)
+/// Samples that share a slot, so that the period of a model's `index`-th season fits.
+pub fn slot_samples(period: u32, index: usize) -> u32 {
+    period.div_ceil(SEASON_SLOTS[index.min(MAX_SEASONS - 1)]).max(1)
 }
 
 /// The preset that a model was trained for.
@@ -36,10 +41,33 @@ pub fn preset(header: &Header) -> Result<Preset> {
 ///
 /// # Errors
 /// The bytes are no model, or no preset fits.
-pub fn open<'m>(model: &'m [u8]) -> Result<Box<dyn Streaming + Send + 'm>> {
-    Ok(match preset(&Header::parse(model)?)?.name {
-        "tiny" => Box::new(Tiny::<MAX_CHANNELS, SLOTS>::new(model)?),
-        "small" => Box::new(Small::<MAX_CHANNELS, SLOTS>::new(model)?),
-        _ => Box::new(Base::<MAX_CHANNELS, SLOTS>::new(model)?),
+pub fn open<'m>(model: &'m [u8]) -> Result<Box<dyn Inside + Send + 'm>> {
+    let header = Header::parse(model)?;
+    let few = usize::from(header.channels) <= FEW;
+    Ok(match (preset(&header)?.name, few) {
+        ("tiny", true) => bound::<FEW, 16, 2, 8, 1>(model)?,
+        ("tiny", false) => bound::<MAX_CHANNELS, 16, 2, 8, 1>(model)?,
+        ("small", true) => bound::<FEW, 32, 4, 8, 1>(model)?,
+        ("small", false) => bound::<MAX_CHANNELS, 32, 4, 8, 1>(model)?,
+        (_, true) => bound::<FEW, 64, 8, 8, 2>(model)?,
+        (_, false) => bound::<MAX_CHANNELS, 64, 8, 8, 2>(model)?,
     })
+}
+
+/// A forecaster on the heap, bound where it stands. A function for each size, so that a thread's stack never has to hold
+/// all of them.
+#[inline(never)]
+fn bound<
+    'm,
+    const CHANNELS: usize,
+    const D_MODEL: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const LAYERS: usize,
+>(
+    model: &'m [u8],
+) -> Result<Box<Forecaster<'m, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>>> {
+    let mut forecaster = Box::new(Forecaster::unbound());
+    forecaster.bind(model)?;
+    Ok(forecaster)
 }

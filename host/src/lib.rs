@@ -1,12 +1,15 @@
 //! Flowcast on the host: data, training, export, back-tests and emulated boards; the `flowcast` command as a library.
 
+pub mod ablate;
 pub mod attention;
 pub mod backtest;
 pub mod baseline;
+pub mod benchmark;
 pub mod cli;
 pub mod config;
 pub mod data;
 pub mod demo;
+pub mod detect;
 pub mod device;
 pub mod doctor;
 pub mod duration;
@@ -20,9 +23,12 @@ pub mod interrupt;
 pub mod link;
 pub mod metrics;
 pub mod model;
+pub mod nab;
 pub mod optimizer;
 pub mod output;
+pub mod protocol;
 pub mod report;
 pub mod ridge;
+pub mod season;
 pub mod setup;
 pub mod train;

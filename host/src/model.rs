@@ -6,6 +6,8 @@
 //! fiftyfold over a horizon, and an optimizer whose steps are of one size for every weight would otherwise shake the next
 //! sample's forecast to pieces.
 
+mod mixing;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
@@ -18,7 +20,7 @@ use flowcast_core::seasonal::Level;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::attention::{Bounds, Form, Memories, causal};
+use crate::attention::{Form, Memories, Mixer};
 
 /// Spread of the first query and key projections over that of the others: sharper capacities from the start.
 const SHARPNESS: f32 = 4.0;
@@ -26,16 +28,15 @@ const SHARPNESS: f32 = 4.0;
 /// What a weight of 1 in the rows of the readout means, in deviations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepUnits {
-    /// `[readouts][horizon]`
+    /// `[readouts][knots]`
     readout: Vec<f32>,
 }
 
 impl StepUnits {
-    /// From an error of each channel and step, `[channels][horizon]`.
+    /// From an error of each target and knot, `[targets][knots]`.
     pub fn new(header: &Header, error: &[Vec<f32>]) -> Self {
-        let horizon = usize::from(header.horizon);
-        let log_mean = |step: usize| error.iter().map(|steps| steps[step].ln()).sum::<f32>() / error.len() as f32;
-        let shared = || (0..horizon).map(|step| log_mean(step).exp()).collect();
+        let log_mean = |knot: usize| error.iter().map(|knots| knots[knot].ln()).sum::<f32>() / error.len() as f32;
+        let shared = || (0..usize::from(header.knots)).map(|knot| log_mean(knot).exp()).collect();
         Self { readout: if header.readouts == 1 { shared() } else { error.concat() } }
     }
 
@@ -54,13 +55,15 @@ impl StepUnits {
     }
 }
 
-/// A network whose weights can be trained.
+/// A network whose weights can be trained. A clone shares them.
+#[derive(Clone)]
 pub struct Network {
     header: Header,
     units: StepUnits,
-    /// `[readouts][1][horizon]`
+    /// `[readouts][1][knots]`
     unit_tensor: Tensor,
     vars: BTreeMap<String, Var>,
+    mixer: Mixer,
     /// One a layer.
     memories: Vec<Memories>,
     device: Device,
@@ -68,13 +71,15 @@ pub struct Network {
 
 /// Positions at which a network forecasts.
 pub struct Positions {
-    /// Index into the flattened hidden states, `[channels * positions]`, channel by channel.
+    /// Index into the flattened hidden states, `[targets * positions]`, target by target.
     pub hidden: Tensor,
-    /// Features relative to the location, `[channels * positions][features]`.
-    pub features: Tensor,
-    /// `[channels * positions][1]`
+    /// What the readout sees where each knot falls, `[targets * positions][knots][aligned]`.
+    pub aligned: Tensor,
+    /// What it sees for every step, `[targets * positions][standing]`.
+    pub standing: Tensor,
+    /// `[targets * positions][1]`
     pub location: Tensor,
-    /// `[channels * positions][1]`
+    /// `[targets * positions][1]`
     pub scale: Tensor,
 }
 
@@ -82,11 +87,11 @@ pub struct Positions {
 fn initial(name: &str, len: usize, inputs: usize, rng: &mut impl Rng) -> Vec<f32> {
     let (spread, value) = match name {
         name if name.ends_with("norm_attention.gain") || name.ends_with("norm_feed_forward.gain") => (0.0, 1.0),
-        "norm.gain" | "head.spread" => (0.0, 1.0),
+        "norm.gain" | "head.spread" | "interval.factors" => (0.0, 1.0),
         name if name.ends_with("query.weight") || name.ends_with("key.weight") => (SHARPNESS, 0.0),
         // The attention starts as nothing, and so do gate and head: the linear path speaks alone.
         name if name.ends_with("output.weight") || name.starts_with("gate") || name.starts_with("head") => (0.0, 0.0),
-        name if name.ends_with("bias") || name.starts_with("reduce") || name.starts_with("readout") => (0.0, 0.0),
+        name if name.ends_with("bias") || name.starts_with("readout") => (0.0, 0.0),
         _ => (1.0, 0.0),
     };
     let bound = spread / (inputs as f32).sqrt();
@@ -148,9 +153,9 @@ impl Network {
                 Memories::new(&floors, length, Form::of(device), DType::F32, device)
             })
             .collect::<candle_core::Result<_>>()?;
-        let (readouts, horizon) = (usize::from(header.readouts), usize::from(header.horizon));
-        let unit_tensor = Tensor::from_slice(&units.readout, (readouts, 1, horizon), device)?;
-        Ok(Self { header, units, unit_tensor, vars, memories, device: device.clone() })
+        let (readouts, knots) = (usize::from(header.readouts), usize::from(header.knots));
+        let unit_tensor = Tensor::from_slice(&units.readout, (readouts, 1, knots), device)?;
+        Ok(Self { header, units, unit_tensor, vars, mixer: Mixer::FLOW, memories, device: device.clone() })
     }
 
     /// Every weight by name, in the order of the names.
@@ -231,21 +236,16 @@ impl Network {
     /// The sequences are not of the length that the network was made for.
     pub fn hidden(&self, tokens: &Tensor) -> Result<Tensor> {
         let (batch, length, width) = tokens.dims3()?;
-        let d_model = usize::from(self.header.d_model);
-        let (heads, head_dim) = (usize::from(self.header.heads), usize::from(self.header.head_dim));
-        let bounds =
-            Bounds { source_clamp: self.header.source_clamp.into(), flow_limit: self.header.flow_limit.into() };
+        if self.mixer == Mixer::None {
+            let d_model = usize::from(self.header.d_model);
+            return Ok(Tensor::zeros((batch * length, d_model), DType::F32, &self.device)?);
+        }
         // Rows of one matrix wherever sequences do not matter: candle multiplies those fastest.
         let mut x = self.linear("embed", &tokens.reshape((batch * length, width))?)?;
-        for (layer, memories) in self.memories.iter().enumerate() {
+        for layer in 0..self.memories.len() {
             let name = |part: &str| format!("blocks.{layer}.{part}");
             let normed = self.norm(&name("norm_attention"), &x)?;
-            let project = |part: &str| -> Result<Tensor> {
-                let projected = self.linear(&name(part), &normed)?.reshape((batch, length, heads, head_dim))?;
-                Ok(projected.transpose(1, 2)?.contiguous()?)
-            };
-            let received = causal(&project("query")?, &project("key")?, &project("value")?, memories, bounds)?;
-            let received = received.transpose(1, 2)?.contiguous()?.reshape((batch * length, d_model))?;
+            let received = self.mix(layer, &normed, (batch, length))?;
             x = (x + self.linear(&name("output"), &received)?)?;
 
             let normed = self.norm(&name("norm_feed_forward"), &x)?;
@@ -257,30 +257,37 @@ impl Network {
         self.norm("norm", &x)
     }
 
-    /// Quantiles at positions, unsorted: `[channels * positions][horizon][quantiles]`, in deviations.
+    /// Quantiles at positions and knots, unsorted: `[targets * positions][knots][quantiles]`, in deviations.
     ///
     /// # Errors
     /// The device fails.
     pub fn forecast(&self, hidden: &Tensor, positions: &Positions) -> Result<Tensor> {
         let header = &self.header;
-        let (horizon, rank) = (usize::from(header.horizon), usize::from(header.rank));
         let (readouts, quantiles) = (usize::from(header.readouts), header.quantiles.len());
         let hidden = hidden.index_select(&positions.hidden, 0)?;
-        let count = hidden.dim(0)?;
-        let reduced = positions.features.matmul(&self.matrix("reduce.weight")?.t()?)?;
+        let (count, knots, aligned) = positions.aligned.dims3()?;
+        let standing = positions.standing.dim(1)?;
         // 1 + tanh x = 2 σ(2 x)
         let gate = (sigmoid(&(self.linear("gate", &hidden)? * 2.0)?)? * 2.0)?;
-        let reduced = (reduced * gate)?.reshape((readouts, count / readouts, rank))?;
-        let center = reduced.matmul(&self.var("readout.weight")?.transpose(1, 2)?.contiguous()?)?;
-        let center = center.broadcast_mul(&self.unit_tensor)?.reshape((count, horizon))?;
+        let weight = self.var("readout.weight")?;
+        let positioned = (readouts, count / readouts);
+
+        let gated = (&positions.standing * gate.narrow(1, aligned, standing)?)?;
+        let gated = gated.reshape((positioned.0, positioned.1, standing))?;
+        let center = gated.matmul(&weight.narrow(2, aligned, standing)?.transpose(1, 2)?.contiguous()?)?;
+        let gated = positions.aligned.broadcast_mul(&gate.narrow(1, 0, aligned)?.unsqueeze(1)?)?;
+        let gated = gated.reshape((positioned.0, positioned.1, knots, aligned))?;
+        let read = gated.broadcast_mul(&weight.narrow(2, 0, aligned)?.unsqueeze(1)?)?.sum(3)?;
+        let center = (center + read)?.broadcast_mul(&self.unit_tensor)?.reshape((count, knots))?;
         let center = center.broadcast_add(&positions.location)?;
-        let head = self.var("head.weight")?.reshape((horizon * quantiles, hidden.dim(1)?))?;
+
+        let head = self.var("head.weight")?.reshape((knots * quantiles, hidden.dim(1)?))?;
         let residual = hidden.matmul(&head.t()?)?.broadcast_add(&self.vector("head.bias")?)?;
         let residual = residual.broadcast_mul(&positions.scale)?;
-        let channels = usize::from(header.channels);
-        let residual = residual.reshape((channels, count / channels, horizon, quantiles))?;
-        let spread = self.var("head.spread")?.reshape((channels, 1, horizon, 1))?;
-        let residual = residual.broadcast_mul(&spread)?.reshape((count, horizon, quantiles))?;
+        let targets = usize::from(header.targets);
+        let residual = residual.reshape((targets, count / targets, knots, quantiles))?;
+        let spread = self.var("head.spread")?.reshape((targets, 1, knots, 1))?;
+        let residual = residual.broadcast_mul(&spread)?.reshape((count, knots, quantiles))?;
         Ok(residual.broadcast_add(&center.unsqueeze(2)?)?)
     }
 }

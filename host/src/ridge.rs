@@ -1,61 +1,78 @@
-//! The linear path in closed form: a reduced-rank ridge regression of the future on the features.
+//! The linear path in closed form: for each knot a ridge regression of the future on what the readout sees.
 //!
-//! For channel c with feature vectors u and futures y (both relative to the location), from their second moments
-//! G_c = E[u uᵀ], C_c = E[u yᵀ]:
+//! For target c with features f (their first part read where the knot will fall) and future y, both relative to the
+//! location, from their second moments G_c = E[f fᵀ], r_c = E[f y], at every knot:
 //!
 //! ```text
-//! shared       B   = (G + λ)⁻¹ C                       G, C the means over channels
-//! own          B_c = (G_c + μ)⁻¹ (C_c + μ B)           μ = ∞: the shared one
-//! reduced      V   = top eigenvectors of Σ_c S_c S_cᵀ,  S_c = (G + λ)^½ B_c / σ_c
-//!              L1  = Vᵀ (G + λ)^-½                      L2_c = B_cᵀ (G + λ)^½ V
+//! shared   w   = (G + λ)⁻¹ r                       G, r the means over targets
+//! own      w_c = (G_c + μ)⁻¹ (r_c + μ w)           μ = ∞: the shared one
 //! ```
 //!
-//! σ_c, the error of each step on validation, makes a step of an hour count as much as one of a day. λ and μ are chosen
-//! for each step by its error on validation: the next sample wants every fine difference between the last ones, a day
-//! ahead wants few coarse features, and one λ for both costs the next sample a sixth of its accuracy.
+//! λ and μ are chosen for each knot by its error on validation: the next sample wants every fine difference between the
+//! last ones, a day ahead wants few coarse features. Which parts the readout sees (a second season, the ring of last
+//! samples, the other channels) validation decides too: a part stays only if it takes its share off the error, for it
+//! costs weights, state and work on the device.
+
+use std::ops::Range;
 
 use anyhow::{Context, Result};
-use nalgebra::{Cholesky, DMatrix, DVector, SymmetricEigen};
+use nalgebra::{Cholesky, DMatrix, DVector};
+use rayon::prelude::*;
 
-use crate::features::Features;
+use crate::features::{Features, Parts};
 
 /// λ and μ to choose from, relative to the mean square of the features.
-const STRENGTHS: [f64; 8] = [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
-/// Rows that the moments of one part are taken over, at most, all channels together.
+const STRENGTHS: [f64; 7] = [1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 0.3, 1.0];
+/// Rows that the moments of one part are taken over: all targets together, and each at least.
 const MOST_ROWS: usize = 60_000;
+const LEAST_ROWS: usize = 12_000;
 /// A row whose future lacks more than this share of its samples is left out.
 const MOST_MISSING: f64 = 0.25;
 /// Readouts of their own must take this share off the error of one for all.
 const LEAST_GAIN: f64 = 0.002;
+/// A part that the readout sees must take this share off the error without it.
+const LEAST_PART_GAIN: f64 = 0.02;
+/// Nor may it make the readout larger than this: an eight-bit model with every target, knot and part stays within 64 kB.
+const MOST_WEIGHTS: usize = 36 * 1024;
 const BLOCK: usize = 512;
-/// The least squared error of a step, in squared deviations, and as a share of that on the training rows.
+/// The least squared error of a knot, in squared deviations, and as a share of that on the training rows.
 const LEAST_ERROR: f64 = 1e-6;
 const LEAST_OF_TRAINING: f64 = 0.1;
-/// The largest weight of L1. Directions in which few rows leave the features no variance would have weights beyond the
-/// model file's range; a smaller row of L1 and a larger column of L2 are the same linear path.
-const MOST_REDUCE: f64 = 100.0;
+/// Larger weights are no fit but noise; far within the model file's range.
+const MOST_WEIGHT: f64 = 100.0;
 
-/// Second moments of one channel over some rows.
+/// Second moments of one channel over some rows, every part of the features included.
 #[derive(Clone)]
 struct Moments {
-    /// E[u uᵀ], `[features][features]`.
-    features: DMatrix<f64>,
-    /// E[u yᵀ], `[features][horizon]`.
-    cross: DMatrix<f64>,
-    /// E[y²], `[horizon]`.
+    /// E[s sᵀ] of the standing features, `[standing][standing]`.
+    standing: DMatrix<f64>,
+    /// E[a aᵀ] and E[a sᵀ] of those that are read where a knot falls, by knot.
+    aligned: Vec<(DMatrix<f64>, DMatrix<f64>)>,
+    /// E[s y], `[standing][knots]`.
+    standing_future: DMatrix<f64>,
+    /// E[a y], `[aligned][knots]`.
+    aligned_future: DMatrix<f64>,
+    /// E[y²], `[knots]`.
     future: Vec<f64>,
+}
+
+/// Moments of some features at one knot.
+struct AtKnot {
+    features: DMatrix<f64>,
+    cross: DVector<f64>,
+    future: f64,
 }
 
 /// The linear path.
 #[derive(Debug, Clone)]
 pub struct LinearPath {
-    /// L1, `[rank][features]`.
-    pub reduce: Vec<f32>,
-    /// L2, `[readouts][horizon][rank]`.
+    /// What the readout sees.
+    pub parts: Parts,
+    /// `[readouts][knots][features]`
     pub readout: Vec<f32>,
-    /// Whether `readout` holds one for each channel.
+    /// Whether `readout` holds one for each target.
     pub own_readouts: bool,
-    /// Root mean squared error on validation, in deviations: `[channels][horizon]`.
+    /// Root mean squared error on validation, in deviations: `[targets][knots]`.
     pub error: Vec<Vec<f32>>,
 }
 
@@ -69,145 +86,258 @@ fn filled(samples: &[f32], period: usize) -> Vec<f32> {
     filled
 }
 
-fn moments(
-    features: &Features,
-    channel: usize,
-    period: usize,
-    horizon: usize,
-    rows: std::ops::Range<usize>,
-    most: usize,
-) -> Option<Moments> {
-    let width = features.width();
-    let samples = features.samples(channel);
-    let future = filled(samples, period);
-    let mut missing_before = vec![0_usize];
-    for sample in samples {
-        missing_before.push(missing_before[missing_before.len() - 1] + usize::from(sample.is_nan()));
-    }
-    let stride = rows.len().div_ceil(most.max(1)).max(1);
-    let mut sums = Moments {
-        features: DMatrix::zeros(width, width),
-        cross: DMatrix::zeros(width, horizon),
-        future: vec![0.0; horizon],
-    };
-    let mut count = 0;
-    let mut u = Vec::new();
-    let mut y = Vec::new();
-    let mut flush = |u: &mut Vec<f64>, y: &mut Vec<f64>| {
-        let rows = u.len() / width;
-        let u_block = DMatrix::from_column_slice(width, rows, u);
-        let y_block = DMatrix::from_column_slice(horizon, rows, y);
-        sums.features.gemm(1.0, &u_block, &u_block.transpose(), 1.0);
-        sums.cross.gemm(1.0, &u_block, &y_block.transpose(), 1.0);
-        for (sum, row) in sums.future.iter_mut().zip(y_block.row_iter()) {
-            *sum += row.norm_squared();
+/// A stride of about `least` that every phase of a season has its turn with.
+fn stride(least: usize, period: usize) -> usize {
+    let divisor = |mut a: usize, mut b: usize| {
+        while b != 0 {
+            (a, b) = (b, a % b);
         }
-        count += rows;
-        u.clear();
-        y.clear();
+        a
     };
-    let end = rows.end.min(samples.len().saturating_sub(horizon));
-    let mut start = rows.start;
-    while start < end {
-        let window = features.window(channel, start, end, BLOCK * stride);
-        let Some(last) = window.rows.last() else { break };
-        start = last + 1;
-        for (index, row) in window.rows.iter().enumerate().filter(|(_, row)| *row % stride == 0) {
-            let missing = missing_before[row + 1 + horizon] - missing_before[row + 1];
-            if missing as f64 > MOST_MISSING * horizon as f64 {
-                continue;
-            }
-            u.extend(window.features[index * width..(index + 1) * width].iter().map(|x| f64::from(*x)));
-            let location = f64::from(window.levels[index].location);
-            y.extend(future[row + 1..=row + horizon].iter().map(|x| f64::from(*x) - location));
+    (least.max(1)..).find(|stride| divisor(*stride, period) == 1).unwrap_or(1)
+}
+
+impl Moments {
+    fn of(features: &Features, channel: usize, rows: Range<usize>, most: usize) -> Option<Self> {
+        let every = Parts { seasons: features.seasons().list.len(), ring: true, mixed: true };
+        let (knots, period) = (features.knots(), features.seasons().period() as usize);
+        let horizon = usize::from(knots.last().copied().unwrap_or(1));
+        let samples = features.samples(channel);
+        let future = filled(samples, period);
+        let mut missing_before = vec![0_usize];
+        for sample in samples {
+            missing_before.push(missing_before[missing_before.len() - 1] + usize::from(sample.is_nan()));
         }
-        flush(&mut u, &mut y);
-    }
-    (count > 0).then(|| {
-        let scale = 1.0 / count as f64;
-        sums.features *= scale;
-        sums.cross *= scale;
-        sums.future.iter_mut().for_each(|sum| *sum *= scale);
-        sums
-    })
-}
-
-/// (G + λ)⁻¹ C.
-fn solve(features: &DMatrix<f64>, lambda: f64, cross: &DMatrix<f64>) -> Option<DMatrix<f64>> {
-    let mut regular = features.clone();
-    for i in 0..regular.nrows() {
-        regular[(i, i)] += lambda;
-    }
-    Cholesky::new(regular).map(|factor| factor.solve(cross))
-}
-
-/// E[(y − Bᵀ u)²] of each step.
-fn errors(moments: &Moments, b: &DMatrix<f64>) -> Vec<f64> {
-    let gb = &moments.features * b;
-    (0..b.ncols())
-        .map(|j| {
-            let explained = 2.0 * b.column(j).dot(&moments.cross.column(j)) - b.column(j).dot(&gb.column(j));
-            (moments.future[j] - explained).max(1e-12)
-        })
-        .collect()
-}
-
-/// The best candidate so far, step by step.
-#[derive(Default)]
-struct Choice {
-    /// Of the first candidate, `[channels][horizon]`.
-    scale: Vec<Vec<f64>>,
-    /// Σ over channels of error over scale, `[horizon]`.
-    ratio: Vec<f64>,
-    /// `[channels]`, each `[features][horizon]`.
-    best: Option<Vec<DMatrix<f64>>>,
-}
-
-impl Choice {
-    fn offer(&mut self, candidate: Vec<DMatrix<f64>>, held: &[Moments]) {
-        let found: Vec<_> = held.iter().zip(&candidate).map(|(held, b)| errors(held, b)).collect();
-        let Some(best) = &mut self.best else {
-            self.ratio = vec![found.len() as f64; found[0].len()];
-            self.scale = found;
-            self.best = Some(candidate);
-            return;
+        let aligned = features.seasons().aligned();
+        let width = features.columns(every).len() - aligned;
+        let stride = stride(rows.len().div_ceil(most.max(1)), period);
+        let mut sums = Self {
+            standing: DMatrix::zeros(width, width),
+            aligned: vec![(DMatrix::zeros(aligned, aligned), DMatrix::zeros(aligned, width)); knots.len()],
+            standing_future: DMatrix::zeros(width, knots.len()),
+            aligned_future: DMatrix::zeros(aligned, knots.len()),
+            future: vec![0.0; knots.len()],
         };
-        for step in 0..self.ratio.len() {
-            let ratio = found.iter().zip(&self.scale).map(|(found, scale)| found[step] / scale[step]).sum();
-            if ratio < self.ratio[step] {
-                self.ratio[step] = ratio;
-                for (best, candidate) in best.iter_mut().zip(&candidate) {
-                    best.set_column(step, &candidate.column(step));
-                }
+        let mut count = 0_usize;
+        // `[rows][standing]`, `[knots][rows][aligned]`, `[rows][knots]`: columns of nalgebra's matrices.
+        let (mut s, mut y) = (Vec::new(), Vec::new());
+        let mut a: Vec<Vec<f64>> = vec![Vec::new(); knots.len()];
+        let end = rows.end.min(samples.len().saturating_sub(horizon));
+        features.visit(channel, rows.start, end, |row, state, clocks| {
+            let missing = missing_before[row + 1 + horizon] - missing_before[row + 1];
+            if row % stride != 0 || missing as f64 > MOST_MISSING * horizon as f64 {
+                return true;
             }
-        }
+            let readout = features.readout(channel, row, state, clocks, every);
+            let location = f64::from(readout.level.map_or(0.0, |level| level.location));
+            s.extend(readout.standing.iter().map(|x| f64::from(*x)));
+            for (a, read) in a.iter_mut().zip(readout.aligned.chunks_exact(aligned)) {
+                a.extend(read.iter().map(|x| f64::from(*x)));
+            }
+            y.extend(knots.iter().map(|knot| f64::from(future[row + usize::from(*knot)]) - location));
+            if y.len() == BLOCK * knots.len() {
+                count += sums.add(&mut s, &mut a, &mut y);
+            }
+            true
+        });
+        count += sums.add(&mut s, &mut a, &mut y);
+        (count > 0).then(|| {
+            let scale = 1.0 / count as f64;
+            sums.standing *= scale;
+            sums.standing_future *= scale;
+            sums.aligned_future *= scale;
+            sums.aligned.iter_mut().for_each(|(own, with_standing)| {
+                *own *= scale;
+                *with_standing *= scale;
+            });
+            sums.future.iter_mut().for_each(|sum| *sum *= scale);
+            sums
+        })
     }
 
-    fn total(&self) -> f64 {
-        self.ratio.iter().sum()
+    /// Adds a block of rows, empties it and tells how many they were.
+    fn add(&mut self, s: &mut Vec<f64>, a: &mut [Vec<f64>], y: &mut Vec<f64>) -> usize {
+        let knots = self.future.len();
+        let rows = y.len() / knots;
+        let s_block = DMatrix::from_column_slice(self.standing.nrows(), rows, s);
+        let y_block = DMatrix::from_column_slice(knots, rows, y);
+        let (s_rows, y_rows) = (s_block.transpose(), y_block.transpose());
+        self.standing.gemm(1.0, &s_block, &s_rows, 1.0);
+        self.standing_future.gemm(1.0, &s_block, &y_rows, 1.0);
+        for (knot, (a, (own, with_standing))) in a.iter_mut().zip(&mut self.aligned).enumerate() {
+            let a_block = DMatrix::from_column_slice(own.nrows(), rows, a);
+            own.gemm(1.0, &a_block, &a_block.transpose(), 1.0);
+            with_standing.gemm(1.0, &a_block, &s_rows, 1.0);
+            self.aligned_future.column_mut(knot).gemv(1.0, &a_block, &y_rows.column(knot), 1.0);
+            self.future[knot] += y_rows.column(knot).norm_squared();
+            a.clear();
+        }
+        s.clear();
+        y.clear();
+        rows
+    }
+
+    /// Of some of the features at one knot.
+    fn at(&self, knot: usize, columns: &[usize]) -> AtKnot {
+        let split = self.aligned_future.nrows();
+        let (own, with_standing) = &self.aligned[knot];
+        let features = DMatrix::from_fn(columns.len(), columns.len(), |i, j| {
+            let (low, high) = (columns[i].min(columns[j]), columns[i].max(columns[j]));
+            match (low < split, high < split) {
+                (true, true) => own[(low, high)],
+                (true, false) => with_standing[(low, high - split)],
+                _ => self.standing[(low - split, high - split)],
+            }
+        });
+        let cross = DVector::from_fn(columns.len(), |i, _| match columns[i].checked_sub(split) {
+            Some(standing) => self.standing_future[(standing, knot)],
+            None => self.aligned_future[(columns[i], knot)],
+        });
+        AtKnot { features, cross, future: self.future[knot] }
     }
 }
 
-/// Fits the linear path on `training` rows, choosing on `validation` rows.
+impl AtKnot {
+    /// The mean over several.
+    fn mean(of: &[Self]) -> Self {
+        let scale = 1.0 / of.len() as f64;
+        let mut sum = Self { features: of[0].features.clone(), cross: of[0].cross.clone(), future: of[0].future };
+        for other in &of[1..] {
+            sum.features += &other.features;
+            sum.cross += &other.cross;
+            sum.future += other.future;
+        }
+        Self { features: sum.features * scale, cross: sum.cross * scale, future: sum.future * scale }
+    }
+
+    /// (G + strength)⁻¹ (r + strength · towards).
+    fn solve(&self, strength: f64, towards: Option<&DVector<f64>>) -> Option<DVector<f64>> {
+        let mut regular = self.features.clone();
+        for i in 0..regular.nrows() {
+            regular[(i, i)] += strength;
+        }
+        let mut right = self.cross.clone();
+        if let Some(towards) = towards {
+            right.axpy(strength, towards, 1.0);
+        }
+        Cholesky::new(regular).map(|factor| factor.solve(&right)).filter(|w| w.amax() <= MOST_WEIGHT)
+    }
+
+    /// E[(y − w·f)²].
+    fn error(&self, w: &DVector<f64>) -> f64 {
+        (self.future - 2.0 * w.dot(&self.cross) + w.dot(&(&self.features * w))).max(1e-12)
+    }
+}
+
+/// One knot's weights: one for all targets, and each its own.
+struct KnotFit {
+    shared: DVector<f64>,
+    own: Vec<DVector<f64>>,
+    /// Squared errors on validation, `[targets]`.
+    shared_error: Vec<f64>,
+    own_error: Vec<f64>,
+    /// As `own_error` on the training rows.
+    training_error: Vec<f64>,
+}
+
+impl KnotFit {
+    fn new(train: &[Moments], held: &[Moments], knot: usize, columns: &[usize]) -> Option<Self> {
+        let train: Vec<AtKnot> = train.iter().map(|moments| moments.at(knot, columns)).collect();
+        let held: Vec<AtKnot> = held.iter().map(|moments| moments.at(knot, columns)).collect();
+        let pooled = AtKnot::mean(&train);
+        let power = pooled.features.trace() / columns.len() as f64;
+        let errors = |own: &[DVector<f64>]| -> Vec<f64> {
+            held.iter().zip(own.iter().cycle()).map(|(held, w)| held.error(w)).collect()
+        };
+        // Candidates compare by the sum over targets of the error over the first candidate's.
+        let mut scale: Vec<f64> = Vec::new();
+        let mut total = |errors: &[f64]| -> f64 {
+            if scale.is_empty() {
+                scale = errors.to_vec();
+            }
+            errors.iter().zip(&scale).map(|(error, scale)| error / scale).sum()
+        };
+        let mut best: Option<(f64, DVector<f64>, Vec<f64>)> = None;
+        for strength in STRENGTHS {
+            let Some(w) = pooled.solve((strength * power).max(1e-12), None) else { continue };
+            let found = errors(std::slice::from_ref(&w));
+            let ratio = total(&found);
+            if best.as_ref().is_none_or(|(least, ..)| ratio < *least) {
+                best = Some((ratio, w, found));
+            }
+        }
+        let (mut least, shared, shared_error) = best?;
+        let mut own = vec![shared.clone(); train.len()];
+        let mut own_error = shared_error.clone();
+        for strength in STRENGTHS.iter().filter(|_| train.len() > 1) {
+            let pull = (strength * power).max(1e-12);
+            let candidate: Option<Vec<_>> = train.iter().map(|train| train.solve(pull, Some(&shared))).collect();
+            let Some(candidate) = candidate else { continue };
+            let found = errors(&candidate);
+            let ratio = total(&found);
+            if ratio < least {
+                (least, own, own_error) = (ratio, candidate, found);
+            }
+        }
+        let training_error = train.iter().zip(&own).map(|(train, w)| train.error(w)).collect();
+        Some(Self { shared, own, shared_error, own_error, training_error })
+    }
+}
+
+/// A fit of some parts at every knot.
+struct Fit {
+    parts: Parts,
+    knots: Vec<KnotFit>,
+    own_readouts: bool,
+}
+
+impl Fit {
+    fn new(features: &Features, train: &[Moments], held: &[Moments], parts: Parts) -> Option<Self> {
+        let columns = features.columns(parts);
+        let knots: Option<Vec<KnotFit>> =
+            (0..features.knots().len()).into_par_iter().map(|knot| KnotFit::new(train, held, knot, &columns)).collect();
+        let knots = knots?;
+        let ratio = |fit: &KnotFit| -> f64 {
+            fit.own_error.iter().zip(&fit.shared_error).map(|(own, shared)| own / shared).sum::<f64>()
+        };
+        let mean = knots.iter().map(ratio).sum::<f64>() / (knots.len() * train.len()) as f64;
+        // What the others' trends mean differs by channel.
+        let own_readouts = train.len() > 1 && (parts.mixed || mean < 1.0 - LEAST_GAIN);
+        Some(Self { parts, knots, own_readouts })
+    }
+
+    fn errors(&self) -> impl Iterator<Item = &f64> {
+        self.knots.iter().flat_map(|knot| if self.own_readouts { &knot.own_error } else { &knot.shared_error })
+    }
+
+    /// A fit with one part more, if that pays.
+    fn or(self, wider: Option<Self>) -> Self {
+        wider.filter(|wider| wider.ratio(&self) < 1.0 - LEAST_PART_GAIN).unwrap_or(self)
+    }
+
+    /// Mean over knots and targets of the error over another fit's.
+    fn ratio(&self, other: &Self) -> f64 {
+        let (sum, count) = self
+            .errors()
+            .zip(other.errors())
+            .fold((0.0, 0.0), |(sum, count), (own, other)| (sum + own / other, count + 1.0));
+        sum / count
+    }
+}
+
+/// Fits the linear path on `training` rows, choosing on `validation` rows. The first `targets` channels are forecast.
 ///
 /// # Errors
-/// A channel has no row whose future is known.
+/// A target has no row whose future is known.
 pub fn fit(
     features: &Features,
-    channels: usize,
-    period: usize,
-    horizon: usize,
-    rank: usize,
-    training: std::ops::Range<usize>,
-    validation: std::ops::Range<usize>,
+    targets: usize,
+    training: Range<usize>,
+    validation: Range<usize>,
 ) -> Result<LinearPath> {
-    let most = MOST_ROWS / channels;
-    let part = |rows: std::ops::Range<usize>| -> Vec<Option<Moments>> {
-        use rayon::prelude::*;
-        (0..channels)
-            .into_par_iter()
-            .map(|channel| moments(features, channel, period, horizon, rows.clone(), most))
-            .collect()
+    let most = (MOST_ROWS / targets).max(LEAST_ROWS);
+    let part = |rows: Range<usize>| -> Vec<Option<Moments>> {
+        (0..targets).into_par_iter().map(|channel| Moments::of(features, channel, rows.clone(), most)).collect()
     };
     let train: Vec<Moments> =
         part(training).into_iter().collect::<Option<_>>().context("a channel has too few samples to train on")?;
@@ -215,76 +345,42 @@ pub fn fit(
     let held: Vec<Moments> =
         part(validation).into_iter().zip(&train).map(|(held, train)| held.unwrap_or(train.clone())).collect();
 
-    let mean = |part: fn(&Moments) -> &DMatrix<f64>| {
-        let mut sum = DMatrix::zeros(part(&train[0]).nrows(), part(&train[0]).ncols());
-        for moments in &train {
-            sum += part(moments);
-        }
-        sum / channels as f64
+    let first = Parts { seasons: 1, ring: false, mixed: false };
+    let new = |parts: Parts| {
+        let weights = targets * features.knots().len() * features.columns(parts).len();
+        (parts == first || weights <= MOST_WEIGHTS).then(|| Fit::new(features, &train, &held, parts)).flatten()
     };
-    let (g, c) = (mean(|m| &m.features), mean(|m| &m.cross));
-    let power = g.trace() / g.nrows() as f64;
+    let mut best = new(first).context("the features' second moments have no inverse: is every channel constant?")?;
+    let seasons = features.seasons().list.len();
+    let wider = |parts: Parts| Parts { seasons: parts.seasons + 1, ..parts };
+    let with_ring = |parts: Parts| Parts { ring: true, ..parts };
+    let with_others = |parts: Parts| Parts { mixed: true, ..parts };
+    for _ in 1..seasons {
+        let candidate = new(wider(best.parts));
+        best = best.or(candidate);
+    }
+    let candidate = new(with_ring(best.parts));
+    best = best.or(candidate);
+    if features.channels() > 1 {
+        let candidate = new(with_others(best.parts));
+        best = best.or(candidate);
+    }
+    let Fit { parts, knots, own_readouts } = best;
 
-    // A step's candidates compare by the sum over channels of the error over the first candidate's.
-    let mut shared = Choice::default();
-    for strength in STRENGTHS {
-        if let Some(b) = solve(&g, strength * power, &c) {
-            shared.offer(vec![b; channels], &held);
+    let readouts = if own_readouts { targets } else { 1 };
+    let mut readout = Vec::new();
+    for target in 0..readouts {
+        for knot in &knots {
+            let w = if own_readouts { &knot.own[target] } else { &knot.shared };
+            readout.extend(w.iter().map(|w| *w as f32));
         }
     }
-    let shared = shared.best.context("the features' second moments have no inverse: is every channel constant?")?;
-    let mut chosen = Choice::default();
-    chosen.offer(shared.clone(), &held);
-    let one_for_all = chosen.total();
-    // One channel's own readout is the shared one.
-    for strength in STRENGTHS.iter().filter(|_| channels > 1) {
-        let pull = strength * power;
-        let own =
-            train.iter().zip(&shared).map(|(own, shared)| solve(&own.features, pull, &(&own.cross + pull * shared)));
-        if let Some(own) = own.collect() {
-            chosen.offer(own, &held);
-        }
-    }
-    let own_readouts = chosen.total() < (1.0 - LEAST_GAIN) * one_for_all;
-    let own = if own_readouts { chosen.best.unwrap_or(shared) } else { shared };
     // A channel that stood still in the validation rows is not that easy: it counts by its training rows too.
-    let of_channel = |((held, train), b): ((&Moments, &Moments), &DMatrix<f64>)| -> Vec<f64> {
-        let floors = errors(train, b).into_iter().map(|error| (LEAST_OF_TRAINING * error).max(LEAST_ERROR));
-        errors(held, b).into_iter().zip(floors).map(|(error, floor)| error.max(floor)).collect()
+    let error_of = |target: usize, knot: &KnotFit| {
+        let floor = (LEAST_OF_TRAINING * knot.training_error[target]).max(LEAST_ERROR);
+        let error = if own_readouts { knot.own_error[target] } else { knot.shared_error[target] };
+        error.max(floor).sqrt() as f32
     };
-    let error: Vec<Vec<f64>> = held.iter().zip(&train).zip(&own).map(of_channel).collect();
-
-    let regular = &g + DMatrix::identity(g.nrows(), g.ncols()) * (STRENGTHS[0] * power);
-    let eigen = SymmetricEigen::new(regular);
-    let root = |power: f64| {
-        let scaled = eigen.eigenvalues.map(|value| value.max(1e-12).powf(power));
-        &eigen.eigenvectors * DMatrix::from_diagonal(&scaled) * eigen.eigenvectors.transpose()
-    };
-    let (half, inverse_half) = (root(0.5), root(-0.5));
-    let mut gathered = DMatrix::zeros(g.nrows(), g.nrows());
-    for (b, error) in own.iter().zip(&error) {
-        let mut s = &half * b;
-        for (mut column, error) in s.column_iter_mut().zip(error) {
-            column /= error.sqrt();
-        }
-        gathered.gemm(1.0, &s, &s.transpose(), 1.0);
-    }
-    let directions = SymmetricEigen::new(gathered);
-    let mut order: Vec<usize> = (0..directions.eigenvalues.len()).collect();
-    order.sort_by(|a, b| directions.eigenvalues[*b].total_cmp(&directions.eigenvalues[*a]).then(a.cmp(b)));
-    let v = directions.eigenvectors.select_columns(order.iter().take(rank));
-
-    // nalgebra is column-major: the transpose's columns are the rows wanted.
-    let rows_of = |matrix: &DMatrix<f64>| matrix.transpose().iter().map(|x| *x as f32).collect::<Vec<_>>();
-    let mut reduce = v.transpose() * &inverse_half;
-    let excess = DVector::from_iterator(v.ncols(), reduce.row_iter().map(|row| (row.amax() / MOST_REDUCE).max(1.0)));
-    for (mut row, excess) in reduce.row_iter_mut().zip(&excess) {
-        row /= *excess;
-    }
-    let reduce = rows_of(&reduce);
-    let used = if own_readouts { &own[..] } else { &own[..1] };
-    let expand = &half * &v * DMatrix::from_diagonal(&excess);
-    let readout = used.iter().flat_map(|b| rows_of(&(b.transpose() * &expand))).collect();
-    let error = error.iter().map(|steps| steps.iter().map(|error| error.sqrt() as f32).collect()).collect();
-    Ok(LinearPath { reduce, readout, own_readouts, error })
+    let error = (0..targets).map(|target| knots.iter().map(|knot| error_of(target, knot)).collect()).collect();
+    Ok(LinearPath { parts, readout, own_readouts, error })
 }

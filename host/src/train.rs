@@ -11,6 +11,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod learning;
 pub mod loss;
 pub mod setup;
 pub mod validation;
@@ -30,26 +31,29 @@ use crate::device::DeviceChoice;
 use crate::duration::{Steps, parse_duration, show_ms};
 use crate::features::Features;
 use crate::file::refuse_overwriting;
+use crate::forecaster::open;
 use crate::interrupt;
 use crate::model::{Network, StepUnits};
 use crate::optimizer::{AdamW, Group, gradient_norm, schedule};
 use crate::output::Output;
+use crate::protocol::{self, Protocol};
 use crate::ridge::{self, LinearPath};
 use batch::{Shape, batch};
 use checkpoint::Progress;
+use learning::Learning;
 use setup::{Split, Wishes};
 use validation::{Validation, validate};
 
 /// Steps between validations: one epoch.
 pub const EPOCH_STEPS: usize = 20;
-const WARM_UP_STEPS: usize = 10;
+/// Epochs, at most, when the user does not say.
+pub const EPOCHS: usize = 10;
+pub(crate) const WARM_UP_STEPS: usize = 10;
 const PATIENCE: usize = 4;
 /// The gradient's norm is cut to this.
-const MOST_GRADIENT: f64 = 1.0;
-/// The linear path is nearly right from the start; the rest begins from nothing. Its directions, which every step
-/// shares, move least.
+pub(crate) const MOST_GRADIENT: f64 = 1.0;
+/// The linear path is nearly right from the start; the rest begins from nothing.
 const FIXED_GROUP: Group = Group { rate: 0.0, decay: 0.0 };
-const REDUCE_GROUP: Group = Group { rate: 1e-5, decay: 0.0 };
 const READOUT_GROUP: Group = Group { rate: 1e-3, decay: 0.0 };
 const BIAS_GROUP: Group = Group { rate: 3e-3, decay: 0.0 };
 const WEIGHT_GROUP: Group = Group { rate: 3e-3, decay: 1e-2 };
@@ -76,20 +80,30 @@ pub struct Args {
     /// Read the rows as evenly spaced, whatever times they carry
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub interval: Option<Duration>,
-    /// The season: samples or a duration [default: a day, or the longest of hour, minute and second that fits the rows]
-    #[arg(long, value_name = "N|DURATION")]
-    pub period: Option<Steps>,
+    /// Columns that are seen but not forecast: what else the board measures
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN")]
+    pub covariate: Vec<String>,
+    /// Seasons, at most three: samples or durations, the main one first [default: a day and a week, or the longest of
+    /// hour, minute and second that fits the rows]
+    #[arg(long, value_delimiter = ',', value_name = "N|DURATION")]
+    pub period: Vec<Steps>,
     /// How far ahead to forecast: steps or a duration [default: one season, at most 288 steps]
     #[arg(long, value_name = "N|DURATION")]
     pub horizon: Option<Steps>,
     /// The backbone: tiny, small or base
     #[arg(long, default_value = "small", value_name = "NAME", value_parser = preset)]
     pub preset: Preset,
-    /// The part of the rows, at their end, that is held out and never read
-    #[arg(long, default_value_t = 0.2, value_name = "FRACTION", value_parser = fraction)]
-    pub test_fraction: f64,
+    /// Which rows train, choose and are held out
+    #[arg(long, value_enum, default_value_t, value_name = "NAME")]
+    pub protocol: protocol::Name,
+    /// The part of the rows, at their end, that is held out and never read [default: 0.2]
+    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
+    pub test_fraction: Option<f64>,
+    /// Let the device adapt bias and scale of its forecasts to their errors
+    #[arg(long)]
+    pub adapt: bool,
     /// Epochs of 20 steps, at most; 0 keeps the closed form
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = epochs)]
+    #[arg(long, default_value_t = EPOCHS, value_name = "N", value_parser = epochs)]
     pub epochs: usize,
     /// Stop after this many minutes and keep the best so far (a finished training: nothing is left to resume)
     #[arg(long, value_name = "M", value_parser = minutes)]
@@ -108,12 +122,14 @@ pub struct Args {
     pub out: PathBuf,
 }
 
-fn preset(name: &str) -> Result<Preset, String> {
+/// A backbone by name.
+pub(crate) fn preset(name: &str) -> Result<Preset, String> {
     let names = PRESETS.map(|preset| preset.name).join(", ");
     Preset::named(name).ok_or_else(|| format!("found {name:?}, expected one of {names}"))
 }
 
-fn epochs(text: &str) -> Result<usize, String> {
+/// A number of epochs.
+pub(crate) fn epochs(text: &str) -> Result<usize, String> {
     text.parse::<usize>()
         .ok()
         .filter(|epochs| *epochs <= 100_000)
@@ -128,7 +144,7 @@ fn minutes(text: &str) -> Result<f64, String> {
 }
 
 /// A share of the rows: 0 or more and below 0.9.
-fn fraction(text: &str) -> Result<f64, String> {
+pub(crate) fn fraction(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
         .filter(|fraction| (0.0..0.9).contains(fraction))
@@ -138,7 +154,7 @@ fn fraction(text: &str) -> Result<f64, String> {
 /// How to train.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Season, horizon, backbone, held-out share.
+    /// Season, horizon, backbone, held-out rows.
     pub wishes: Wishes,
     /// Epochs, at most.
     pub epochs: usize,
@@ -163,8 +179,8 @@ pub struct Report {
     pub seconds: f64,
     /// `cpu` or `cuda`.
     pub device: &'static str,
-    /// Samples of the season.
-    pub period: u32,
+    /// Samples of each season.
+    pub periods: Vec<u32>,
     /// Steps ahead.
     pub horizon: u16,
     /// The kept model on the validation rows.
@@ -173,6 +189,9 @@ pub struct Report {
     pub closed_form: Validation,
     /// Every epoch on them (from a shorter past than `validation`'s).
     pub history: Vec<Validation>,
+    /// Its curves.
+    #[serde(skip)]
+    pub learning: Learning,
 }
 
 /// Runs the command.
@@ -180,19 +199,29 @@ pub struct Report {
 /// # Errors
 /// Unreadable or untrainable data, an unwritable file, an interruption (which leaves a checkpoint).
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let read = ReadOptions { time: args.time.clone(), columns: args.target.clone(), interval: args.interval };
-    let series = Series::read(&args.data, &read)?;
+    if let Some(twice) = args.covariate.iter().find(|column| args.target.contains(column)) {
+        bail!("--covariate: column {twice:?} is a target already");
+    }
+    let columns = [args.target.as_slice(), &args.covariate].concat();
+    let read = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
+    let protocol = Protocol::new(args.protocol, args.test_fraction)?;
+    let series = protocol.read(&args.data, &read, output)?;
     let steps = |name: &str, steps: Option<Steps>| {
         steps
             .map(|steps| steps.count(series.interval_ms).map_err(|error| anyhow::anyhow!("--{name}: {error}")))
             .transpose()
     };
-    let period = steps("period", args.period)?.map(u32::try_from).transpose().context("--period is too long")?;
+    let mut periods = Vec::new();
+    for period in &args.period {
+        periods.extend(steps("period", Some(*period))?.map(u32::try_from).transpose().context("--period is too long")?);
+    }
     let wishes = Wishes {
-        period,
+        periods,
+        targets: args.target.len(),
+        adapted: args.adapt,
         horizon: steps("horizon", args.horizon)?,
         preset: args.preset,
-        test_fraction: args.test_fraction,
+        protocol,
     };
     let checkpoint = checkpoint::path(&args.out);
     let options = Options {
@@ -213,7 +242,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let names = || args.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     setup::prepare(&series, &options.wishes).with_context(names)?;
     let (model, report) = train(&series, &options, output)?;
-    model.save(&args.out)?;
+    model.save(&args.out, &report.learning)?;
     if checkpoint.exists() {
         std::fs::remove_file(&checkpoint).with_context(|| checkpoint.display().to_string())?;
     }
@@ -224,14 +253,14 @@ impl Report {
     fn text(&self, config: &Config, out: &Path) -> String {
         let gain = 100.0 * (1.0 - self.validation.mae / self.closed_form.mae);
         format!(
-            "{}: {} parameters, {} channels every {}, season {} samples, {} steps ahead\n\
+            "{}: {} parameters, {} channels every {}, seasons of {} samples, {} steps ahead\n\
              validation: MSE {:.4}, MAE {:.4} (closed form {:.4}, {:.4}; the joint training took {gain:.1} % off the MAE)\n\
              {} epochs in {:.0} s on the {}\n",
             out.display(),
             self.parameters,
             config.channels.len(),
             show_ms(config.interval_ms),
-            self.period,
+            self.periods.iter().map(u32::to_string).collect::<Vec<_>>().join(" and "),
             self.horizon,
             self.validation.mse,
             self.validation.mae,
@@ -255,21 +284,16 @@ pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(Tra
     let (mut config, split) = setup::prepare(series, &options.wishes)?;
     output.note("reading features and fitting the linear path in closed form");
     let features = Features::new(&config, series);
-    let (channels, horizon) = (config.channels.len(), usize::from(config.horizon));
-    config.rank = config.rank.min(features.width() as u16);
-    let linear = ridge::fit(
-        &features,
-        channels,
-        config.period as usize,
-        horizon,
-        config.rank.into(),
-        split.training.clone(),
-        split.validation.clone(),
-    )?;
-    config.own_readouts = linear.own_readouts;
+    let (targets, horizon) = (usize::from(config.targets), usize::from(config.horizon));
+    // A row's future counts as read too: none may reach into the part behind.
+    let whole = |rows: &std::ops::Range<usize>| rows.start..rows.end - horizon;
+    let linear = ridge::fit(&features, targets, whole(&split.training), whole(&split.validation))?;
+    config.take_parts(&linear);
+    // Seasons that were left out are left out of the state too.
+    let features = Features::new(&config, series);
 
     let header = config.header()?;
-    let fewest = (0..channels)
+    let fewest = (0..targets)
         .map(|channel| {
             let end = split.training.end - horizon;
             features.samples(channel)[..end].iter().filter(|sample| !sample.is_nan()).count()
@@ -277,10 +301,9 @@ pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(Tra
         .min()
         .unwrap_or(0);
     ensure!(fewest > 32, "a channel has {fewest} samples to train on, expected more than 32");
-    let shape = Shape::new(channels, horizon, fewest);
+    let shape = Shape::new(targets, config.knots.len(), fewest);
     let units = StepUnits::new(&header, &linear.error);
     let network = Network::new(header.clone(), &config.head_gains(), units, shape.length, options.seed, &device)?;
-    network.set("reduce.weight", &linear.reduce)?;
     network.set("readout.weight", &linear.readout)?;
     let (spread, bias) = residual_quantiles(&header, &features, &linear, &split);
     network.set("head.spread", &spread)?;
@@ -317,7 +340,7 @@ impl Training<'_> {
 
     /// The row from which a stream has settled when validation begins.
     fn burnt_in(&self) -> usize {
-        self.split.validation.start.saturating_sub(BURN_IN_PERIODS * self.config.period as usize)
+        self.split.validation.start.saturating_sub(BURN_IN_PERIODS * self.config.period() as usize)
     }
 
     /// Keeps a sensor's step in the model only where rounding to it does not cost accuracy.
@@ -356,14 +379,16 @@ impl Training<'_> {
         let mut optimizer = AdamW::default();
         let first = self.model(network.weights()?);
         let closed_form = self.validate(&first, true)?;
+        let start = self.validate(&first, false)?;
         let mut best = first.weights;
         let mut progress = Progress {
             identity: identity.clone(),
             step: 0,
             stale: 0,
             seconds: 0.0,
-            best: self.validate(&self.model(best.clone()), false)?,
+            best: start,
             history: Vec::new(),
+            losses: Vec::new(),
         };
         if let Some((path, true)) = &self.options.checkpoint
             && path.exists()
@@ -388,6 +413,7 @@ impl Training<'_> {
                 break;
             }
             let loss = self.step(&network, &mut optimizer, progress.step, steps)?;
+            progress.losses.push(loss);
             progress.step += 1;
             bar.set_position(progress.step as u64);
             bar.set_message(format!("loss {loss:.4}, validation {:.4}", progress.best.loss));
@@ -406,19 +432,40 @@ impl Training<'_> {
             }
         }
         bar.finish_and_clear();
-        let model = self.model(best);
+        let model = self.with_learned_factors(self.model(best))?;
         let report = Report {
             parameters: self.header.weight_count(),
             epochs: progress.history.len(),
             seconds: seconds(),
             device: if self.device.is_cpu() { "cpu" } else { "cuda" },
-            period: self.config.period,
+            periods: self.config.periods.clone(),
             horizon: self.config.horizon,
             validation: self.validate(&model, true)?,
             closed_form,
+            learning: Learning { start, epochs: progress.history.clone(), losses: progress.losses },
             history: progress.history,
         };
         Ok((model, report))
+    }
+
+    /// A model whose intervals start as the device would have corrected them by the end of the rows that train.
+    fn with_learned_factors(&self, mut model: TrainedModel) -> Result<TrainedModel> {
+        let bytes = model.to_flow()?;
+        let mut forecaster = open(&bytes)?;
+        let mut sample = vec![0.0; self.series.columns.len()];
+        for row in self.burnt_in()..self.split.validation.end {
+            self.series.row(row, &mut sample);
+            forecaster.observe(&sample);
+        }
+        let factors = (0..usize::from(self.header.targets))
+            .flat_map(|channel| forecaster.interval_factors(channel))
+            .flat_map(|factors| [factors.lower, factors.upper]);
+        let place = self.header.tensors().find(|tensor| tensor.name == "interval.factors");
+        let place = place.context("the model has no tensor interval.factors")?;
+        for (weight, factor) in model.weights[place.start..place.start + place.len()].iter_mut().zip(factors) {
+            *weight = factor;
+        }
+        Ok(model)
     }
 
     /// One step of gradient descent; returns the batch's loss.
@@ -441,55 +488,64 @@ impl Training<'_> {
         ensure!(norm.is_finite() && value.is_finite(), "the loss is {value} at step {step}, expected a finite number");
         let clip = (MOST_GRADIENT / norm).min(1.0);
         let rate = schedule(step, WARM_UP_STEPS, steps);
-        optimizer.step(network.vars(), &gradients, clip, rate, |name| match name {
-            "head.spread" => FIXED_GROUP,
-            "reduce.weight" => REDUCE_GROUP,
-            "readout.weight" => READOUT_GROUP,
-            name if name.ends_with(".bias") || name.ends_with(".gain") => BIAS_GROUP,
-            _ => WEIGHT_GROUP,
-        })?;
+        optimizer.step(network.vars(), &gradients, clip, rate, group)?;
         Ok(value)
     }
 }
 
-/// The head's spread, `[channels][horizon]`, and first bias, `[horizon][quantiles]`: quantiles of the closed form's
-/// residual over scale and spread.
+/// How fast a tensor moves.
+pub(crate) fn group(name: &str) -> Group {
+    match name {
+        "head.spread" | "interval.factors" => FIXED_GROUP,
+        "readout.weight" => READOUT_GROUP,
+        name if name.ends_with(".bias") || name.ends_with(".gain") => BIAS_GROUP,
+        _ => WEIGHT_GROUP,
+    }
+}
+
+/// The head's spread, `[targets][knots]`, and first bias, `[knots][quantiles]`: quantiles of the closed form's residual
+/// over scale and spread.
 ///
-/// The head is shared, so what is a channel's own goes into its spread: each step's is set to the width of that
+/// The head is shared, so what is a channel's own goes into its spread: each knot's is set to the width of that
 /// channel's residuals, and only their shapes are pooled. Otherwise one channel that mostly stands still, whose scale is
 /// at its floor, would widen every other's intervals.
-fn residual_quantiles(
+pub(crate) fn residual_quantiles(
     header: &Header,
     features: &Features,
     linear: &LinearPath,
     split: &Split,
 ) -> (Vec<f32>, Vec<f32>) {
-    let (horizon, rank, width) = (usize::from(header.horizon), usize::from(header.rank), features.width());
-    let channels = usize::from(header.channels);
-    let rows = split.training.start..split.training.end - horizon;
-    let stride = (rows.len() * channels / RESIDUAL_ORIGINS).max(1);
+    let (horizon, targets) = (usize::from(header.horizon), usize::from(header.targets));
+    let (knots, width, aligned) = (features.knots(), header.readout_features(), header.seasons.aligned());
+    // The validation rows too: what the fit has seen, it misses by less.
+    let rows = split.training.start..split.validation.end - horizon;
+    let stride = (rows.len() * targets / RESIDUAL_ORIGINS).max(1);
     // Where no residual is known, the error itself.
     let mut spread: Vec<f32> =
         linear.error.concat().iter().map(|error| error.clamp(LEAST_SPREAD, MOST_SPREAD)).collect();
-    let mut pooled: Vec<Vec<f32>> = vec![Vec::new(); horizon];
-    for channel in 0..channels {
+    let mut pooled: Vec<Vec<f32>> = vec![Vec::new(); knots.len()];
+    for channel in 0..targets {
         let samples = features.samples(channel);
-        let own = if linear.own_readouts { channel * horizon * rank } else { 0 };
-        let readout = &linear.readout[own..own + horizon * rank];
-        let mut residuals: Vec<Vec<f32>> = vec![Vec::new(); horizon];
+        let own = if linear.own_readouts { channel * knots.len() * width } else { 0 };
+        let weights = &linear.readout[own..own + knots.len() * width];
+        let mut residuals: Vec<Vec<f32>> = vec![Vec::new(); knots.len()];
         for row in rows.clone().step_by(stride) {
-            let window = features.window(channel, row, row + 1, 1);
-            let Some(level) = window.levels.first() else { continue };
-            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-            let reduced: Vec<f32> = linear.reduce.chunks_exact(width).map(|w| dot(w, &window.features)).collect();
-            let futures = samples[row + 1..=row + horizon].iter().zip(readout.chunks_exact(rank));
-            for (residuals, (sample, weights)) in residuals.iter_mut().zip(futures) {
-                if !sample.is_nan() {
-                    residuals.push((sample - level.location - dot(weights, &reduced)) / level.scale);
+            features.visit(channel, row, row + 1, |row, state, clocks| {
+                let readout = features.readout(channel, row, state, clocks, linear.parts);
+                let Some(level) = readout.level else { return false };
+                let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+                let reads = readout.aligned.chunks_exact(aligned).zip(weights.chunks_exact(width));
+                for ((residuals, knot), (read, weights)) in residuals.iter_mut().zip(knots).zip(reads) {
+                    let sample = samples[row + usize::from(*knot)];
+                    let forecast = dot(read, weights) + dot(&readout.standing, &weights[aligned..]);
+                    if !sample.is_nan() {
+                        residuals.push((sample - level.location - forecast) / level.scale);
+                    }
                 }
-            }
+                false
+            });
         }
-        let spread = &mut spread[channel * horizon..(channel + 1) * horizon];
+        let spread = &mut spread[channel * knots.len()..(channel + 1) * knots.len()];
         for ((residuals, spread), pooled) in residuals.iter_mut().zip(spread).zip(&mut pooled) {
             residuals.sort_by(f32::total_cmp);
             if let (Some(low), Some(high)) = (quantile(residuals, 0.1), quantile(residuals, 0.9)) {
@@ -499,7 +555,7 @@ fn residual_quantiles(
             pooled.extend(residuals.iter().map(|residual| residual / *spread));
         }
     }
-    let mut bias = Vec::with_capacity(horizon * header.quantiles.len());
+    let mut bias = Vec::with_capacity(knots.len() * header.quantiles.len());
     for residuals in &mut pooled {
         residuals.sort_by(f32::total_cmp);
         for level in &header.quantiles {
@@ -519,7 +575,6 @@ fn quantile(ascending: &[f32], level: f32) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forecaster::open;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -529,9 +584,16 @@ mod tests {
         let wave =
             (0..1500).map(|row| 20.0 + 5.0 * (row as f32 * 0.2618).sin() + rng.random_range(-1.0..1.0_f32)).collect();
         let values: Vec<Vec<f32>> = std::iter::once(wave).chain(other).collect();
-        let columns = (0..values.len()).map(|index| format!("c{index}")).collect();
+        let columns: Vec<String> = (0..values.len()).map(|index| format!("c{index}")).collect();
         let series = Series { columns, interval_ms: 3_600_000, start: None, values };
-        let wishes = Wishes { period: Some(24), horizon: Some(24), preset: PRESETS[0], test_fraction: 0.2 };
+        let wishes = Wishes {
+            periods: vec![24],
+            horizon: Some(24),
+            preset: PRESETS[0],
+            targets: series.columns.len(),
+            adapted: false,
+            protocol: tail(),
+        };
         let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
         let (model, _) = train(&series, &options, &Output::default()).unwrap();
         let bytes = model.to_flow().unwrap();
@@ -544,6 +606,37 @@ mod tests {
         let mut width = f32::NAN;
         assert!(forecaster.for_each_step(0, &mut |_, quantiles| width = quantiles[2] - quantiles[0]));
         width
+    }
+
+    fn tail() -> Protocol {
+        Protocol::Tail { test_fraction: 0.2 }
+    }
+
+    #[test]
+    fn under_ett_no_held_out_row_changes_the_model_and_no_validation_row_its_normalisation() {
+        let wave = |row: usize| (row as f32 * 0.2618).sin() + ((row * 7_919) % 101) as f32 / 300.0;
+        let values = vec![(0..1_000).map(wave).collect::<Vec<f32>>()];
+        let series = Series { columns: vec!["a".into()], interval_ms: 3_600_000, start: None, values };
+        let wishes = Wishes {
+            periods: vec![24],
+            horizon: Some(12),
+            preset: PRESETS[0],
+            targets: series.columns.len(),
+            adapted: false,
+            protocol: Protocol::Ett,
+        };
+        let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+        let trained = |from: usize| {
+            let mut changed = series.clone();
+            changed.values[0][from..].iter_mut().for_each(|value| *value = 3.0 - 2.0 * *value);
+            train(&changed, &options, &Output::default()).unwrap().0
+        };
+        let (model, other_test, other_validation) = (trained(1_000), trained(800), trained(700));
+        assert!(model == other_test, "rows from 800 on are held out");
+        assert!(model != other_validation, "rows from 700 on choose");
+        let channel = |model: &TrainedModel| (model.config.channels[0].offset, model.config.channels[0].scale);
+        assert_eq!(channel(&model), channel(&other_validation));
+        assert!(channel(&model) != channel(&trained(699)), "row 699 is the last that trains");
     }
 
     #[test]

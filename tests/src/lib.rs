@@ -1,8 +1,8 @@
 //! What several tests need: models made without training.
 
-use flowcast_core::format::{Channel, Header};
+use flowcast_core::format::{Channel, Header, Numeric};
 use flowcast_core::presets::Preset;
-use flowcast_core::seasonal::{MEMORIES, Season};
+use flowcast_core::seasonal::{MEMORIES, Season, Seasons};
 
 /// SplitMix64 (Steele, Lea and Flood 2014): a small generator whose numbers never change under the tests.
 #[derive(Debug, Clone)]
@@ -44,23 +44,53 @@ impl Random {
 /// `period` is the season's length in samples and `horizon` the steps ahead. Channels are named `c0`, `c1`, … with a
 /// mean of 20, a deviation of 5 and a valid range of -1000 to 1000; three quantiles.
 pub fn random_model(preset: &Preset, channels: usize, period: u32, horizon: usize, seed: u64) -> Vec<u8> {
+    random_model_as(Numeric::F32, preset, channels, period, horizon, seed)
+}
+
+/// As [`random_model`], in a numeric form.
+pub fn random_model_as(
+    numeric: Numeric,
+    preset: &Preset,
+    channels: usize,
+    period: u32,
+    horizon: usize,
+    seed: u64,
+) -> Vec<u8> {
     /// Most slots of the seasonal memory on every board.
     const SLOTS: u32 = 288;
     let slot_samples = period.div_ceil(SLOTS);
+    let mut knots: Vec<u16> = vec![1];
+    while let Some(last) = knots.last().copied().filter(|last| usize::from(*last) < horizon) {
+        knots.push((last + last.div_ceil(3)).min(horizon as u16));
+    }
     let header = Header {
         d_model: preset.d_model as u16,
         heads: preset.heads as u16,
         head_dim: preset.head_dim as u16,
         layers: preset.layers as u16,
         d_ff: preset.d_ff as u16,
-        rank: 16,
+        numeric,
         channels: channels as u16,
+        targets: channels as u16,
         readouts: channels as u16,
         horizon: horizon as u16,
-        season: Season {
-            period,
-            slot_samples,
-            slots: period.div_ceil(slot_samples) as usize,
+        knots: knots.len() as u16,
+        ring: true,
+        mixed: false,
+        corrected: true,
+        adapted: true,
+        seasons: Seasons {
+            // A second season, of seven first ones in 28 slots.
+            list: [
+                Season { period, slot_samples, slots: period.div_ceil(slot_samples) as usize },
+                Season {
+                    period: 7 * period,
+                    slot_samples: period.div_ceil(4),
+                    slots: (7 * period).div_ceil(period.div_ceil(4)) as usize,
+                },
+            ]
+            .into_iter()
+            .collect(),
             memory_gain: [1.0, 1.0 / 3.0, 1.0 / 10.0, 1.0 / 30.0] as [f32; MEMORIES],
             scale_floor: 0.05,
         },
@@ -69,6 +99,7 @@ pub fn random_model(preset: &Preset, channels: usize, period: u32, horizon: usiz
         flow_limit: 100.0,
         feature_clamp: 12.0,
         quantiles: [0.1, 0.5, 0.9].into_iter().collect(),
+        seen_until_ms: 0,
         identity: 0,
     };
     let mut random = Random::new(seed);
@@ -101,6 +132,8 @@ pub fn random_model(preset: &Preset, channels: usize, period: u32, horizon: usiz
         })
         .collect();
     let mut bytes = vec![0; header.length()];
-    header.write(&gains, &channels, &weights, &mut bytes).expect("the header and weights above make a valid model");
+    header
+        .write(&gains, &knots, &channels, &weights, &mut bytes)
+        .expect("the header and weights above make a valid model");
     bytes
 }

@@ -11,7 +11,7 @@ use flowcast::forecaster;
 use flowcast::link::LinkError;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::presets::{PRESETS, Preset};
-use flowcast_core::wire::{FRAME_BYTES, ModelFault, Refusal, Reply, Request, encode};
+use flowcast_core::wire::{FRAME_BYTES, ModelFault, Refusal, Reply, Request, Stats, encode};
 use flowcast_tests::{Random, random_model};
 
 const MACHINE: Machine = MACHINES[0];
@@ -202,6 +202,9 @@ fn a_bad_line_costs_nothing_but_the_bad_frames() {
     assert_eq!(board.link().reported(), bad);
 }
 
+/// Two samples differ by less than this share of a sample's instructions: which probe is due, and whether one is.
+const LEAST_SHARE: u32 = 200;
+
 #[test]
 fn a_sample_costs_the_same_at_every_age() {
     let model = aligned(&random_model(&preset("tiny"), 1, 24, 4, 5));
@@ -213,8 +216,10 @@ fn a_sample_costs_the_same_at_every_age() {
     println!("{:?} {:?} {:.0} samples/s", outcome.marks, outcome.stats, rows.len() as f64 / outcome.seconds);
     assert_eq!(outcome.marks.keys().copied().collect::<Vec<_>>(), MARKS);
     let first = outcome.marks[&MARKS[0]];
-    assert!(outcome.marks.values().all(|count| *count == first), "{:?}", outcome.marks);
-    assert_eq!((outcome.stats.instructions_min, outcome.stats.instructions_max), (Some(first), Some(first)));
+    let spread = first / LEAST_SHARE;
+    assert!(outcome.marks.values().all(|count| count.abs_diff(first) <= spread), "{:?}", outcome.marks);
+    let Stats { instructions_min: Some(least), instructions_max: Some(most), .. } = outcome.stats else { panic!() };
+    assert!(most - least <= spread, "{least} to {most}");
 }
 
 /// What the board says to a greeting.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use flowcast::file::AlignedBytes;
-use flowcast_core::format::{Channel, FormatError, Header};
-use flowcast_core::seasonal::Season;
+use flowcast_core::format::{Channel, FormatError, Header, Numeric};
+use flowcast_core::seasonal::{Season, Seasons};
 
 const DOCUMENT: &str = include_str!("../../core/FORMAT.md");
 
@@ -64,30 +64,42 @@ const HEADS: u16 = 3;
 const HEAD_DIM: u16 = 2;
 const LAYERS: u16 = 5;
 const D_FF: u16 = 11;
-const RANK: u16 = 7;
+const KNOTS: [u16; 5] = [1, 2, 3, 7, 13];
+const TARGETS: u16 = 3;
 const CHANNELS: u16 = 4;
 const HORIZON: u16 = 13;
-const PERIOD: u32 = 19;
-const SLOT_SAMPLES: u32 = 2;
-const SLOTS: u16 = 10;
+const PERIODS: [u32; 2] = [19, 141];
+const SLOT_SAMPLES: [u32; 2] = [2, 9];
+const SLOTS: [u16; 2] = [10, 16];
 const QUANTILES: [f32; 3] = [0.05, 0.5, 0.9];
 const MEMORY_GAIN: [f32; 4] = [1.0, 0.3, 0.1, 0.03];
 
-fn header() -> Header {
+fn header(numeric: Numeric) -> Header {
     Header {
         d_model: D_MODEL,
         heads: HEADS,
         head_dim: HEAD_DIM,
         layers: LAYERS,
         d_ff: D_FF,
-        rank: RANK,
+        numeric,
         channels: CHANNELS,
-        readouts: CHANNELS,
+        targets: TARGETS,
+        readouts: TARGETS,
         horizon: HORIZON,
-        season: Season {
-            period: PERIOD,
-            slot_samples: SLOT_SAMPLES,
-            slots: SLOTS.into(),
+        knots: KNOTS.len() as u16,
+        ring: true,
+        mixed: true,
+        corrected: true,
+        adapted: false,
+        seasons: Seasons {
+            list: [0, 1]
+                .map(|index| Season {
+                    period: PERIODS[index],
+                    slot_samples: SLOT_SAMPLES[index],
+                    slots: SLOTS[index].into(),
+                })
+                .into_iter()
+                .collect(),
             memory_gain: MEMORY_GAIN,
             scale_floor: 0.07,
         },
@@ -96,6 +108,7 @@ fn header() -> Header {
         flow_limit: 65.0,
         feature_clamp: 12.5,
         quantiles: QUANTILES.into_iter().collect(),
+        seen_until_ms: 0x0000_0198_7654_3210,
         identity: 0,
     }
 }
@@ -130,14 +143,17 @@ fn weights(count: usize) -> Vec<f32> {
 
 /// Names and shapes of the tensors by the document, in its order.
 fn tensors() -> Vec<(String, Vec<usize>)> {
-    let features = 4 * usize::from(SLOTS.min(24)) + 24;
+    let features = 4 * usize::from(SLOTS[0].min(24)) + 24;
+    let seen = 8 * PERIODS.len() + 7 + 24 + 2 * usize::from(CHANNELS - 1);
     let size = |name: &str| -> usize {
         match name {
             "`d_model`" => D_MODEL.into(),
             "`d_ff`" => D_FF.into(),
-            "`rank`" => RANK.into(),
-            "`readouts`" | "`channels`" => CHANNELS.into(),
-            "`horizon`" => HORIZON.into(),
+            "`knots`" => KNOTS.len(),
+            "`readouts`" | "`targets`" => TARGETS.into(),
+            "4" => 4,
+            "2" => 2,
+            "*seen*" => seen,
             "`quantiles`" => QUANTILES.len(),
             "*features*" => features,
             "*inputs*" => features + 2,
@@ -159,31 +175,64 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
     rows[..first].iter().cloned().chain(blocks).chain(rows[last..].iter().cloned()).collect()
 }
 
+/// Bytes of the tables.
+const TABLES: usize = 4 * (QUANTILES.len() + (LAYERS * HEADS) as usize) + 2 * KNOTS.len();
+
+/// The weights' bytes by the document: those of form 0 or, of eight bits, those of form 1.
+fn laid_out(numeric: Numeric) -> Vec<u8> {
+    let count = tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    let weights = weights(count);
+    let (mut numbers, mut matrices) = (Vec::new(), Vec::new());
+    let mut start = 0;
+    for (name, shape) in tensors() {
+        let len: usize = shape.iter().product();
+        let values = &weights[start..start + len];
+        start += len;
+        if numeric == Numeric::F32 || !name.ends_with("weight") {
+            numbers.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            continue;
+        }
+        for row in values.chunks(*shape.last().unwrap()) {
+            let scale = row.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
+            numbers.extend(scale.to_le_bytes());
+            matrices.extend(row.iter().map(|value| (value / scale).round_ties_even() as i8 as u8));
+        }
+        matrices.resize(matrices.len().next_multiple_of(4), 0);
+    }
+    numbers.extend(matrices);
+    numbers
+}
+
 /// The file by the document.
-fn by_hand() -> Vec<u8> {
-    let count: usize = tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
-    let tables = QUANTILES.len() + usize::from(LAYERS * HEADS);
-    let weights_start = (96 + 4 * tables).next_multiple_of(16) + 64 * usize::from(CHANNELS);
-    let length = weights_start + 4 * count + 4;
-    let header = header();
+fn by_hand(numeric: Numeric) -> Vec<u8> {
+    let weights = laid_out(numeric);
+    let weights_start = (128 + TABLES).next_multiple_of(16) + 64 * usize::from(CHANNELS);
+    let length = weights_start + weights.len() + 4;
+    let header = header(numeric);
 
     let mut fields = BTreeMap::from([
         ("magic", b"FLOW".to_vec()),
-        ("version", vec![1, 0]),
-        ("numeric", vec![0]),
+        ("version", vec![2, 0]),
+        ("numeric", vec![u8::from(numeric == Numeric::I8)]),
+        ("flags", vec![1 + 2 + 4]),
         ("length", (length as u32).to_le_bytes().to_vec()),
         ("weights", (weights_start as u32).to_le_bytes().to_vec()),
         ("memories", vec![4]),
         ("ring", vec![24]),
-        ("bins", vec![SLOTS.min(24) as u8]),
+        ("bins", vec![SLOTS[0].min(24) as u8]),
         ("quantiles", vec![QUANTILES.len() as u8]),
-        ("period", PERIOD.to_le_bytes().to_vec()),
-        ("slot_samples", SLOT_SAMPLES.to_le_bytes().to_vec()),
+        ("period", PERIODS[0].to_le_bytes().to_vec()),
+        ("slot_samples", SLOT_SAMPLES[0].to_le_bytes().to_vec()),
+        ("period_2", PERIODS[1].to_le_bytes().to_vec()),
+        ("slot_samples_2", SLOT_SAMPLES[1].to_le_bytes().to_vec()),
+        ("period_3", vec![0; 4]),
+        ("slot_samples_3", vec![0; 4]),
+        ("seen_until_ms", header.seen_until_ms.to_le_bytes().to_vec()),
         ("interval_ms", header.interval_ms.to_le_bytes().to_vec()),
         ("source_clamp", header.source_clamp.to_le_bytes().to_vec()),
         ("flow_limit", header.flow_limit.to_le_bytes().to_vec()),
         ("feature_clamp", header.feature_clamp.to_le_bytes().to_vec()),
-        ("scale_floor", header.season.scale_floor.to_le_bytes().to_vec()),
+        ("scale_floor", header.seasons.scale_floor.to_le_bytes().to_vec()),
         ("memory_gain", MEMORY_GAIN.iter().flat_map(|gain| gain.to_le_bytes()).collect()),
     ]);
     for (name, size) in [
@@ -192,18 +241,19 @@ fn by_hand() -> Vec<u8> {
         ("head_dim", HEAD_DIM),
         ("layers", LAYERS),
         ("d_ff", D_FF),
-        ("rank", RANK),
+        ("knots", KNOTS.len() as u16),
         ("channels", CHANNELS),
-        ("readouts", CHANNELS),
+        ("targets", TARGETS),
+        ("readouts", TARGETS),
         ("horizon", HORIZON),
-        ("slots", SLOTS),
     ] {
         fields.insert(name, size.to_le_bytes().to_vec());
     }
-    let mut file = record("Header", 96, &mut fields);
+    let mut file = record("Header", 128, &mut fields);
     for number in QUANTILES.into_iter().chain(head_gains()) {
         file.extend(number.to_le_bytes());
     }
+    file.extend(KNOTS.iter().flat_map(|knot| knot.to_le_bytes()));
     file.resize(file.len().next_multiple_of(16), 0);
     for channel in channels() {
         let mut fields = BTreeMap::from([
@@ -219,9 +269,7 @@ fn by_hand() -> Vec<u8> {
         file.extend(record("Channel record", 64, &mut fields));
     }
     assert_eq!(file.len(), weights_start);
-    for weight in weights(count) {
-        file.extend(weight.to_le_bytes());
-    }
+    file.extend(weights);
     let checksum = crc32(&file);
     file.extend(checksum.to_le_bytes());
     assert_eq!(file.len(), length);
@@ -236,21 +284,24 @@ fn the_checksum_is_the_one_of_zlib() {
 
 #[test]
 fn the_writer_writes_what_the_document_says() {
-    let file = by_hand();
-    let header = header();
-    assert_eq!(header.length(), file.len());
-    let mut written = vec![0xff; file.len()];
-    let identity = header.write(&head_gains(), &channels(), &weights(header.weight_count()), &mut written).unwrap();
-    assert_eq!(written.iter().zip(&file).position(|(written, file)| written != file), None);
-    assert_eq!(identity.to_le_bytes(), file[file.len() - 4..]);
+    for numeric in [Numeric::F32, Numeric::I8] {
+        let file = by_hand(numeric);
+        let header = header(numeric);
+        assert_eq!(header.length(), file.len());
+        let mut written = vec![0xff; file.len()];
+        let weights = weights(header.weight_count());
+        let identity = header.write(&head_gains(), &KNOTS, &channels(), &weights, &mut written).unwrap();
+        assert_eq!(written.iter().zip(&file).position(|(written, file)| written != file), None);
+        assert_eq!(identity.to_le_bytes(), file[file.len() - 4..]);
+    }
 }
 
 #[test]
 fn the_reader_finds_every_field_that_the_document_places() {
-    let file = AlignedBytes::from(by_hand().as_slice());
+    let file = AlignedBytes::from(by_hand(Numeric::F32).as_slice());
     let read = Header::parse(&file).unwrap();
     let identity = u32::from_le_bytes(file[file.len() - 4..].try_into().unwrap());
-    assert_eq!(read, Header { identity, ..header() });
+    assert_eq!(read, Header { identity, ..header(Numeric::F32) });
     let gains: Vec<f32> =
         (0..LAYERS.into()).flat_map(|layer| read.head_gains(&file, layer).collect::<Vec<_>>()).collect();
     assert_eq!(gains, head_gains());
@@ -258,12 +309,18 @@ fn the_reader_finds_every_field_that_the_document_places() {
         assert_eq!(read.channel(&file, index), Some(channel));
     }
     assert_eq!(read.channel(&file, CHANNELS.into()), None);
-    assert_eq!(read.weights(&file).unwrap(), weights(read.weight_count()));
+    assert_eq!(read.knots(&file).unwrap(), KNOTS);
+    assert_eq!(read.weights(&file).unwrap(), (weights(read.weight_count()).as_slice(), &[][..]));
+    let eight = AlignedBytes::from(by_hand(Numeric::I8).as_slice());
+    let read = Header::parse(&eight).unwrap();
+    let (numbers, matrices) = read.weights(&eight).unwrap();
+    let read: Vec<u8> = [bytemuck::cast_slice::<f32, u8>(numbers), bytemuck::cast_slice::<i8, u8>(matrices)].concat();
+    assert_eq!(laid_out(Numeric::I8), read);
 }
 
 #[test]
 fn the_tensors_are_those_of_the_document() {
-    let header = header();
+    let header = header(Numeric::I8);
     let expected = tensors();
     let mut start = 0;
     for (index, tensor) in header.tensors().enumerate() {
@@ -280,7 +337,7 @@ fn the_tensors_are_those_of_the_document() {
 /// The order in which the document says that a reader refuses.
 #[test]
 fn what_is_refused_first_is_named_first() {
-    let good = by_hand();
+    let good = by_hand(Numeric::F32);
     let seal = |mut file: Vec<u8>| {
         let end = file.len() - 4;
         let checksum = crc32(&file[..end]);
@@ -295,15 +352,15 @@ fn what_is_refused_first_is_named_first() {
     assert!(name(&bad).contains("d_model 0, expected 1 to 1024"), "{}", name(&bad));
     bad[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
     assert!(name(&bad).contains("truncated"));
-    bad[4] = 2;
-    assert!(name(&bad).contains("version 2"));
+    bad[4] = 1;
+    assert!(name(&bad).contains("version 1"));
     bad[0] = b'f';
     assert!(name(&bad).contains("not a Flowcast model"));
-    assert_eq!(Header::parse(&bad[..3]), Err(FormatError::Truncated { found: 3, expected: 100 }));
+    assert_eq!(Header::parse(&bad[..3]), Err(FormatError::Truncated { found: 3, expected: 132 }));
 
     // Reserved bytes, the space between the tables and the channels, and the end of a text.
-    let tables = 96 + 4 * (QUANTILES.len() + usize::from(LAYERS * HEADS));
-    for reserved in [7, 88, 95, tables, tables.next_multiple_of(16) - 1] {
+    let tables = 128 + TABLES;
+    for reserved in [112, 127, tables, tables.next_multiple_of(16) - 1] {
         let mut file = good.clone();
         assert_eq!(file[reserved], 0);
         file[reserved] = 1;

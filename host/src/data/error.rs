@@ -50,6 +50,12 @@ pub enum DataError {
         /// The file as it was given.
         file: PathBuf,
     },
+    /// Text of two bytes a character, as some spreadsheets write it.
+    #[error("{}: found UTF-16 text, expected UTF-8: save it as `CSV UTF-8`", file.display())]
+    Utf16 {
+        /// The file as it was given.
+        file: PathBuf,
+    },
     /// A header and nothing below it.
     #[error("{}: found a header without rows, expected rows of numbers below it", file.display())]
     HeaderOnly {

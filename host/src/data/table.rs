@@ -152,7 +152,7 @@ pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Table, DataError
             }
             let mut not_numeric = Vec::new();
             for (order, column) in columns.iter_mut().enumerate() {
-                match number(&record, column.index) {
+                match number(&record, column.index, file.decimal_comma) {
                     Ok(value) => {
                         column.seen_number |= !value.is_nan();
                         column.cells.push(value);
@@ -298,13 +298,18 @@ fn trimmed(bytes: &[u8]) -> &[u8] {
 }
 
 /// A cell's number, NaN where it is missing; else what was expected.
-fn number(record: &ByteRecord, index: usize) -> Result<f32, &'static str> {
+fn number(record: &ByteRecord, index: usize, decimal_comma: bool) -> Result<f32, &'static str> {
     let bytes = trimmed(record.get(index).unwrap_or_default());
     if is_missing(bytes) {
         return Ok(f32::NAN);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| NUMBER)?;
-    match text.parse::<f32>() {
+    let parsed = match text.split_once(',') {
+        // `1.234,5` might be anything; `1234,5` is not.
+        Some((whole, part)) if decimal_comma && !text.contains('.') => format!("{whole}.{part}").parse::<f32>(),
+        _ => text.parse::<f32>(),
+    };
+    match parsed {
         Ok(value) if value.is_finite() => Ok(value),
         Ok(_) => Err(FINITE),
         Err(_) => Err(NUMBER),
@@ -320,6 +325,8 @@ fn is_missing(cell: &[u8]) -> bool {
 struct CsvFile {
     path: PathBuf,
     names: Vec<String>,
+    /// Where commas do not separate cells they may stand in numbers.
+    decimal_comma: bool,
     reader: Reader<Box<dyn std::io::Read>>,
 }
 
@@ -335,7 +342,7 @@ impl CsvFile {
         if names.iter().all(String::is_empty) {
             return Err(DataError::Empty { file: path.to_owned() });
         }
-        Ok(CsvFile { path: path.to_owned(), names, reader })
+        Ok(CsvFile { path: path.to_owned(), names, decimal_comma: separator != b',', reader })
     }
 
     fn next(&mut self, record: &mut ByteRecord) -> Result<bool, DataError> {
@@ -355,7 +362,8 @@ impl CsvFile {
     }
 }
 
-/// Comma, or semicolon or tab where the header has no comma.
+/// The separator that the header and the lines below it hold equally often, the most frequent such one; else the first that the
+/// header holds. (Decimal commas and a comma in a name are seldom equally many in every line.)
 fn separator(path: &Path) -> Result<u8, DataError> {
     use std::io::Read as _;
     let mut start = Vec::new();
@@ -363,14 +371,33 @@ fn separator(path: &Path) -> Result<u8, DataError> {
         .take(1 << 16)
         .read_to_end(&mut start)
         .map_err(|reason| DataError::Unreadable { file: path.to_owned(), reason })?;
-    let header = start.split(|&byte| byte == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
-    let has = |byte: u8| header.contains(&byte);
-    Ok(match () {
-        () if has(b',') => b',',
-        () if has(b';') => b';',
-        () if has(b'\t') => b'\t',
-        () => b',',
-    })
+    if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
+        return Err(DataError::Utf16 { file: path.to_owned() });
+    }
+    let lines = start.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let lines: Vec<&[u8]> = lines.take(3).collect();
+    let counts = |separator: u8| lines.iter().map(move |line| unquoted(line, separator));
+    let holds = |separator: &u8| counts(*separator).next().is_some_and(|count| count > 0);
+    let even = |separator: &u8| {
+        let mut counts = counts(*separator);
+        let header = counts.next();
+        counts.all(|count| Some(count) == header)
+    };
+    let candidates: Vec<u8> = [b',', b';', b'\t'].into_iter().filter(holds).collect();
+    // Of equals `max_by_key` takes the last: the comma, from the end.
+    let most = candidates.iter().copied().rev().filter(even).max_by_key(|separator| counts(*separator).next());
+    Ok(most.or(candidates.first().copied()).unwrap_or(b','))
+}
+
+/// How often a byte stands outside quotes.
+fn unquoted(line: &[u8], wanted: u8) -> usize {
+    let mut quoted = false;
+    line.iter()
+        .filter(|&&byte| {
+            quoted ^= byte == b'"';
+            byte == wanted && !quoted
+        })
+        .count()
 }
 
 fn csv_error(path: &Path, error: csv::Error) -> DataError {

@@ -1,6 +1,6 @@
 //! The boards that there is firmware for, and whether one holds a model.
 
-use flowcast_core::format::Header;
+use flowcast_core::format::{Header, Numeric};
 use flowcast_core::presets::Preset;
 use serde::Serialize;
 
@@ -18,10 +18,10 @@ pub struct Board {
     /// The firmware's capacities (`firmware/src/bin/emulator.rs`).
     channels: usize,
     slots: usize,
-    /// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts, by preset, as
-    /// `flowcast emulate MODEL.flow DATA.csv --json` measured them: `instructions_per_observe.max`, one and three
-    /// channels of 10-minute samples, which differ by 0.3 % at most. A preset that was not measured has none.
-    instructions_per_mac: &'static [(&'static str, f64)],
+    /// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts, by preset and form of the
+    /// weights, as `flowcast emulate MODEL.flow DATA.csv --json` measured them: `instructions_per_observe.max`, one
+    /// channel of 10-minute samples. A preset that was not measured has none.
+    instructions_per_mac: &'static [(&'static str, Numeric, f64)],
 }
 
 /// Every board; the machines are those of `flowcast emulate`.
@@ -30,8 +30,15 @@ const BOARDS: [Board; 1] = [Board {
     ram_bytes: 256 << 10,
     other_bytes: 16 << 10,
     channels: 8,
-    slots: 288,
-    instructions_per_mac: &[("tiny", 5.957), ("small", 5.143), ("base", 4.056)],
+    slots: 512,
+    instructions_per_mac: &[
+        ("tiny", Numeric::F32, 7.864),
+        ("small", Numeric::F32, 5.720),
+        ("base", Numeric::F32, 4.432),
+        ("tiny", Numeric::I8, 9.791),
+        ("small", Numeric::I8, 7.698),
+        ("base", Numeric::I8, 6.492),
+    ],
 }];
 
 impl Board {
@@ -79,13 +86,16 @@ impl Board {
             (flash_bytes, self.machine.model_bytes, "bytes of model"),
             (ram_bytes, self.ram_bytes, "bytes of RAM"),
             (header.channels.into(), self.channels, "channels"),
-            (header.season.slots, self.slots, "slots of the seasonal memory"),
+            (header.seasons.slots(), self.slots, "slots of the seasonal memory"),
         ]
         .into_iter()
         .filter(|(found, most, _)| found > most)
         .map(|(found, most, what)| format!("found {found} {what}, expected at most {most}"))
         .collect::<Vec<_>>();
-        let ratio = self.instructions_per_mac.iter().find(|(name, _)| *name == preset.name);
+        let ratio = self
+            .instructions_per_mac
+            .iter()
+            .find(|(name, numeric, _)| *name == preset.name && *numeric == header.numeric);
         BoardReport {
             name: self.machine.name,
             fits: refused.is_empty(),
@@ -94,7 +104,7 @@ impl Board {
             flash_available_bytes: self.machine.model_bytes,
             ram_bytes,
             ram_available_bytes: self.ram_bytes,
-            instructions_per_observe: ratio.map(|(_, ratio)| (ratio * cost.macs_per_observe as f64).round() as u64),
+            instructions_per_observe: ratio.map(|(_, _, ratio)| (ratio * cost.macs_per_observe as f64).round() as u64),
         }
     }
 }

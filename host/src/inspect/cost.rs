@@ -3,22 +3,22 @@
 use flowcast_core::forecaster::Forecaster;
 use flowcast_core::format::Header;
 use flowcast_core::presets::Preset;
-use flowcast_core::seasonal::MEMORIES;
+use flowcast_core::seasonal::{MEMORIES, TRENDS};
 use serde::Serialize;
 
 /// Multiply-accumulates, counted from the header.
 ///
 /// Counted as one each: a product of a weight and an input (embedding, projections, feed-forward, readouts); in the
 /// attention, an element of a running mean that moves (four vectors and the matrix of each head), of a dot product with
-/// one (four vectors) and of the matrix that is read; an element of the seasonal memory that moves or is pooled.
+/// one (four vectors) and of the matrix that is read; an element of the seasonal memories that moves or is pooled.
 /// Not counted: norms, sigmoids, exponentials, divisions, residual additions, sorting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Cost {
     /// One sample of every channel.
     pub macs_per_observe: usize,
-    /// What a forecast of one channel costs before its first step: features and the reduced linear path.
+    /// What a forecast of one channel costs before its first step: features and their gates.
     pub macs_per_forecast_start: usize,
-    /// One step ahead of one channel, all quantiles.
+    /// One step ahead of one channel, all quantiles, between two knots.
     pub macs_per_forecast_step: usize,
     /// Every step of every channel.
     pub macs_per_forecast: usize,
@@ -28,21 +28,26 @@ impl Cost {
     /// Of a model.
     pub fn of(header: &Header) -> Cost {
         let [d_model, heads, head_dim] = [header.d_model, header.heads, header.head_dim].map(usize::from);
-        let [layers, d_ff, rank] = [header.layers, header.d_ff, header.rank].map(usize::from);
-        let [channels, horizon, quantiles] = [header.channels.into(), header.horizon.into(), header.quantiles.len()];
-        let pooling = MEMORIES * header.season.slots;
+        let [layers, d_ff] = [header.layers, header.d_ff].map(usize::from);
+        let [channels, targets] = [header.channels, header.targets].map(usize::from);
+        let [horizon, knots] = [header.horizon, header.knots].map(usize::from);
+        let quantiles = header.quantiles.len();
+        let aligned = header.seasons.aligned();
+        let pooling = MEMORIES * header.seasons.slots();
         let embedding = d_model * header.token_features();
         let projections = 4 * d_model * d_model;
         let attention = heads * ((4 + 4) * head_dim + 2 * head_dim * head_dim);
         let feed_forward = 2 * d_model * d_ff;
-        let observe = MEMORIES + pooling + embedding + layers * (projections + attention + feed_forward);
-        let start = pooling + rank * (header.season.features() + d_model);
-        let step = rank + quantiles * d_model;
+        let observe = aligned + TRENDS + pooling + embedding + layers * (projections + attention + feed_forward);
+        let start = header.readout_features() * (d_model + 1);
+        let knot = header.readout_features() - aligned + quantiles * d_model;
+        let step = 3 * aligned + quantiles + 1;
         Cost {
-            macs_per_observe: channels * observe,
+            // Each sample of a target is forecast one step ahead, and one more step as a probe.
+            macs_per_observe: channels * observe + targets * (start + 2 * (2 * knot + step)),
             macs_per_forecast_start: start,
-            macs_per_forecast_step: step,
-            macs_per_forecast: channels * (start + horizon * step),
+            macs_per_forecast_step: 2 * knot + step,
+            macs_per_forecast: targets * (start + knots * knot + horizon * step),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! Where an axis carries marks, and what they say.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
+use super::collect::Diagnostics;
+use crate::backtest::BacktestReport;
 use crate::duration::show_ms;
 
 /// Round values within a range, about `wanted` of them, with their labels.
@@ -28,6 +32,7 @@ pub fn values(range: (f64, f64), wanted: usize) -> Vec<(f64, String)> {
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
+const WEEK_MS: i64 = 7 * DAY_MS;
 
 /// Marks of time between two moments given in milliseconds from `origin`: on the wall clock where the origin's time is known, else as
 /// distances from it. At most `most` marks.
@@ -121,6 +126,56 @@ pub fn ahead(horizon: usize, interval_ms: u64, apart: f64) -> Vec<(usize, String
     marks
 }
 
+/// A share as a label: `80 %`.
+pub fn share(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
+/// Shares from one to another, `step` apart.
+pub fn shares(low: f64, high: f64, step: f64) -> Vec<(f64, String)> {
+    let first = (low / step - 1e-9).ceil() as u32;
+    let last = (high / step + 1e-9).floor() as u32;
+    (first..=last).map(|index| f64::from(index) * step).map(|value| (value, share(value))).collect()
+}
+
+/// Marks of time over rows of the series, at those rows.
+pub fn rows(report: &BacktestReport, found: &Diagnostics, range: &Range<usize>) -> Vec<(f64, String)> {
+    let interval = report.interval_ms as i64;
+    let marks = match found.time(range.start, report.interval_ms) {
+        Some(time) => times(0, range.len() as i64 * interval, Some(time), 7),
+        // Without a clock, time since the first row.
+        None => times(range.start as i64 * interval, range.end as i64 * interval, None, 7)
+            .into_iter()
+            .map(|(mark, label)| (mark - range.start as i64 * interval, label))
+            .collect(),
+    };
+    marks.into_iter().map(|(mark, label)| (range.start as f64 + mark as f64 / interval as f64, label)).collect()
+}
+
+/// Marks over a period, in milliseconds from its beginning, and where in it the series begins: a day begins at midnight
+/// and a week on Monday where the time is known, any other period with the series.
+pub fn phases(period_ms: u64, start: Option<Timestamp>) -> (u64, Vec<(f64, String)>) {
+    /// The first Monday after 1 January 1970, a Thursday.
+    const MONDAY_MS: i64 = 4 * DAY_MS;
+    let period = period_ms as i64;
+    let since = |origin: i64| start.map(|start| (start.as_millisecond() - origin).rem_euclid(period) as u64);
+    match period {
+        DAY_MS if start.is_some() => {
+            let hours = (0..=24).step_by(6).map(|hour| ((hour * HOUR_MS) as f64, format!("{hour:02}:00")));
+            (since(0).unwrap_or(0), hours.collect())
+        }
+        WEEK_MS if start.is_some() => {
+            let names = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+            let days = (0..).zip(names).map(|(day, name)| ((day * DAY_MS) as f64, name.to_owned()));
+            (since(MONDAY_MS).unwrap_or(0), days.collect())
+        }
+        _ => {
+            let marks = times(0, period, None, 6).into_iter();
+            (0, marks.map(|(mark, label)| (mark as f64, label)).collect())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +199,18 @@ mod tests {
         assert_eq!(marks[0].0, -14 * HOUR_MS - 30 * MINUTE_MS);
         let labels: Vec<String> = times(-DAY_MS, DAY_MS, None, 5).into_iter().map(|mark| mark.1).collect();
         assert_eq!(labels, ["−12 h", "now", "+12 h", "+1 d"]);
+    }
+
+    #[test]
+    fn phases_begin_where_people_expect() {
+        // A Wednesday.
+        let start: Timestamp = "2017-08-09T14:30:00Z".parse().unwrap();
+        let (begin, marks) = phases(DAY_MS as u64, Some(start));
+        assert_eq!((begin, marks[1].1.as_str()), ((14 * HOUR_MS + 30 * MINUTE_MS) as u64, "06:00"));
+        let (begin, marks) = phases(WEEK_MS as u64, Some(start));
+        assert_eq!((begin / DAY_MS as u64, marks[0].1.as_str(), marks.len()), (2, "Mon", 7));
+        let (begin, marks) = phases(3_600_000, None);
+        assert_eq!((begin, marks[0].1.as_str()), (0, "+30 min"));
     }
 
     #[test]

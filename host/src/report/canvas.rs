@@ -7,6 +7,10 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+/// Width of every figure.
+pub const WIDTH: f64 = 960.0;
+/// Size of labels.
+pub const LABEL: f64 = 12.0;
 const FINE: f64 = 8.0;
 /// plotters sets a font's size 1.24 times smaller in SVG.
 const FONT_FACTOR: f64 = 1.24;
@@ -20,14 +24,42 @@ pub const MUTED: RGBColor = RGBColor(107, 119, 133);
 pub const RULE: RGBColor = RGBColor(231, 234, 238);
 /// The model.
 pub const ACCENT: RGBColor = RGBColor(0, 95, 158);
-/// Baselines, in their order; told apart by their labels too.
-pub const OTHERS: [RGBColor; 5] = [
-    RGBColor(148, 158, 170),
-    RGBColor(196, 110, 38),
-    RGBColor(176, 164, 138),
-    RGBColor(122, 98, 160),
-    RGBColor(58, 140, 110),
+/// What stands against the accent: losers of a competition turn to the accent, winners to this.
+pub const WARM: RGBColor = RGBColor(196, 84, 0);
+/// Shares of a whole.
+pub const GREEN: RGBColor = RGBColor(0, 122, 92);
+/// Baselines and other lines beside the model's, in their order: after Okabe and Ito, so that they differ for the colour
+/// blind too; told apart by their labels as well.
+pub const OTHERS: [RGBColor; 6] =
+    [RGBColor(128, 138, 150), WARM, GREEN, RGBColor(168, 82, 136), RGBColor(158, 112, 0), RGBColor(62, 142, 196)];
+/// Lines that are each other's equals.
+pub const LINES: [RGBColor; 6] = [ACCENT, WARM, GREEN, OTHERS[3], OTHERS[4], OTHERS[0]];
+/// Short to long.
+pub const RAMP: [RGBColor; 4] =
+    [RGBColor(240, 176, 64), RGBColor(214, 92, 60), RGBColor(150, 56, 120), RGBColor(52, 44, 132)];
+/// Each colour on a dark page: every colour that a picture uses is here.
+pub const DARK: [(RGBColor, RGBColor); 15] = [
+    (WHITE, RGBColor(21, 25, 30)),
+    (INK, RGBColor(226, 231, 236)),
+    (MUTED, RGBColor(150, 161, 173)),
+    (RULE, RGBColor(44, 51, 59)),
+    (ACCENT, RGBColor(86, 180, 233)),
+    (WARM, RGBColor(242, 140, 60)),
+    (GREEN, RGBColor(52, 190, 150)),
+    (OTHERS[0], RGBColor(142, 152, 164)),
+    (OTHERS[3], RGBColor(222, 136, 188)),
+    (OTHERS[4], RGBColor(226, 178, 60)),
+    (OTHERS[5], RGBColor(130, 160, 235)),
+    (RAMP[0], RGBColor(250, 200, 90)),
+    (RAMP[1], RGBColor(240, 130, 96)),
+    (RAMP[2], RGBColor(206, 112, 178)),
+    (RAMP[3], RGBColor(146, 138, 240)),
 ];
+
+/// As SVG and CSS write a colour.
+pub fn hex(color: RGBColor) -> String {
+    format!("#{:02X}{:02X}{:02X}", color.0, color.1, color.2)
+}
 
 /// Where a text stands beside its point.
 #[derive(Clone, Copy)]
@@ -148,6 +180,55 @@ impl Canvas<'_> {
     /// A filled dot.
     pub fn dot(&self, at: (f64, f64), radius: f64, color: RGBColor) -> Drawn {
         self.area.draw(&Circle::new(fine(at), (radius * FINE) as i32, color.filled())).map_err(refused)
+    }
+
+    /// A dot without a filling.
+    pub fn circle(&self, at: (f64, f64), radius: f64, color: RGBColor) -> Drawn {
+        self.area.draw(&Circle::new(fine(at), (radius * FINE) as i32, WHITE.filled())).map_err(refused)?;
+        self.area.draw(&Circle::new(fine(at), (radius * FINE) as i32, stroke(color, 1.4))).map_err(refused)
+    }
+
+    /// A filled rectangle.
+    pub fn tile(&self, from: (f64, f64), to: (f64, f64), color: RGBColor, opacity: f64) -> Drawn {
+        let shape = Rectangle::new([fine(from), fine(to)], color.mix(opacity).filled());
+        self.area.draw(&shape).map_err(refused)
+    }
+
+    /// Rules across the frame at round values, labelled at its left if wanted.
+    pub fn rules(&self, frame: &Frame, marks: &[(f64, String)], labelled: bool) -> Drawn {
+        for (value, label) in marks {
+            let (_, y) = frame.at(frame.over.0, *value);
+            self.line([(frame.x.0, y), (frame.x.1, y)], RULE, 1.0)?;
+            if labelled {
+                self.text(label, (frame.x.0 - 8.0, y), LABEL, MUTED, Anchor::End, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The frame's lower edge with marks; a label that would run out of the frame is left out.
+    pub fn base(&self, frame: &Frame, marks: &[(f64, String)], labelled: bool) -> Drawn {
+        self.line([(frame.x.0, frame.y.1), (frame.x.1, frame.y.1)], MUTED, 1.0)?;
+        for (value, label) in marks {
+            let (x, y) = frame.at(*value, frame.up.0);
+            self.line([(x, y), (x, y + 4.0)], MUTED, 1.0)?;
+            let half = 2.8 * label.chars().count() as f64;
+            if labelled && x > frame.x.0 + half - 8.0 && x < frame.x.1 - half + 8.0 {
+                self.text(label, (x, y + 15.0), LABEL, MUTED, Anchor::Middle, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of lines, from a place to the right.
+    pub fn legend(&self, at: (f64, f64), entries: &[(String, RGBColor)]) -> Drawn {
+        let (mut x, y) = at;
+        for (name, color) in entries {
+            self.line([(x, y), (x + 18.0, y)], *color, 2.2)?;
+            self.text(name, (x + 24.0, y), LABEL, INK, Anchor::Start, false)?;
+            x += 48.0 + 6.4 * name.chars().count() as f64;
+        }
+        Ok(())
     }
 
     /// A text whose middle height is at the point.

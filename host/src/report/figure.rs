@@ -3,11 +3,8 @@
 use anyhow::{Result, bail};
 
 use super::axis;
-use super::canvas::{ACCENT, Anchor, Canvas, Frame, INK, MUTED, OTHERS, RULE, picture};
+use super::canvas::{ACCENT, Anchor, Canvas, Frame, INK, LABEL, MUTED, OTHERS, RULE, WIDTH, picture};
 use crate::backtest::{BacktestReport, Example, MODEL};
-
-const WIDTH: f64 = 960.0;
-const LABEL: f64 = 12.0;
 
 /// Forecasts of some channels beside what came: a row a channel, a column an origin (at most three).
 ///
@@ -54,7 +51,8 @@ pub fn forecasts(report: &BacktestReport, channels: &[usize]) -> Result<String> 
     })
 }
 
-fn channel_title(report: &BacktestReport, channel: usize) -> String {
+/// A channel's name and unit.
+pub(super) fn channel_title(report: &BacktestReport, channel: usize) -> String {
     let name = report.columns.get(channel).map_or("", String::as_str);
     match report.units.get(channel).filter(|unit| !unit.is_empty()) {
         Some(unit) => format!("{name}, {unit}"),

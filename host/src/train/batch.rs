@@ -5,11 +5,12 @@ use std::ops::Range;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use flowcast_core::format::Header;
+use flowcast_core::seasonal::MAX_FEATURES;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::features::{Features, Window};
+use crate::features::{Features, Parts, Readout, Window};
 use crate::model::{Network, Positions};
 
 /// Sizes of a batch.
@@ -23,31 +24,31 @@ pub struct Shape {
     pub positions: usize,
 }
 
-/// Sequences of a batch over all channels, about.
+/// Sequences of a batch over all targets, about.
 const SEQUENCES: usize = 28;
 /// The longest window.
 const LONGEST: usize = 512;
 /// Positions a window, at most, and numbers forecast a batch, about.
 const MOST_POSITIONS: usize = 192;
-const FORECASTS: usize = 800_000;
+const FORECASTS: usize = 400_000;
 
 impl Shape {
-    /// For some channels and a horizon, with windows no longer than `samples` allows.
-    pub fn new(channels: usize, horizon: usize, samples: usize) -> Self {
-        let windows = (SEQUENCES / channels).max(1);
+    /// For some targets and knots, with windows no longer than `samples` allows.
+    pub fn new(targets: usize, knots: usize, samples: usize) -> Self {
+        let windows = (SEQUENCES / targets).max(1);
         let length = LONGEST.min(samples * 3 / 4).max(1);
-        let positions = (FORECASTS / (windows * channels * horizon)).clamp(8, MOST_POSITIONS);
+        let positions = (FORECASTS / (windows * targets * knots)).clamp(8, MOST_POSITIONS);
         Self { windows, length, positions }
     }
 }
 
 /// One batch.
 pub struct Batch {
-    /// `[channels * windows][length][token_features]`
+    /// `[targets * windows][length][token_features]`
     pub tokens: Tensor,
     /// Where to forecast from.
     pub positions: Positions,
-    /// What came, `[channels * windows * positions][horizon]`, 0 where missing.
+    /// What came, `[targets * windows * positions][knots]`, 0 where missing.
     pub future: Tensor,
     /// One over the linear path's error, 0 where the future is missing; as `future`.
     pub weight: Tensor,
@@ -55,9 +56,19 @@ pub struct Batch {
     pub known: f64,
 }
 
+/// One sequence of a batch.
+#[derive(Default)]
+struct Sequence {
+    window: Window,
+    /// Indices into the window that are forecast from, ascending.
+    positions: Vec<usize>,
+    /// What the readout sees there.
+    readouts: Vec<Readout>,
+}
+
 /// Makes the batch of one step; the same seed and step give the same one.
 ///
-/// `error` is the linear path's on validation, `[channels][horizon]`.
+/// `error` is the linear path's on validation, `[targets][knots]`.
 ///
 /// # Errors
 /// The device is out of memory.
@@ -70,26 +81,29 @@ pub fn batch(
     (seed, step): (u64, usize),
     device: &Device,
 ) -> Result<Batch> {
-    let channels = usize::from(header.channels);
+    let targets = usize::from(header.targets);
     let horizon = usize::from(header.horizon);
+    let parts = Parts { seasons: header.seasons.list.len(), ring: header.ring, mixed: header.mixed };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(step as u64 + 1);
     let end = rows.end - horizon;
-    let starts: Vec<(usize, usize)> = (0..channels * shape.windows)
+    let starts: Vec<(usize, usize, Vec<usize>)> = (0..targets * shape.windows)
         .map(|sequence| {
-            (
-                sequence / shape.windows,
-                rng.random_range(rows.start..end.saturating_sub(shape.length).max(rows.start + 1)),
-            )
+            let start = rng.random_range(rows.start..end.saturating_sub(shape.length).max(rows.start + 1));
+            // The first samples of a window know too little of the past to learn from.
+            let mut positions: Vec<usize> =
+                (0..shape.positions).map(|_| rng.random_range(shape.length / 8..shape.length)).collect();
+            positions.sort_unstable();
+            (sequence / shape.windows, start, positions)
         })
         .collect();
-    let windows: Vec<Window> = starts
+    let sequences: Vec<Sequence> = starts
         .into_par_iter()
-        .map(|(channel, mut start)| {
+        .map(|(channel, mut start, positions)| {
             loop {
-                let window = features.window(channel, start, end, shape.length);
-                if window.rows.len() == shape.length || start == 0 {
-                    return window;
+                let sequence = Sequence::new(features, channel, start..end, shape.length, &positions, parts);
+                if sequence.window.rows.len() == shape.length || start == 0 {
+                    return sequence;
                 }
                 // Missing samples ran into the end: further back there are more.
                 start = start.saturating_sub(shape.length);
@@ -97,45 +111,78 @@ pub fn batch(
         })
         .collect();
 
+    let (aligned, knots) = (header.seasons.aligned(), features.knots());
     let width = features.width();
-    let mut tokens = Vec::with_capacity(windows.len() * shape.length * header.token_features());
-    let count = windows.len() * shape.positions;
-    let (mut hidden, mut inputs) = (Vec::with_capacity(count), Vec::with_capacity(count * width));
-    let (mut location, mut scale) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let (mut future, mut weight) = (Vec::with_capacity(count * horizon), Vec::with_capacity(count * horizon));
+    let mut tokens = Vec::with_capacity(sequences.len() * shape.length * header.token_features());
+    let count = sequences.len() * shape.positions;
+    let (mut hidden, mut reads) = (Vec::with_capacity(count), Vec::with_capacity(count * knots.len() * aligned));
+    let (mut standing, mut location) = (Vec::new(), Vec::with_capacity(count));
+    let mut scale = Vec::with_capacity(count);
+    let (mut future, mut weight) = (Vec::with_capacity(count * knots.len()), Vec::with_capacity(count * knots.len()));
     let mut known = 0_u64;
-    for (sequence, window) in windows.iter().enumerate() {
-        let channel = sequence / shape.windows;
+    for (index, sequence) in sequences.iter().enumerate() {
+        let channel = index / shape.windows;
+        let window = &sequence.window;
         for (vector, level) in window.features.chunks_exact(width).zip(&window.levels) {
             Network::token(header, vector, level, &mut tokens);
         }
         let samples = features.samples(channel);
-        for _ in 0..shape.positions {
-            // The first samples of a window know too little of the past to learn from.
-            let position = rng.random_range(shape.length / 8..shape.length);
-            hidden.push((sequence * shape.length + position) as u32);
-            inputs.extend_from_slice(&window.features[position * width..(position + 1) * width]);
-            location.push(window.levels[position].location);
-            scale.push(window.levels[position].scale);
-            let row = window.rows[position];
-            for (sample, error) in samples[row + 1..=row + horizon].iter().zip(&error[channel]) {
+        for (position, readout) in sequence.positions.iter().zip(&sequence.readouts) {
+            hidden.push((index * shape.length + position) as u32);
+            reads.extend_from_slice(&readout.aligned);
+            standing.extend_from_slice(&readout.standing);
+            location.push(window.levels[*position].location);
+            scale.push(window.levels[*position].scale);
+            let row = window.rows[*position];
+            for (knot, error) in knots.iter().zip(&error[channel]) {
+                let sample = samples[row + usize::from(*knot)];
                 let missing = sample.is_nan();
-                future.push(if missing { 0.0 } else { *sample });
+                future.push(if missing { 0.0 } else { sample });
                 weight.push(if missing { 0.0 } else { 1.0 / error });
                 known += u64::from(!missing);
             }
         }
     }
+    let seen = standing.len() / count;
     Ok(Batch {
-        tokens: Tensor::from_vec(tokens, (windows.len(), shape.length, header.token_features()), device)?,
+        tokens: Tensor::from_vec(tokens, (sequences.len(), shape.length, header.token_features()), device)?,
         positions: Positions {
             hidden: Tensor::from_vec(hidden, count, device)?,
-            features: Tensor::from_vec(inputs, (count, width), device)?,
+            aligned: Tensor::from_vec(reads, (count, knots.len(), aligned), device)?,
+            standing: Tensor::from_vec(standing, (count, seen), device)?,
             location: Tensor::from_vec(location, (count, 1), device)?,
             scale: Tensor::from_vec(scale, (count, 1), device)?,
         },
-        future: Tensor::from_vec(future, (count, horizon), device)?,
-        weight: Tensor::from_vec(weight, (count, horizon), device)?,
+        future: Tensor::from_vec(future, (count, knots.len()), device)?,
+        weight: Tensor::from_vec(weight, (count, knots.len()), device)?,
         known: known as f64,
     })
+}
+
+impl Sequence {
+    fn new(
+        features: &Features,
+        channel: usize,
+        rows: Range<usize>,
+        length: usize,
+        positions: &[usize],
+        parts: Parts,
+    ) -> Self {
+        let mut sequence = Self { positions: positions.to_vec(), ..Self::default() };
+        let mut token = [0.0; MAX_FEATURES];
+        let mut wanted = positions.iter().peekable();
+        features.visit(channel, rows.start, rows.end, |row, state, clocks| {
+            let window = &mut sequence.window;
+            let index = window.rows.len();
+            window.levels.push(state.features(features.seasons(), clocks, &mut token));
+            window.features.extend_from_slice(&token[..features.width()]);
+            window.rows.push(row);
+            // A position may be drawn more than once.
+            while wanted.next_if(|position| **position == index).is_some() {
+                sequence.readouts.push(features.readout(channel, row, state, clocks, parts));
+            }
+            index + 1 < length
+        });
+        sequence
+    }
 }

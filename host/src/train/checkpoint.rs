@@ -31,6 +31,8 @@ pub struct Progress {
     pub best: Validation,
     /// Validation of every epoch.
     pub history: Vec<Validation>,
+    /// Loss of every step's batch.
+    pub losses: Vec<f32>,
 }
 
 /// The checkpoint of a model file: beside it.

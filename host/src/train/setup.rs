@@ -6,15 +6,13 @@ use std::ops::{Range, RangeInclusive};
 use anyhow::{Result, ensure};
 use flowcast_core::format::MAX_CHANNELS;
 use flowcast_core::presets::Preset;
-use flowcast_core::seasonal::RING;
+use flowcast_core::seasonal::{MAX_SEASONS, RING};
 
-use crate::config::{ChannelConfig, Config};
+use crate::config::{ChannelConfig, Config, knots};
 use crate::data::Series;
+use crate::protocol::{Borders, Protocol};
+use crate::season;
 
-/// Share of the rows before the held-out end that choose between models.
-const VALIDATION_FRACTION: f64 = 0.15;
-/// Rank of the linear path.
-const RANK: u16 = 32;
 /// The quantile levels of a forecast.
 const QUANTILES: [f32; 3] = [0.1, 0.5, 0.9];
 /// Seasons to look for, in milliseconds, longest first: a day, an hour, a minute, a second.
@@ -49,14 +47,18 @@ pub struct Split {
 /// What the user decided.
 #[derive(Debug, Clone)]
 pub struct Wishes {
-    /// Samples of a season, if told.
-    pub period: Option<u32>,
+    /// Samples of each season, if told.
+    pub periods: Vec<u32>,
     /// Steps ahead, if told.
     pub horizon: Option<usize>,
     /// The backbone.
     pub preset: Preset,
-    /// Share of the rows that is held out.
-    pub test_fraction: f64,
+    /// The first so many columns are forecast, the others are seen only.
+    pub targets: usize,
+    /// Whether the device adapts the point forecast.
+    pub adapted: bool,
+    /// Which rows train, choose and are held out.
+    pub protocol: Protocol,
 }
 
 /// The season of a sampling interval: the longest of day, hour, minute and second of which the rows hold enough.
@@ -70,29 +72,67 @@ pub fn default_period(interval_ms: u64, rows: usize) -> u32 {
     seasons.iter().find(|season_ms| fits(season_ms)).map_or(SHORT_PERIOD, |season_ms| (season_ms / interval_ms) as u32)
 }
 
-/// Splits the rows and reads the channels' normalisation off the training and validation rows.
+/// The seasons to try: what the training rows show ([`season::find`]), or else [`default_period`]. What does not pay, the
+/// closed form leaves out.
+pub fn default_periods(values: &[Vec<f32>], interval_ms: u64) -> Vec<u32> {
+    let rows = values.iter().map(Vec::len).min().unwrap_or(0);
+    let mut periods = season::find(values, interval_ms);
+    if periods.first().is_none_or(|first| LEAST_PERIODS * u64::from(*first) > rows as u64) {
+        periods = vec![default_period(interval_ms, rows)];
+    }
+    periods
+}
+
+/// Splits the rows and reads the channels' normalisation off those that the protocol allows.
 ///
 /// # Errors
 /// Too few rows, a channel without values or without change, a column's name that is too long for the model file.
 pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
-    let seen = series.test_start(wishes.test_fraction);
-    let period = wishes.period.unwrap_or_else(|| default_period(series.interval_ms, seen));
+    let Borders { validation: chosen_from, test: seen, .. } = wishes.protocol.borders(series, 0);
+    let periods = if wishes.periods.is_empty() {
+        let targets = series.values.iter().take(wishes.targets);
+        let training: Vec<Vec<f32>> = targets.map(|values| values[..chosen_from].to_vec()).collect();
+        default_periods(&training, series.interval_ms)
+    } else {
+        wishes.periods.clone()
+    };
+    ensure!(periods.len() <= MAX_SEASONS, "--period: found {} seasons, expected at most {MAX_SEASONS}", periods.len());
+    let period = periods[0];
     let horizon = wishes.horizon.unwrap_or(period.min(LONGEST_HORIZON) as usize);
     let columns = series.columns.len();
     ensure!(columns <= MAX_CHANNELS, "--target: found {columns} columns, expected at most {MAX_CHANNELS}");
-    ensure!(period >= 2, "--period: found {period} samples, expected at least 2");
+    for period in &periods {
+        ensure!(*period >= 2, "--period: found {period} samples, expected at least 2");
+    }
     ensure!((1..=16384).contains(&horizon), "--horizon: found {horizon} steps, expected 1 to 16384");
 
-    let validation_rows = (seen as f64 * VALIDATION_FRACTION).round() as usize;
+    let least_validation = horizon + RING;
+    let borders = wishes.protocol.borders(series, least_validation);
     let shortest = 3 * period as usize + RING + horizon;
-    let held = 1.0 - wishes.test_fraction;
-    let needed = ((shortest + horizon + RING) as f64 / (1.0 - VALIDATION_FRACTION) / held).ceil() as usize;
-    series.check_trainable(needed)?;
+    let shares = (borders.validation, borders.test - borders.validation);
+    ensure!(
+        shares.0 >= shortest && shares.1 >= least_validation,
+        "found a series of {} rows, {} to train on and {} to choose with, expected at least {shortest} and {least_validation} of them \
+         for this season and horizon",
+        series.rows(),
+        shares.0,
+        shares.1,
+    );
     let mut past = series.clone();
-    past.values.iter_mut().for_each(|values| values.truncate(seen));
+    past.values.iter_mut().for_each(|values| values.truncate(wishes.protocol.normalised_rows(&borders)));
     past.check_trainable(0)?;
+    for (name, values) in series.columns.iter().zip(&series.values).take(wishes.targets) {
+        let spans = [("train", 0..borders.validation), ("choose the model", borders.validation..borders.test)];
+        for (what, rows) in spans {
+            ensure!(
+                values[rows.clone()].iter().any(|value| value.is_finite()),
+                "column `{name}` has no reading in rows {} to {}, which {what}: leave the column or those rows out",
+                rows.start + 1,
+                rows.end
+            );
+        }
+    }
 
-    let validation_rows = validation_rows.max(horizon + RING);
     let channels = past
         .columns
         .iter()
@@ -103,15 +143,21 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
     let config = Config {
         preset: wishes.preset.name.to_owned(),
         interval_ms: series.interval_ms,
-        period,
+        periods,
         horizon: horizon as u16,
-        rank: RANK,
+        knots: knots(horizon as u16),
         quantiles: QUANTILES.to_vec(),
         own_readouts: false,
+        ring: false,
+        mixed: false,
+        corrected: true,
+        adapted: wishes.adapted,
+        targets: wishes.targets as u16,
+        seen_until_ms: series.time(seen).map_or(0, |time| time.as_millisecond().max(0) as u64),
         memories: Config::spread_memories(&wishes.preset, period),
         channels,
     };
-    Ok((config, Split { training: first..seen - validation_rows, validation: seen - validation_rows..seen }))
+    Ok((config, Split { training: first..borders.validation, validation: borders.validation..borders.test }))
 }
 
 /// A channel's normalisation and bounds from its rows.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::loss::loss;
-use crate::config::TrainedModel;
+use crate::config::{TrainedModel, between_knots};
 use crate::data::Series;
 use crate::features::Features;
 use crate::forecaster::open;
@@ -15,7 +15,7 @@ use crate::forecaster::open;
 const ORIGINS: usize = 300;
 
 /// Errors on the validation rows, all channels and steps alike.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
     /// Mean squared error of the median, in deviations of the training data.
     pub mse: f64,
@@ -27,8 +27,8 @@ pub struct Validation {
 
 /// Streams the rows from `from` to the end of `rows` through a model and forecasts from origins in `rows`.
 ///
-/// `error` is the linear path's, `[channels][horizon]`. `from` is 0 for the whole stream as a device would see it.
-/// Returns each channel's mean absolute error too.
+/// `error` is the linear path's, `[targets][knots]`. `from` is 0 for the whole stream as a device would see it.
+/// Returns each target's mean absolute error too.
 ///
 /// # Errors
 /// The model cannot be exported.
@@ -48,6 +48,7 @@ pub fn validate(
     let last = rows.end.saturating_sub(horizon).max(rows.start + 1);
     // Odd, that no phase of an even period is left out.
     let stride = ((last - rows.start) / ORIGINS).max(1) | 1;
+    let error: Vec<Vec<f32>> = error.iter().map(|error| between_knots(&model.config.knots, error)).collect();
     let mut sample = vec![0.0; series.columns.len()];
     let (mut squared, mut total) = (0.0, 0.0);
     let mut absolute = vec![0.0; error.len()];

@@ -90,6 +90,12 @@ fn data_that_cannot_be_trained_on_gives_one_line_with_its_place() {
         let line = |row: &String| format!("{},{value},1.5\n", row.split(',').next().unwrap());
         HEADER.to_owned() + &good.iter().map(line).collect::<String>()
     };
+    let silent = |(index, row): (usize, &String)| {
+        let mut cells = row.trim_end().split(',');
+        let (time, c0, c1) = (cells.next().unwrap(), cells.next().unwrap(), cells.next().unwrap());
+        format!("{time},{},{c1}\n", if index < ROWS / 2 { c0 } else { "" })
+    };
+    let silent = HEADER.to_owned() + &good.iter().enumerate().map(silent).collect::<String>();
     let missing = "time,c1\n".to_owned() + "2024-05-01 00:00,1\n";
     let cases: Vec<(&str, String, &[&str])> = vec![
         ("an empty file", String::new(), &["bad.csv", "empty file"]),
@@ -97,7 +103,7 @@ fn data_that_cannot_be_trained_on_gives_one_line_with_its_place() {
         ("a missing column", missing, &["bad.csv", "no column `c0`", "time, c1"]),
         ("text in a number", with("2024-05-02 09:20,warm,1\n"), &["bad.csv:202", "column `c0`", "`warm`", "a number"]),
         ("unordered", with("2024-05-01 22:45,1,1\n"), &["bad.csv:202", "column `time`", "after 2024-05-02 09:10:00"]),
-        ("a duplicate", with(&good[199]), &["bad.csv:202", "2024-05-02 09:10:00 a second time", "line 201"]),
+        ("silent where it counts", silent, &["column `c0` has no reading in rows", "choose the model"]),
         ("a constant channel", every("20.5"), &["column `c0`", "the same value in every row (20.5)", "varies"]),
         ("no values", every(""), &["column `c0`", "no value at all", "expected numbers"]),
         ("too short", HEADER.to_owned() + &good[..100].concat(), &["found a series of 100 rows", "expected at least"]),
@@ -128,6 +134,27 @@ fn a_short_series_still_gives_a_model_that_boards_accept() {
     }
 }
 
+#[test]
+fn the_literatures_protocol_from_training_to_back_test() {
+    let bench = Bench::new();
+    bench.write("data.csv", (HEADER.to_owned() + &rows(600).concat()).as_bytes());
+    let words = [&train("data.csv", "m.safetensors", "0")[..], &["--protocol", "ett"]].concat();
+    bench.json(&words);
+    bench.json(&["export", "m.safetensors", "--out", "m.flow"]);
+    let words = ["backtest", "m.flow", "data.csv", "--protocol", "ett", "--horizons", "2,3"];
+    let report = bench.json(&words);
+    // A fifth of the rows is held out; at the shorter horizon one more window ends within them.
+    assert_eq!(
+        (&report["protocol"], &report["test_start"], &report["origins"]),
+        (&"ett".into(), &480.into(), &119.into())
+    );
+    let counts = [0, 1].map(|index| report["horizons"][index]["count"].as_u64().unwrap());
+    assert_eq!(counts, [119 * 2, 118 * 3]);
+    assert!(report["baselines"]["last_value"].is_object() && report["baselines"]["ets"].is_null());
+    let error = bench.refusal(&[&words[..], &["--test-fraction", "0.3"]].concat());
+    assert!(error.contains("found --test-fraction with --protocol ett"), "{error}");
+}
+
 /// Before the work, not after it: these come at once, whatever the data.
 #[test]
 fn an_output_that_cannot_be_is_refused_first() {
@@ -153,7 +180,7 @@ fn files_that_are_no_trained_model_are_refused_by_name() {
     let other = [&(metadata.len() as u64).to_le_bytes()[..], metadata, &[0; 4]].concat();
     // The configuration says another number of steps than the tensors have.
     let config = String::from_utf8(trained[8..8 + header].to_vec()).unwrap();
-    let changed = config.replace("\\\"horizon\\\":3", "\\\"horizon\\\":7");
+    let changed = config.replace("\\\"knots\\\":[1,2,3]", "\\\"knots\\\":[1,3]  ");
     assert_ne!(config, changed);
     let changed = [&trained[..8], changed.as_bytes(), &trained[8 + header..]].concat();
     let mut infinite = trained.clone();
@@ -167,7 +194,7 @@ fn files_that_are_no_trained_model_are_refused_by_name() {
         ("cut in its weights", &trained[..trained.len() - 100], &["expected a safetensors file"]),
         ("someone else's", &other, &["expected a safetensors file that `flowcast train` wrote"]),
         ("a model file", &exported, &["expected a safetensors file"]),
-        ("another shape", &changed, &["readout.weight", "expected F32", "7"]),
+        ("another shape", &changed, &["readout.weight", "expected F32", "2"]),
         ("an infinite weight", &infinite, &["weight", "inf", "finite"]),
     ] {
         bench.write("bad.safetensors", bytes);
@@ -257,7 +284,7 @@ fn each_command_prints_one_json_object() {
 
     let text = bench.run(&["inspect", "m.flow", "--board", "mps2-an386"]).stdout;
     let text = String::from_utf8(text).unwrap();
-    for part in ["channel 0 c0", "season 12 samples", "blocks.0.query.weight", "16 x 16", "mps2-an386: fits"] {
+    for part in ["channel 0 c0", "season    12 samples", "blocks.0.query.weight", "16 x 16", "mps2-an386: fits"] {
         assert!(text.contains(part), "{part} in {text}");
     }
     bench.write("bad.flow", &bench.bytes("m.flow")[..200]);

@@ -1,0 +1,46 @@
+//! What a forecaster holds and why it says what it says: for the host's pictures. A firmware that never asks carries none
+//! of it.
+
+use super::{Forecaster, Streaming};
+use crate::attention::FlowTrace;
+use crate::seasonal::MEMORIES;
+
+/// Sees `(channel, layer, flows of each head)`.
+pub type Trace<'t> = dyn FnMut(usize, usize, &[FlowTrace<f32>]) + 't;
+
+/// Reads a forecaster's inside, whatever its sizes.
+pub trait Inside: Streaming {
+    /// As [`Streaming::observe`]; `trace` is called at samples that enter.
+    fn observe_traced(&mut self, sample: &[f32], trace: &mut Trace<'_>);
+    /// 1/N of each head of a layer, N its memory in samples; 0 is infinite. Empty beyond the layers that there are.
+    fn memory_gains(&self, layer: usize) -> &[f32];
+    /// What the seasonal memories of a channel hold for a slot of a season, in deviations of the training data, shortest
+    /// memory first; `None` where it was never visited.
+    fn seasonal_means(&self, channel: usize, season: usize, slot: usize) -> Option<[f32; MEMORIES]>;
+}
+
+impl<
+    const CHANNELS: usize,
+    const SLOTS: usize,
+    const D_MODEL: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const LAYERS: usize,
+> Inside for Forecaster<'_, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+{
+    fn observe_traced(&mut self, sample: &[f32], trace: &mut Trace<'_>) {
+        Forecaster::observe_traced(self, sample, |channel, layer, flows| trace(channel, layer, flows));
+    }
+
+    fn memory_gains(&self, layer: usize) -> &[f32] {
+        let block = self.model.get().and_then(|model| model.blocks().get(layer));
+        block.map_or(&[], |block| &block.flow.memory_gain)
+    }
+
+    fn seasonal_means(&self, channel: usize, season: usize, slot: usize) -> Option<[f32; MEMORIES]> {
+        let seasons = &self.model.get()?.header().seasons.list;
+        seasons.get(season).filter(|season| slot < season.slots)?;
+        let before: usize = seasons.iter().take(season).map(|season| season.slots).sum();
+        self.channels.get(channel)?.seasonal.memories().slot(before + slot).copied()
+    }
+}

@@ -1,0 +1,491 @@
+//! Probes: forecasts of single steps that are kept until their sample comes, so that the board can score itself.
+//!
+//! The steps ahead 1..=H are cut into [`GROUPS`] groups of about equal width in log step: {1}, up to ∛H, up to ∛H²,
+//! up to H. What is learned of a group (`conformal`, `adaptation`) stands at its geometric middle; between two middles
+//! it is interpolated linearly over log step, so that a fan has no jumps:
+//!
+//! ```text
+//! anchor_g = ½ (ln first_g + ln last_g)           p = Σ_g clamp((ln step − anchor_g) / (anchor_{g+1} − anchor_g), 0, 1)
+//! weight_g = max(0, 1 − |p − g|), which sum to 1
+//! ```
+//!
+//! After each sample one probe is launched: of the group whose turn it is, or else of the longest group with a place
+//! free, at a lead from the group's range. Turns and leads follow the golden ratio's sequence (wrapping multiples of
+//! 2³²/φ), which fills a range evenly and never falls in step with the season. At each sample at most one probe is
+//! resolved: that of step 1 (which gives way when it is not its turn), or else the longest one that is due. So a
+//! sample's cost is constant, and what is probed depends on the count of samples alone, never on their values. Each channel
+//! has a [`Schedule`] of its own: it rests while the channel is missing, and no channel hears of another's gaps.
+
+use core::hint::select_unpredictable;
+
+use crate::math::{Real, ln};
+
+/// Groups of steps ahead.
+pub const GROUPS: usize = 4;
+/// Probes under way, of each group: long ones take longer.
+pub(crate) const SLOTS_OF: [usize; GROUPS] = [1, 1, 3, 5];
+/// Probes under way.
+pub const SLOTS: usize = SLOTS_OF[0] + SLOTS_OF[1] + SLOTS_OF[2] + SLOTS_OF[3];
+/// With one more place, where what is not kept goes: it costs what a kept one costs.
+const PLACES: usize = SLOTS + 1;
+/// The group of each place, longest last.
+const GROUP_OF: [usize; SLOTS] = [0, 1, 2, 2, 2, 3, 3, 3, 3, 3];
+/// 2³²/φ.
+const GOLDEN: u32 = 0x9e37_79b9;
+/// Which group is served first, by turns; the longest one with a free place if it has none.
+const TURN_OF: [usize; 8] = [0, 1, 3, 2, 3, 1, 2, 3];
+/// No sample and no forecast is farther from zero, in deviations of the training data.
+pub const LIMIT: f32 = 1e6;
+
+/// How the steps ahead are cut.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Groups {
+    /// The last step of each group, ascending; groups that a short horizon leaves empty are the last ones.
+    last: [u16; GROUPS],
+    /// ln of each group's geometric middle.
+    anchor: [f32; GROUPS],
+    /// 1 / (anchor_{g+1} − anchor_g); 0 where group g + 1 is empty.
+    inverse_gap: [f32; GROUPS - 1],
+}
+
+/// Where a step stands among the groups.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    /// Each group's share; they sum to 1.
+    pub weight: [f32; GROUPS],
+    /// The group that holds the step.
+    pub group: usize,
+}
+
+/// A band as it was issued, corrections and all, beside the model's own point forecast; in deviations of the training
+/// data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Band {
+    /// The lowest quantile, issued.
+    pub lower: f32,
+    /// The point forecast before any correction.
+    pub median: f32,
+    /// The highest quantile, issued.
+    pub upper: f32,
+    /// The level that the forecast was made relative to.
+    pub location: f32,
+}
+
+/// A band under way: 12 bytes. What need not be exact is a bfloat16, within 0.4 %.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Probe {
+    median: f32,
+    /// median − lower; negative where a correction has moved the band over the median.
+    below: u16,
+    /// upper − median; negative likewise.
+    above: u16,
+    /// median − location.
+    displacement: u16,
+    /// 0: none.
+    known: u16,
+}
+
+/// A band beside the sample that came; everything is finite and within ±2 [`LIMIT`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Resolved {
+    /// Where the probe's lead stands; no weight at all if there is nothing to learn: nothing was due, or it was not
+    /// forecast, or the sample is missing.
+    pub place: Place,
+    /// Whether there is something to learn.
+    pub known: bool,
+    /// Sample − median.
+    pub residual: f32,
+    /// median − lower; negative where a correction has moved the band over the median.
+    pub below: f32,
+    /// upper − median; negative likewise.
+    pub above: f32,
+    /// median − location.
+    pub displacement: f32,
+}
+
+/// When which step of a channel is probed; 60 bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Schedule {
+    /// Samples until a probe is due; 0: the place is free.
+    remaining: [u16; PLACES],
+    lead: [u16; PLACES],
+    /// Multiples of 2³²/φ, wrapping: where in a group's range the next lead lies; the first one counts samples.
+    turn: [u32; GROUPS],
+}
+
+/// The probe that a sample resolves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Due {
+    slot: usize,
+    place: Place,
+    due: bool,
+}
+
+/// The probe to launch now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Launch {
+    /// [`SLOTS`]: nowhere, the forecast is not kept.
+    slot: usize,
+    /// The step ahead to forecast, 1 to the horizon.
+    pub lead: u16,
+}
+
+/// One channel's probes under way: 132 bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Probes {
+    slots: [Probe; PLACES],
+}
+
+/// The largest e with e³ ≤ cube, for cubes up to 2³⁰.
+const fn cube_root(cube: u32) -> u32 {
+    let mut root = 0;
+    let mut bit = 512;
+    while bit > 0 {
+        let trial: u32 = root + bit;
+        if trial.pow(3) <= cube {
+            root = trial;
+        }
+        bit /= 2;
+    }
+    root
+}
+
+impl Groups {
+    /// Of a horizon of 1 to 16,384 steps.
+    pub fn new(horizon: u16) -> Self {
+        let horizon = horizon.clamp(1, 16_384);
+        let wide = u32::from(horizon);
+        let second = (cube_root(wide) as u16).max(2).min(horizon);
+        let third = (cube_root(wide * wide) as u16).max(second.saturating_add(1)).min(horizon);
+        let last = [1, second, third, horizon];
+        let mut before = 0;
+        let anchor = last.map(|last| {
+            let first = (before + 1).min(last);
+            before = last;
+            0.5 * (ln(f32::from(first)) + ln(f32::from(last)))
+        });
+        let [a, b, c, d] = anchor;
+        // Below the gap between steps 16,383 and 16,384 a group is empty: its anchor is the one before.
+        let inverse = |gap: f32| if gap > 1e-5 { 1.0 / gap } else { 0.0 };
+        Self { last, anchor, inverse_gap: [inverse(b - a), inverse(c - b), inverse(d - c)] }
+    }
+
+    /// The group of a step; steps beyond the horizon belong to the last one.
+    #[inline]
+    pub fn group(&self, step: u16) -> usize {
+        let [first, second, third, _] = self.last;
+        usize::from(step > first) + usize::from(step > second) + usize::from(step > third)
+    }
+
+    /// The steps of a group, first and last; empty (first > last) where the horizon does not reach.
+    pub fn steps(&self, group: usize) -> (u16, u16) {
+        let last = |group: usize| self.last.get(group).copied().unwrap_or(0);
+        (group.checked_sub(1).map_or(0, last).saturating_add(1), last(group))
+    }
+
+    /// Where a step, at least 1, stands.
+    #[inline(never)]
+    pub fn place(&self, step: u16) -> Place {
+        let step_log = ln(f32::from(step.max(1)));
+        let mut position = 0.0;
+        for (anchor, inverse_gap) in self.anchor.iter().zip(&self.inverse_gap) {
+            position += ((step_log - anchor) * inverse_gap).at_least(0.0).at_most(1.0);
+        }
+        let mut center = 0.0;
+        let weight = [(); GROUPS].map(|()| {
+            let distance: f32 = position - center;
+            center += 1.0;
+            (1.0 - distance.abs()).at_least(0.0)
+        });
+        Place { weight, group: self.group(step) }
+    }
+}
+
+impl Place {
+    /// What a quantity that each group has is here.
+    #[inline]
+    pub fn interpolate(&self, values: [f32; GROUPS]) -> f32 {
+        self.weight.iter().zip(values).map(|(weight, value)| weight * value).sum()
+    }
+}
+
+impl Schedule {
+    /// Nothing under way.
+    pub const fn new() -> Self {
+        Self { remaining: [0; PLACES], lead: [0; PLACES], turn: [0; GROUPS] }
+    }
+
+    /// A sample has come, or was missed: what is due now. Before the sample enters any state.
+    #[inline]
+    pub fn advance(&mut self, groups: &Groups) -> Due {
+        let first_step = self.remaining[0] == 1;
+        let (mut slot, mut lead, mut due) = (0, 1, first_step);
+        for (index, (remaining, its)) in self.remaining.iter_mut().zip(&self.lead).enumerate() {
+            let now = (*remaining == 1) & !first_step & (index < SLOTS);
+            slot = select_unpredictable(now, index, slot);
+            lead = select_unpredictable(now, *its, lead);
+            due |= now;
+            *remaining = remaining.saturating_sub(1);
+        }
+        Due { slot, place: groups.place(lead), due }
+    }
+
+    /// `samples` samples were missed on every channel: as many calls of [`Schedule::advance`] would do.
+    pub fn skip(&mut self, samples: u32) {
+        let samples = samples.min(u16::MAX.into()) as u16;
+        for remaining in &mut self.remaining {
+            *remaining = remaining.saturating_sub(samples);
+        }
+    }
+
+    /// What to forecast now, after [`Schedule::advance`]. (The place of step 1 is always free by then.)
+    #[inline(never)]
+    pub fn launch(&mut self, groups: &Groups) -> Launch {
+        let sample = self.turn[0].wrapping_add(GOLDEN);
+        self.turn[0] = sample;
+        let turn_of = TURN_OF.get((sample >> 29) as usize).copied().unwrap_or(0);
+        let (mut longest, mut preferred, mut crowded) = (0, SLOTS, false);
+        for (index, (remaining, group)) in self.remaining.iter().zip(GROUP_OF).enumerate() {
+            let (first, last) = groups.steps(group);
+            let free = (*remaining == 0) & (first <= last);
+            longest = select_unpredictable(free, index, longest);
+            preferred = select_unpredictable(free & (group == turn_of), index, preferred);
+            crowded |= *remaining == 1;
+        }
+        // Step 1 only fills the time when it is not its turn: it gives way to what is due together with it.
+        longest = select_unpredictable((longest == 0) & crowded, SLOTS, longest);
+        let slot = select_unpredictable(preferred < SLOTS, preferred, longest);
+        let group = GROUP_OF.get(slot).copied().unwrap_or(0);
+        let (first, last) = groups.steps(group);
+        let turn = self.turn.get(group).unwrap_or(&0).wrapping_add(select_unpredictable(group == 0, 0, GOLDEN));
+        if let Some(kept) = self.turn.get_mut(group) {
+            *kept = turn;
+        }
+        let width = u64::from(last.saturating_sub(first)) + 1;
+        let lead = first + ((u64::from(turn) * width) >> 32) as u16;
+        if let (Some(remaining), Some(its)) = (self.remaining.get_mut(slot), self.lead.get_mut(slot)) {
+            (*remaining, *its) = (lead, lead);
+        }
+        Launch { slot, lead }
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Probes {
+    /// Nothing under way; all zeros.
+    pub const fn new() -> Self {
+        const NONE: Probe = Probe { median: 0.0, below: 0, above: 0, displacement: 0, known: 0 };
+        Self { slots: [NONE; PLACES] }
+    }
+
+    /// Keeps what was forecast for a launch; `None` or a number that is not finite: there was no forecast.
+    #[inline]
+    pub fn record(&mut self, launch: &Launch, band: Option<Band>) {
+        let Some(probe) = self.slots.get_mut(launch.slot) else { return };
+        let Band { lower, median, upper, location } =
+            band.unwrap_or(Band { lower: f32::NAN, median: 0.0, upper: 0.0, location: 0.0 });
+        let known = (lower + median + upper + location).is_finite();
+        let median = within(median);
+        *probe = Probe {
+            median,
+            below: shorten(median - within(lower)),
+            above: shorten(within(upper) - median),
+            displacement: shorten(median - within(location)),
+            known: u16::from(known),
+        };
+    }
+
+    /// Puts what is due beside the sample that came, in deviations of the training data; NaN or infinite: it is missing.
+    #[inline]
+    pub fn resolve(&self, due: &Due, sample: f32) -> Resolved {
+        const NONE: Probe = Probes::new().slots[0];
+        let probe = self.slots.get(due.slot).unwrap_or(&NONE);
+        let known = due.due & (probe.known != 0) & sample.is_finite();
+        let sample = select_unpredictable(known, within(sample), probe.median);
+        let weight = due.place.weight.map(|weight| select_unpredictable(known, weight, 0.0));
+        let place = Place { weight, group: select_unpredictable(known, due.place.group, 0) };
+        Resolved {
+            place,
+            known,
+            residual: sample - probe.median,
+            below: lengthen(probe.below),
+            above: lengthen(probe.above),
+            displacement: lengthen(probe.displacement),
+        }
+    }
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Within ±[`LIMIT`]; NaN becomes the upper end.
+#[inline]
+fn within(x: f32) -> f32 {
+    x.at_most(LIMIT).at_least(-LIMIT)
+}
+
+/// The upper half of a float, rounded: a bfloat16. `x` is within ±2 [`LIMIT`].
+#[inline]
+fn shorten(x: f32) -> u16 {
+    (x.to_bits().wrapping_add(0x8000) >> 16) as u16
+}
+
+/// The float of a bfloat16.
+#[inline]
+fn lengthen(half: u16) -> f32 {
+    f32::from_bits(u32::from(half) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn every_step_has_one_group_and_weights_that_sum_to_one_without_jumps() {
+        for horizon in (1..600).chain([1_000, 4_096, 16_384]) {
+            let groups = Groups::new(horizon);
+            let mut counted = 0;
+            for group in 0..GROUPS {
+                let (first, last) = groups.steps(group);
+                counted += (i32::from(last) - i32::from(first) + 1).max(0);
+                for step in first..=last {
+                    assert_eq!(groups.group(step), group, "step {step} of {horizon}");
+                }
+            }
+            assert_eq!(counted, i32::from(horizon));
+            let mut before = groups.place(1);
+            assert_eq!(before.weight, [1.0, 0.0, 0.0, 0.0]);
+            for step in 2..=horizon {
+                let place = groups.place(step);
+                assert!((place.weight.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{place:?}");
+                let jump = |g: usize| (place.weight[g] - before.weight[g]).abs();
+                // No farther than the log step moved over the narrowest gap.
+                let gap = groups.inverse_gap.iter().copied().fold(0.0, f32::max);
+                let moved = (f32::from(step) / f32::from(step - 1)).ln() * gap + 1e-4;
+                assert!((0..GROUPS).all(|g| jump(g) <= moved), "step {step} of {horizon}");
+                before = place;
+            }
+            let (_, last) = groups.steps(before.group);
+            assert_eq!(last, horizon);
+        }
+    }
+
+    #[test]
+    fn groups_of_a_day_of_ten_minutes() {
+        let groups = Groups::new(144);
+        assert_eq!([0, 1, 2, 3].map(|group| groups.steps(group)), [(1, 1), (2, 5), (6, 27), (28, 144)]);
+    }
+
+    /// A series that says when it was: each probe must come back at its own sample, with its own forecast.
+    #[test]
+    fn a_probe_comes_back_exactly_when_it_is_due_and_every_group_is_probed() {
+        for horizon in [1, 2, 5, 24, 144, 720, 16_384] {
+            let groups = Groups::new(horizon);
+            let (mut schedule, mut probes) = (Schedule::new(), Probes::new());
+            let (mut resolved, mut leads) = ([0; GROUPS], Vec::new());
+            let mut pending = Vec::new();
+            for now in 0_u32..60_000 {
+                let due = schedule.advance(&groups);
+                let outcome = probes.resolve(&due, now as f32);
+                if outcome.known {
+                    // It forecast its own due time.
+                    assert_eq!(outcome.residual, 0.0, "at {now} of {horizon}");
+                    resolved[outcome.place.group] += 1;
+                }
+                assert_eq!(outcome.known, pending.contains(&now), "at {now} of {horizon}");
+                let launch = schedule.launch(&groups);
+                assert!((1..=horizon).contains(&launch.lead));
+                leads.push(launch.lead);
+                if launch.slot < SLOTS {
+                    pending.push(now + u32::from(launch.lead));
+                }
+                let at = (now + u32::from(launch.lead)) as f32;
+                probes.record(&launch, Some(Band { lower: at - 1.0, median: at, upper: at + 2.0, location: at - 3.0 }));
+                pending.retain(|due| *due > now);
+            }
+            for (group, count) in resolved.into_iter().enumerate() {
+                let (first, last) = groups.steps(group);
+                // As if it had one place, and resolved two thirds of what it launched.
+                let mean = 8.0_f32.max(1.0 + f32::from(first + last) / 2.0);
+                let expected = if first > last { 0 } else { (60_000.0 / mean / 1.5) as i32 };
+                assert!(count >= expected, "{horizon}: group {group} was probed {count} times, expected {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn gaps_and_missing_samples_drop_what_they_cover() {
+        let groups = Groups::new(144);
+        let run = |jump: u32, by_skip: bool| {
+            let (mut schedule, mut probes) = (Schedule::new(), Probes::new());
+            for now in 0..500 {
+                schedule.advance(&groups);
+                let launch = schedule.launch(&groups);
+                let at = (now + u32::from(launch.lead)) as f32;
+                probes.record(&launch, Some(Band { lower: at, median: at, upper: at, location: at }));
+            }
+            if by_skip {
+                schedule.skip(jump);
+            } else {
+                for _ in 0..jump {
+                    let due = schedule.advance(&groups);
+                    assert!(!probes.resolve(&due, f32::NAN).known);
+                }
+            }
+            let mut known = 0;
+            for now in 500 + jump..500 + jump + 144 {
+                let due = schedule.advance(&groups);
+                let outcome = probes.resolve(&due, now as f32);
+                assert_eq!(outcome.residual, 0.0);
+                known += u32::from(outcome.known);
+            }
+            (schedule, known)
+        };
+        for jump in [0, 1, 5, 50, 143, 144, 70_000] {
+            assert_eq!(run(jump, true), run(jump, false), "{jump}");
+        }
+        assert!(run(0, true).1 > 3);
+        assert_eq!(run(144, true).1, 0);
+        assert_eq!(run(u32::MAX - 1_000, true).1, 0);
+    }
+
+    #[test]
+    fn what_is_kept_is_finite_and_near_whatever_it_was() {
+        let groups = Groups::new(1);
+        let (mut schedule, mut probes) = (Schedule::new(), Probes::new());
+        for value in [0.0, 1e-30, -0.3, 17.0, -1e6, f32::MAX, f32::MIN, f32::NAN, f32::INFINITY] {
+            for sample in [0.0, 1.0, f32::MAX, f32::MIN, f32::NAN, f32::NEG_INFINITY] {
+                schedule.advance(&groups);
+                let launch = schedule.launch(&groups);
+                let band = Band { lower: -value.abs(), median: value / 2.0, upper: value.abs(), location: -value };
+                probes.record(&launch, Some(band));
+                let outcome = probes.resolve(&schedule.advance(&groups), sample);
+                let Resolved { residual, below, above, displacement, .. } = outcome;
+                let all = [residual, below, above, displacement];
+                assert!(all.iter().all(|x| x.abs() <= 4.0 * LIMIT), "{outcome:?} of {value} {sample}");
+                if value.abs() <= 1e6 {
+                    assert!((displacement - 1.5 * value).abs() <= 0.004 * 1.5 * value.abs());
+                    assert_eq!(outcome.known, sample.is_finite());
+                }
+            }
+        }
+        assert!(!probes.resolve(&schedule.advance(&groups), 0.0).known, "nothing was launched");
+    }
+
+    #[test]
+    fn sizes_are_as_stated() {
+        assert_eq!(size_of::<Probes>(), 132);
+        assert_eq!(size_of::<Schedule>(), 60);
+    }
+}

@@ -1,0 +1,274 @@
+//! `flowcast ablate`: does the attention earn its place? The same model with something else where its attention is,
+//! trained alike, in one table.
+//!
+//! Every variant starts from the same closed form and takes the same steps on the same batches, seed by seed;
+//! [`variant`] says what is replaced, [`experiment`] trains and measures, [`table`] compares. What a variant's own
+//! streaming form would compute is measured by the training network over the whole stream ([`evaluate`]).
+
+pub mod cells;
+pub mod evaluate;
+pub mod experiment;
+pub mod table;
+pub mod variant;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum as _;
+use flowcast_core::presets::Preset;
+use serde::Serialize;
+
+use crate::data::{ReadOptions, Series};
+use crate::duration::{Steps, parse_duration, show_ms};
+use crate::file::{refuse_overwriting, write_atomic};
+use crate::interrupt;
+use crate::output::Output;
+use crate::protocol::Protocol;
+use crate::train::setup::Wishes;
+use crate::train::{self, EPOCH_STEPS};
+use cells::Cells;
+use experiment::Experiment;
+use table::Row;
+use variant::Variant;
+
+/// Train the same model with other attentions, a GRU or none in the place of Flow-Attention, and compare
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Measurements: .csv, .csv.gz or .csv.xz files of one layout
+    #[arg(required = true, value_name = "DATA")]
+    pub data: Vec<PathBuf>,
+    /// Columns to forecast
+    #[arg(long, required = true, value_delimiter = ',', value_name = "COLUMN")]
+    pub target: Vec<String>,
+    /// The column of times, if it is not found by itself
+    #[arg(long, value_name = "COLUMN")]
+    pub time: Option<String>,
+    /// Read the rows as evenly spaced, whatever times they carry
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub interval: Option<Duration>,
+    /// Seasons: samples or durations, the main one first [default: as `flowcast train`]
+    #[arg(long, value_delimiter = ',', value_name = "N|DURATION")]
+    pub period: Vec<Steps>,
+    /// How far ahead to forecast: steps or a duration [default: one season, at most 288 steps]
+    #[arg(long, value_name = "N|DURATION")]
+    pub horizon: Option<Steps>,
+    /// The backbone: tiny, small or base
+    #[arg(long, default_value = "small", value_name = "NAME", value_parser = train::preset)]
+    pub preset: Preset,
+    /// The part of the rows, at their end, that is held out: each trained model is measured on it, once
+    #[arg(long, default_value_t = 0.2, value_name = "FRACTION", value_parser = train::fraction)]
+    pub test_fraction: f64,
+    /// Trainings of each variant, with seeds 1 to N
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// Epochs of 20 steps; every variant takes all of them and keeps its best on validation
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = train::epochs)]
+    pub epochs: usize,
+    /// Only these variants
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
+    pub variants: Vec<Variant>,
+    /// Write the table here too. Finished trainings are kept beside it, in TABLE.json.cells, and the same command goes
+    /// on after them: remove that file where another version of this program wrote it
+    #[arg(long, value_name = "TABLE.json")]
+    pub out: Option<PathBuf>,
+}
+
+/// What the command prints.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Columns.
+    pub channels: Vec<String>,
+    /// Rows, held-out ones included.
+    pub rows: usize,
+    /// Rows that were held out.
+    pub test_rows: usize,
+    /// Milliseconds between samples.
+    pub interval_ms: u64,
+    /// Samples of each season.
+    pub periods: Vec<u32>,
+    /// Steps ahead.
+    pub horizon: u16,
+    /// The backbone.
+    pub preset: &'static str,
+    /// Trainings of each variant.
+    pub seeds: u64,
+    /// Epochs of each.
+    pub epochs: usize,
+    /// The table.
+    pub variants: Vec<Row>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Unreadable or untrainable data, an unwritable file, an interruption (which leaves the finished cells).
+pub fn run(args: &Args, output: &Output) -> Result<()> {
+    let read = ReadOptions { time: args.time.clone(), columns: args.target.clone(), interval: args.interval };
+    let series = Series::read(&args.data, &read)?;
+    let steps = |name: &str, steps: Option<Steps>| {
+        steps
+            .map(|steps| steps.count(series.interval_ms).map_err(|error| anyhow::anyhow!("--{name}: {error}")))
+            .transpose()
+    };
+    let mut periods = Vec::new();
+    for period in &args.period {
+        periods.extend(steps("period", Some(*period))?.map(u32::try_from).transpose().context("--period is too long")?);
+    }
+    let horizon = steps("horizon", args.horizon)?;
+    let wishes = Wishes {
+        periods,
+        horizon,
+        preset: args.preset,
+        targets: args.target.len(),
+        adapted: false,
+        protocol: Protocol::Tail { test_fraction: args.test_fraction },
+    };
+    if let Some(out) = &args.out {
+        refuse_overwriting(&args.data, out)?;
+        ensure!(!out.is_dir(), "{} is a folder, expected a file to write", out.display());
+        if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            ensure!(folder.is_dir(), "{} is no folder: {} cannot be written", folder.display(), out.display());
+        }
+    }
+    let report = ablate(&series, &wishes, args, output)?;
+    if let Some(out) = &args.out {
+        write_atomic(out, &serde_json::to_vec_pretty(&report)?)?;
+    }
+    output.result(|| report.text(), &report)
+}
+
+fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Result<Report> {
+    interrupt::listen();
+    let mut cells = Cells::beside(args.out.as_deref())?;
+    output.note("reading features and fitting the linear path in closed form");
+    // Here, where the files' names are known, for a refusal to name them.
+    let names = || args.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let experiment = Experiment::new(series, wishes).with_context(names)?;
+    let config = experiment.config();
+    let test_rows = series.rows() - wishes.protocol.borders(series, 0).test;
+    ensure!(
+        test_rows > usize::from(config.horizon),
+        "found {test_rows} held-out rows, expected more than the horizon's {}",
+        config.horizon
+    );
+    let identity = identity(series, &experiment, args)?;
+    let mut variants =
+        if args.variants.is_empty() { Variant::value_variants().to_vec() } else { args.variants.clone() };
+    variants.sort();
+    variants.dedup();
+    // Seed by seed, that an interrupted table is complete for some.
+    let pending: Vec<(u64, Variant)> = (1..=args.seeds)
+        .flat_map(|seed| variants.iter().map(move |variant| (seed, *variant)))
+        .filter(|(seed, variant)| cells.find(&identity, *variant, *seed).is_none())
+        .collect();
+    let bar = output.progress((pending.len() * args.epochs * EPOCH_STEPS) as u64, "ablation");
+    for (seed, variant) in pending {
+        bar.set_message(format!("{}, seed {seed}", variant.name()));
+        let cell = experiment
+            .run(series, &identity, variant, seed, args.epochs, &bar)
+            .with_context(|| format!("{}, seed {seed}", variant.name()))?;
+        let line = format!(
+            "{:<16} seed {seed}: validation MSE {:.4}, {:.0} ms a step",
+            variant.name(),
+            cell.validation.mse,
+            cell.step_ms
+        );
+        bar.suspend(|| output.note(line));
+        cells.add(cell)?;
+    }
+    bar.finish_and_clear();
+
+    let header = experiment.header();
+    let row = |variant: &Variant| {
+        let of_variant: Vec<_> = (1..=args.seeds).filter_map(|seed| cells.find(&identity, *variant, seed)).collect();
+        Row::new(*variant, &of_variant, variant.macs(header), variant.state(header))
+    };
+    let mut rows: Vec<Row> = variants.iter().map(row).collect();
+    table::compare(&mut rows);
+    Ok(Report {
+        channels: series.columns.clone(),
+        rows: series.rows(),
+        test_rows,
+        interval_ms: series.interval_ms,
+        periods: config.periods.clone(),
+        horizon: config.horizon,
+        preset: wishes.preset.name,
+        seeds: args.seeds,
+        epochs: args.epochs,
+        variants: rows,
+    })
+}
+
+/// What must be the same for a finished cell to count: configuration, length of training and every value.
+fn identity(series: &Series, experiment: &Experiment, args: &Args) -> Result<String> {
+    let mut bytes = serde_json::to_vec(experiment.config())?;
+    bytes.extend(format!("{} {} {}", env!("CARGO_PKG_VERSION"), args.epochs, args.test_fraction).into_bytes());
+    for values in &series.values {
+        bytes.extend_from_slice(bytemuck::cast_slice(values));
+    }
+    Ok(format!("{:08x}", crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&bytes)))
+}
+
+impl Report {
+    fn text(&self) -> String {
+        format!(
+            "{} every {}, {} rows of which {} held out, seasons of {} samples, {} steps ahead, {}, {} epochs, {} seeds\n\
+             MSE and MAE in deviations of the training rows\n\n{}",
+            self.channels.join(", "),
+            show_ms(self.interval_ms),
+            self.rows,
+            self.test_rows,
+            self.periods.iter().map(u32::to_string).collect::<Vec<_>>().join(" and "),
+            self.horizon,
+            self.preset,
+            self.epochs,
+            self.seeds,
+            table::text(&self.variants)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_table_goes_on_where_it_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let rows: String = (0..230).map(|row| format!("{}\n", (row as f32 * 0.7).sin())).collect();
+        std::fs::write(path("data.csv"), "x\n".to_owned() + &rows).unwrap();
+        let table = |variants: &str, out: &str| -> serde_json::Value {
+            let (data, out) = (path("data.csv"), path(out));
+            let line = format!(
+                "flowcast {data} --target x --interval 1h --period 12 --horizon 3 --preset tiny --epochs 0 --seeds 2 --out {out} \
+                 --variants {variants}"
+            );
+            run(&Line::parse_from(line.split(' ')).args, &Output::keeping()).unwrap();
+            serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap()
+        };
+        let whole = table("gru,flow,none", "whole.json");
+        table("none", "parts.json");
+        let first: Cells = serde_json::from_slice(&std::fs::read(path("parts.json.cells")).unwrap()).unwrap();
+        assert_eq!(table("none,flow,gru", "parts.json"), whole);
+        let identity = &first.iter().next().unwrap().identity;
+        let second = Cells::beside(Some(&folder.path().join("parts.json"))).unwrap();
+        for seed in [1, 2] {
+            let kept = first.find(identity, Variant::None, seed);
+            assert!(kept.is_some() && kept == second.find(identity, Variant::None, seed));
+            assert!(second.find(identity, Variant::Gru, seed).is_some());
+        }
+        let names: Vec<_> = whole["variants"].as_array().unwrap().iter().map(|row| row["variant"].clone()).collect();
+        assert_eq!(names, ["flow", "none", "gru"]);
+        // Without a step, all are the closed form.
+        assert_eq!(whole["variants"][2]["difference"]["mse"], 0.0);
+    }
+}

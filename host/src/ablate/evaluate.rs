@@ -1,0 +1,163 @@
+//! Errors of a network over a whole stream: from the first row on, as a device would see it, whatever its mixer.
+//!
+//! The device's own code runs Flow-Attention alone, so every variant is measured by the network that trained, in its
+//! sequence form; for Flow-Attention both agree (see the test). An origin is a sample that is there. What counts are the
+//! steps with weights of their own, the knots: each of the first 24, then ever fewer.
+
+use std::ops::Range;
+
+use anyhow::{Result, ensure};
+use candle_core::Tensor;
+use flowcast_core::format::Header;
+use flowcast_core::seasonal::MAX_FEATURES;
+
+use crate::features::{Features, Parts, Readout};
+use crate::model::{Network, Positions};
+use crate::train::loss::loss;
+use crate::train::validation::Validation;
+
+/// Numbers that are forecast at once, about.
+const FORECASTS: usize = 4_000_000;
+
+/// A channel's stream up to the last origin.
+struct Stream {
+    /// The origins' rows.
+    origins: Vec<usize>,
+    /// What the readout sees there, and at least once.
+    readouts: Vec<Readout>,
+    /// After each origin, `[origins][d_model]`, and at least one.
+    hidden: Tensor,
+}
+
+/// The origins of `rows`, at most about `most` of each channel, their futures within `rows`.
+fn streams(
+    network: &Network,
+    header: &Header,
+    features: &Features,
+    rows: &Range<usize>,
+    most: usize,
+) -> Result<Vec<Stream>> {
+    let horizon = usize::from(header.horizon);
+    ensure!(rows.len() > horizon, "found {} rows, expected more than the horizon's {horizon}", rows.len());
+    let last = rows.end - horizon;
+    // Odd, that no phase of an even period is left out.
+    let stride = ((last - rows.start) / most).max(1) | 1;
+    let stream = |channel: usize| -> Result<Stream> {
+        let parts = Parts { seasons: header.seasons.list.len(), ring: header.ring, mixed: header.mixed };
+        let (mut tokens, mut length) = (Vec::new(), 0);
+        let (mut origins, mut wanted, mut readouts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut first = None;
+        let mut token = [0.0; MAX_FEATURES];
+        features.visit(channel, 0, last, |row, state, clocks| {
+            let level = state.features(features.seasons(), clocks, &mut token);
+            Network::token(header, &token[..features.width()], &level, &mut tokens);
+            if row >= rows.start && (row - rows.start).is_multiple_of(stride) {
+                origins.push(row);
+                wanted.push(length as u32);
+                readouts.push(features.readout(channel, row, state, clocks, parts));
+            } else if length == 0 {
+                first = Some(features.readout(channel, row, state, clocks, parts));
+            }
+            length += 1;
+            true
+        });
+        // A channel without any origin lends its first sample, of which `evaluate` counts nothing.
+        if let (true, Some(first)) = (readouts.is_empty(), first) {
+            wanted.push(0);
+            readouts.push(first);
+        }
+        ensure!(!readouts.is_empty(), "channel {channel} has no sample before row {last}");
+        let tokens = Tensor::from_vec(tokens, (1, length, header.token_features()), network.device())?;
+        let hidden = network.for_length(length)?.hidden(&tokens)?;
+        let wanted = Tensor::new(wanted, network.device())?;
+        Ok(Stream { origins, readouts, hidden: hidden.index_select(&wanted, 0)?.detach() })
+    };
+    (0..header.targets.into()).map(stream).collect()
+}
+
+/// Where the network forecasts from: origins `part` of every channel, the last one again for a channel that has fewer.
+fn positions(network: &Network, streams: &[Stream], part: &Range<usize>, knots: usize) -> Result<(Tensor, Positions)> {
+    let count = streams.len() * part.len();
+    let (mut aligned, mut standing, mut location, mut scale) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut hidden = Vec::new();
+    let mut offset = 0;
+    for Stream { readouts, .. } in streams {
+        for origin in part.clone() {
+            let origin = origin.min(readouts.len() - 1);
+            let readout = &readouts[origin];
+            aligned.extend_from_slice(&readout.aligned);
+            standing.extend_from_slice(&readout.standing);
+            location.push(readout.level.map_or(0.0, |level| level.location));
+            scale.push(readout.level.map_or(1.0, |level| level.scale));
+            hidden.push((offset + origin) as u32);
+        }
+        offset += readouts.len();
+    }
+    let (reads, seen) = (aligned.len() / (count * knots), standing.len() / count);
+    let device = network.device();
+    let states: Vec<&Tensor> = streams.iter().map(|stream| &stream.hidden).collect();
+    let positions = Positions {
+        hidden: Tensor::from_vec(hidden, count, device)?,
+        aligned: Tensor::from_vec(aligned, (count, knots, reads), device)?,
+        standing: Tensor::from_vec(standing, (count, seen), device)?,
+        location: Tensor::from_vec(location, (count, 1), device)?,
+        scale: Tensor::from_vec(scale, (count, 1), device)?,
+    };
+    Ok((Tensor::cat(&states, 0)?, positions))
+}
+
+/// Errors over `rows`, all targets and knots alike, and each target's mean absolute error, in deviations.
+///
+/// `error` is the linear path's, `[targets][knots]`; about `most` origins of each channel count.
+///
+/// # Errors
+/// `rows` are no more than the horizon, or a channel has no sample.
+pub fn evaluate(
+    network: &Network,
+    header: &Header,
+    features: &Features,
+    error: &[Vec<f32>],
+    rows: &Range<usize>,
+    most: usize,
+) -> Result<(Validation, Vec<f64>)> {
+    let streams = streams(network, header, features, rows, most)?;
+    let knots = features.knots();
+    let quantiles = header.quantiles.len();
+    let median = header.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
+    let longest = streams.iter().map(|stream| stream.origins.len()).max().unwrap_or(0);
+    let chunk = (FORECASTS / (streams.len() * knots.len() * quantiles)).max(1);
+    let (mut squared, mut total) = (0.0, 0.0);
+    let mut absolute = vec![0.0; streams.len()];
+    let mut counts = vec![0_u64; streams.len()];
+    for start in (0..longest).step_by(chunk) {
+        let part = start..longest.min(start + chunk);
+        let (hidden, positions) = positions(network, &streams, &part, knots.len())?;
+        let forecasts = network.forecast(&hidden, &positions)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut of_position = forecasts.chunks_exact(knots.len() * quantiles);
+        for (channel, stream) in streams.iter().enumerate() {
+            let samples = features.samples(channel);
+            for (origin, forecast) in part.clone().zip(&mut of_position) {
+                let Some(row) = stream.origins.get(origin) else { continue };
+                for ((knot, values), error) in knots.iter().zip(forecast.chunks_exact(quantiles)).zip(&error[channel]) {
+                    let came = samples[row + usize::from(*knot)];
+                    if came.is_nan() {
+                        continue;
+                    }
+                    // As the device: sorted, that they never cross.
+                    let mut values = values.to_vec();
+                    values.sort_by(f32::total_cmp);
+                    let miss = f64::from(came - values[median]);
+                    squared += miss * miss;
+                    absolute[channel] += miss.abs();
+                    total += loss(&header.quantiles, &values, came, *error);
+                    counts[channel] += 1;
+                }
+            }
+        }
+    }
+    let count = counts.iter().sum::<u64>().max(1) as f64;
+    let validation =
+        Validation { mse: squared / count, mae: absolute.iter().sum::<f64>() / count, loss: total / count };
+    let of_channel = |(absolute, count): (&f64, &u64)| absolute / (*count).max(1) as f64;
+    Ok((validation, absolute.iter().zip(&counts).map(of_channel).collect()))
+}

@@ -1,0 +1,355 @@
+//! One cell of the table: a variant trained with a seed, from the same closed form, on the same batches, for the same
+//! number of steps, and its errors.
+//!
+//! The best epoch on the validation rows is kept, as `flowcast train` does; nothing stops early, so that every variant
+//! takes as many steps. The held-out rows are read when the weights are final.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use candle_core::{Device, Tensor};
+use flowcast_core::format::Header;
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+
+use super::evaluate::evaluate;
+use super::variant::Variant;
+use crate::config::Config;
+use crate::data::Series;
+use crate::features::Features;
+use crate::interrupt;
+use crate::metrics::mase_scale;
+use crate::model::{Network, StepUnits};
+use crate::optimizer::{AdamW, gradient_norm, schedule};
+use crate::ridge::{self, LinearPath};
+use crate::train::batch::{Shape, batch};
+use crate::train::loss::batch_loss;
+use crate::train::setup::{self, Split, Wishes};
+use crate::train::{EPOCH_STEPS, MOST_GRADIENT, WARM_UP_STEPS, group, residual_quantiles};
+
+/// Origins of a channel, at most about, in validation and in the test.
+const VALIDATION_ORIGINS: usize = 300;
+const TEST_ORIGINS: usize = 1000;
+
+/// Errors in deviations of the training data, all channels and steps alike.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Mean squared error of the median.
+    pub mse: f64,
+    /// Mean absolute error of the median.
+    pub mae: f64,
+    /// Mean absolute scaled error, the mean over channels that have one.
+    pub mase: Option<f64>,
+}
+
+/// A trained variant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// What was asked for and the data that were read, as a checksum.
+    pub identity: String,
+    /// What stood in the place of the attention.
+    pub variant: Variant,
+    /// Of weights and batches.
+    pub seed: u64,
+    /// Weights that take part in a forecast.
+    pub parameters: usize,
+    /// The epoch that was kept; 0 is the closed form.
+    pub epoch: usize,
+    /// On the validation rows.
+    pub validation: Scores,
+    /// On the held-out rows.
+    pub test: Scores,
+    /// What a step of training took.
+    pub step_ms: f64,
+}
+
+/// What every cell shares.
+pub struct Experiment {
+    config: Config,
+    header: Header,
+    split: Split,
+    shape: Shape,
+    features: Features,
+    linear: LinearPath,
+    spread: Vec<f32>,
+    bias: Vec<f32>,
+    /// What a MASE of 1 is for each channel, in deviations.
+    mase_scales: Vec<Option<f64>>,
+    device: Device,
+}
+
+/// The rows before the held-out end, and nothing of it.
+fn seen(series: &Series, rows: usize) -> Series {
+    let mut seen = series.clone();
+    seen.values.iter_mut().for_each(|values| values.truncate(rows));
+    seen
+}
+
+impl Experiment {
+    /// Reads the rows before the held-out end and fits the linear path in closed form.
+    ///
+    /// # Errors
+    /// Untrainable data.
+    pub fn new(series: &Series, wishes: &Wishes) -> Result<Self> {
+        let (mut config, split) = setup::prepare(series, wishes)?;
+        // Whether rounding to a sensor's step pays is another question.
+        config.channels.iter_mut().for_each(|channel| channel.resolution = 0.0);
+        // So is what the device learns by itself.
+        config.corrected = false;
+        let seen = seen(series, split.validation.end);
+        let features = Features::new(&config, &seen);
+        let (channels, horizon) = (usize::from(config.targets), usize::from(config.horizon));
+        let linear = ridge::fit(&features, channels, split.training.clone(), split.validation.clone())?;
+        config.take_parts(&linear);
+        let features = Features::new(&config, &seen);
+        let header = config.header()?;
+        let known = |channel: usize| {
+            let end = split.training.end - horizon;
+            features.samples(channel)[..end].iter().filter(|sample| !sample.is_nan()).count()
+        };
+        let fewest = (0..channels).map(known).min().unwrap_or(0);
+        ensure!(fewest > 32, "a channel has {fewest} samples to train on, expected more than 32");
+        let shape = Shape::new(channels, config.knots.len(), fewest);
+        let (spread, bias) = residual_quantiles(&header, &features, &linear, &split);
+        let mase_scales =
+            (0..channels).map(|channel| mase_scale(features.samples(channel), config.period() as usize)).collect();
+        Ok(Self { config, header, split, shape, features, linear, spread, bias, mase_scales, device: Device::Cpu })
+    }
+
+    /// What the model file would say.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Season, horizon and channels.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A variant's network with its first weights, which forecast the closed form.
+    pub(super) fn network(&self, variant: Variant, seed: u64) -> Result<Network> {
+        let units = StepUnits::new(&self.header, &self.linear.error);
+        let gains = variant.head_gains(&self.config.head_gains());
+        let network = Network::new(self.header.clone(), &gains, units, self.shape.length, seed, &self.device)?;
+        network.set("readout.weight", &self.linear.readout)?;
+        network.set("head.spread", &self.spread)?;
+        network.set("head.bias", &self.bias)?;
+        network.with_mixer(variant.mixer(&self.header), seed)
+    }
+
+    fn scores(
+        &self,
+        network: &Network,
+        features: &Features,
+        rows: &Range<usize>,
+        most: usize,
+    ) -> Result<(Scores, f64)> {
+        let (found, absolute) = evaluate(network, &self.header, features, &self.linear.error, rows, most)?;
+        let scaled: Vec<f64> =
+            absolute.iter().zip(&self.mase_scales).filter_map(|(mae, scale)| scale.map(|scale| mae / scale)).collect();
+        let mase = (!scaled.is_empty()).then(|| scaled.iter().sum::<f64>() / scaled.len() as f64);
+        let scores = Scores { mse: decimal(found.mse), mae: decimal(found.mae), mase: mase.map(decimal) };
+        Ok((scores, found.loss))
+    }
+
+    /// Trains a variant and measures it.
+    ///
+    /// # Errors
+    /// A loss that is not finite, too few held-out rows, an interruption.
+    pub fn run(
+        &self,
+        series: &Series,
+        identity: &str,
+        variant: Variant,
+        seed: u64,
+        epochs: usize,
+        bar: &ProgressBar,
+    ) -> Result<Cell> {
+        let network = self.network(variant, seed)?;
+        let rows = &self.split.validation;
+        let (mut validation, mut least) = self.scores(&network, &self.features, rows, VALIDATION_ORIGINS)?;
+        let (mut best, mut epoch) = (copy(&network)?, 0);
+        let mut optimizer = AdamW::default();
+        let steps = epochs * EPOCH_STEPS;
+        let mut seconds = 0.0;
+        for step in 0..steps {
+            interrupt::check()?;
+            let started = Instant::now();
+            self.step(&network, &mut optimizer, (seed, step), steps)?;
+            seconds += started.elapsed().as_secs_f64();
+            bar.inc(1);
+            if (step + 1).is_multiple_of(EPOCH_STEPS) {
+                let (scores, loss) = self.scores(&network, &self.features, rows, VALIDATION_ORIGINS)?;
+                if loss < least {
+                    (validation, least, best, epoch) = (scores, loss, copy(&network)?, (step + 1) / EPOCH_STEPS);
+                }
+            }
+        }
+        for (var, best) in network.vars().values().zip(&best) {
+            var.set(best)?;
+        }
+        let (test, _) =
+            self.scores(&network, &Features::new(&self.config, series), &(rows.end..series.rows()), TEST_ORIGINS)?;
+        let used = network.vars().iter().filter(|(name, _)| variant.uses(name));
+        Ok(Cell {
+            identity: identity.to_owned(),
+            variant,
+            seed,
+            parameters: used.map(|(_, var)| var.elem_count()).sum(),
+            epoch,
+            validation,
+            test,
+            step_ms: 1e3 * seconds / steps.max(1) as f64,
+        })
+    }
+
+    /// One step of gradient descent, as `flowcast train` takes it.
+    pub(super) fn step(
+        &self,
+        network: &Network,
+        optimizer: &mut AdamW,
+        (seed, step): (u64, usize),
+        steps: usize,
+    ) -> Result<f32> {
+        let batch = batch(
+            &self.header,
+            &self.features,
+            &self.linear.error,
+            &self.split.training,
+            self.shape,
+            (seed, step),
+            &self.device,
+        )?;
+        let hidden = network.hidden(&batch.tokens)?;
+        let quantiles = network.forecast(&hidden, &batch.positions)?;
+        let loss = batch_loss(&self.config.quantiles, &quantiles, &batch.future, &batch.weight, batch.known)?;
+        let gradients = loss.backward()?;
+        let norm = gradient_norm(network.vars(), &gradients)?;
+        let value = loss.to_scalar::<f32>()?;
+        ensure!(norm.is_finite() && value.is_finite(), "the loss is {value} at step {step}, expected a finite number");
+        let clip = (MOST_GRADIENT / norm).min(1.0);
+        optimizer.step(network.vars(), &gradients, clip, schedule(step, WARM_UP_STEPS, steps), group)?;
+        Ok(value)
+    }
+}
+
+/// Nine decimals, which a JSON file gives back to the bit: a table is the same whether its cells were kept or not.
+fn decimal(x: f64) -> f64 {
+    (x * 1e9).round() / 1e9
+}
+
+/// Every weight as it is now.
+fn copy(network: &Network) -> Result<Vec<Tensor>> {
+    Ok(network.vars().values().map(|var| var.copy()).collect::<candle_core::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrainedModel;
+    use crate::protocol::Protocol;
+    use crate::train::validation::validate;
+    use clap::ValueEnum as _;
+    use flowcast_core::presets::PRESETS;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    fn series(rows: usize) -> Series {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let phase = |row: usize| row as f32 * std::f32::consts::TAU / 12.0;
+        let mut level = 0.0_f32;
+        let wave = (0..rows)
+            .map(|row| {
+                level = 0.98 * level + rng.random_range(-0.5..0.5_f32);
+                20.0 + 5.0 * phase(row).sin() + level
+            })
+            .collect();
+        let other = (0..rows).map(|row| phase(row).cos() + rng.random_range(-0.3..0.3_f32)).collect();
+        Series {
+            columns: vec!["a".to_owned(), "b".to_owned()],
+            interval_ms: 3_600_000,
+            start: None,
+            values: vec![wave, other],
+        }
+    }
+
+    fn experiment(series: &Series) -> Experiment {
+        let wishes = Wishes {
+            periods: vec![12],
+            horizon: Some(4),
+            preset: PRESETS[0],
+            targets: series.columns.len(),
+            adapted: false,
+            protocol: Protocol::Tail { test_fraction: 0.2 },
+        };
+        Experiment::new(series, &wishes).unwrap()
+    }
+
+    /// The sequence form over a whole stream is what the device computes, sample by sample.
+    #[test]
+    fn flow_is_measured_as_the_device_measures_it() {
+        let series = series(600);
+        let experiment = experiment(&series);
+        let network = experiment.network(Variant::Flow, 1).unwrap();
+        let mut optimizer = AdamW::default();
+        for step in 0..6 {
+            experiment.step(&network, &mut optimizer, (1, step), 6).unwrap();
+        }
+        let rows = &experiment.split.validation;
+        let error = &experiment.linear.error;
+        let (found, absolute) =
+            evaluate(&network, &experiment.header, &experiment.features, error, rows, VALIDATION_ORIGINS).unwrap();
+        let model = TrainedModel { config: experiment.config.clone(), weights: network.weights().unwrap() };
+        let (device, of_device) = validate(&model, &experiment.features, error, &series, 0, rows).unwrap();
+        let pairs = [(found.mse, device.mse), (found.mae, device.mae), (found.loss, device.loss)];
+        for (found, device) in pairs.into_iter().chain(absolute.into_iter().zip(of_device)) {
+            assert!((found - device).abs() < 1e-4 * device, "{found} and {device}");
+        }
+        // And it is no closed form any more.
+        let first = experiment.network(Variant::Flow, 1).unwrap();
+        let (first, _) =
+            evaluate(&first, &experiment.header, &experiment.features, error, rows, VALIDATION_ORIGINS).unwrap();
+        assert!((first.loss - found.loss).abs() > 1e-3 * found.loss, "{first:?} {found:?}");
+    }
+
+    #[test]
+    fn every_variant_starts_as_the_closed_form_and_moves() {
+        let series = series(230);
+        let experiment = experiment(&series);
+        let rows = &experiment.split.validation;
+        let loss = |network: &Network| {
+            let error = &experiment.linear.error;
+            evaluate(network, &experiment.header, &experiment.features, error, rows, 50).unwrap().0.loss
+        };
+        let closed_form = loss(&experiment.network(Variant::None, 1).unwrap());
+        for variant in Variant::value_variants() {
+            let network = experiment.network(*variant, 1).unwrap();
+            assert!((loss(&network) - closed_form).abs() < 1e-6 * closed_form, "{variant:?}");
+            let before = copy(&network).unwrap();
+            let mut optimizer = AdamW::default();
+            // Head and gate start as 0, and so does the output projection: what lies behind both moves from the third on.
+            for step in 0..3 {
+                experiment.step(&network, &mut optimizer, (1, step), 20).unwrap();
+            }
+            for ((name, var), before) in network.vars().iter().zip(before) {
+                let moved = (var.as_tensor() - before).unwrap().abs().unwrap().max_all().unwrap();
+                let moved = moved.to_scalar::<f32>().unwrap();
+                let expected = variant.uses(name) && name != "head.spread";
+                assert_eq!(moved > 0.0, expected, "{variant:?} {name} moved by {moved}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_held_out_rows_is_read_before_the_end() {
+        let series = series(230);
+        let mut changed = series.clone();
+        changed.values.iter_mut().for_each(|values| values[184..].iter_mut().for_each(|value| *value = 21.0));
+        let bar = ProgressBar::hidden();
+        let cell = |series: &Series| experiment(series).run(series, "x", Variant::Flow, 1, 1, &bar).unwrap();
+        let (first, second) = (cell(&series), cell(&changed));
+        assert_eq!((first.validation, first.epoch), (second.validation, second.epoch));
+        assert_ne!(first.test, second.test);
+    }
+}

@@ -1,0 +1,116 @@
+//! What the device remembers at the end of the series: the seasonal memories, and the intervals' corrections.
+
+use anyhow::Result;
+
+use super::axis;
+use super::calibration::span;
+use super::canvas::{Anchor, Frame, INK, LINES, MUTED, RAMP, WIDTH, picture};
+use super::collect::Diagnostics;
+use super::figure::channel_title;
+use super::shown;
+use crate::backtest::BacktestReport;
+use crate::duration::show_ms;
+
+const LEFT: f64 = 52.0;
+const GAP: f64 = 46.0;
+
+/// Each season's means by phase: a row a channel, a column a season, a line a memory.
+///
+/// # Errors
+/// Whatever drawing refuses.
+pub fn memories(report: &BacktestReport, found: &Diagnostics) -> Result<String> {
+    const HEAD: f64 = 34.0;
+    const ROW: f64 = 188.0;
+    let height = HEAD + ROW * shown(found).len() as f64 + 6.0;
+    let columns = found.seasons.len() as f64;
+    let width = (WIDTH - LEFT - 12.0 - GAP * (columns - 1.0)) / columns;
+    picture(WIDTH as u32, height as u32, "The seasonal memories by phase", |canvas| {
+        let names = found.reach.map(|periods| match periods.round() as u32 {
+            0 | 1 => "last period".to_owned(),
+            periods => format!("last {periods} periods or so"),
+        });
+        canvas.legend((LEFT, 16.0), &names.into_iter().zip(RAMP).collect::<Vec<_>>())?;
+        for (row, index) in shown(found).enumerate() {
+            for (column, season) in found.seasons.iter().enumerate() {
+                let slots = &found.channels[index].means[column];
+                let x = LEFT + (width + GAP) * column as f64;
+                let top = HEAD + ROW * row as f64;
+                let period_ms = u64::from(season.period) * report.interval_ms;
+                let frame = Frame {
+                    x: (x, x + width),
+                    y: (top + 30.0, top + ROW - 28.0),
+                    over: (0.0, period_ms as f64),
+                    up: super::room(slots.iter().flatten().flatten().copied()),
+                };
+                let title = format!("{}, over a period of {}", channel_title(report, index), show_ms(period_ms));
+                canvas.text(&title, (x, top + 14.0), 13.0, INK, Anchor::Start, true)?;
+                canvas.rules(&frame, &axis::values(frame.up, 5), true)?;
+                let (begin, marks) = axis::phases(period_ms, found.start);
+                canvas.base(&frame, &marks, true)?;
+                // From the period's natural beginning on: the stream may have begun anywhere in it.
+                let slot_ms = u64::from(season.slot_samples) * report.interval_ms;
+                let mut places: Vec<(u64, usize)> =
+                    (0..slots.len()).map(|slot| ((slot as u64 * slot_ms + begin) % period_ms, slot)).collect();
+                places.sort_unstable();
+                for (memory, color) in RAMP.into_iter().enumerate().rev() {
+                    let points = places.iter().map(|&(phase, slot)| {
+                        frame.at(phase as f64, slots[slot].map_or(f64::NAN, |means| means[memory]))
+                    });
+                    canvas.line(points, color, if memory == 0 { 1.2 } else { 1.8 })?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The factors by which the device widens or narrows its intervals: a panel a channel.
+///
+/// # Errors
+/// Whatever drawing refuses.
+pub fn factors(report: &BacktestReport, found: &Diagnostics) -> Result<String> {
+    const HEIGHT: f64 = 264.0;
+    let groups = found.groups.len();
+    let all = found.channels[shown(found)].iter().flat_map(|channel| &channel.factors);
+    let farthest = all.flat_map(|factors| [factors.lower, factors.upper]).map(|factor| f64::from(factor.log2().abs()));
+    let end = farthest.fold(1.0, f64::max).ceil();
+    picture(WIDTH as u32, HEIGHT as u32, "Factors of the intervals' half widths", |canvas| {
+        let y = 16.0;
+        canvas.dot((LEFT + 6.0, y), 4.0, INK)?;
+        canvas.text("of the half above the median", (LEFT + 18.0, y), 12.0, INK, Anchor::Start, false)?;
+        canvas.circle((LEFT + 232.0, y), 4.0, INK)?;
+        canvas.text("of the half below", (LEFT + 244.0, y), 12.0, INK, Anchor::Start, false)?;
+        let frame = Frame {
+            x: (LEFT, WIDTH - 12.0),
+            y: (64.0, HEIGHT - 32.0),
+            over: (0.0, groups as f64),
+            up: (-end * 1.08, end * 1.08),
+        };
+        let marks: Vec<(f64, String)> = (-end as i32..=end as i32)
+            .map(|power| {
+                let label = if power < 0 { format!("1/{}", 1 << -power) } else { format!("{}", 1 << power) };
+                (f64::from(power), format!("×{label}"))
+            })
+            .collect();
+        canvas.rules(&frame, &marks, true)?;
+        canvas.line([frame.at(0.0, 0.0), frame.at(groups as f64, 0.0)], MUTED, 1.0)?;
+        canvas.base(&frame, &[], false)?;
+        let channels = shown(found).len() as f64;
+        let names: Vec<_> =
+            shown(found).zip(LINES).map(|(index, color)| (report.columns[index].clone(), color)).collect();
+        canvas.legend((LEFT, 42.0), &names)?;
+        for (group, &(first, last)) in found.groups.iter().enumerate() {
+            let (middle, _) = frame.at(group as f64 + 0.5, 0.0);
+            canvas.text(&span(report, first, last), (middle, HEIGHT - 14.0), 12.0, MUTED, Anchor::Middle, false)?;
+            for ((place, channel), color) in found.channels[shown(found)].iter().enumerate().zip(LINES) {
+                let Some(factors) = channel.factors.get(group) else { continue };
+                let over = group as f64 + 0.5 + (place as f64 - (channels - 1.0) / 2.0) * 0.55 / channels.max(3.0);
+                let [lower, upper] = [factors.lower, factors.upper].map(|factor| f64::from(factor.log2()));
+                canvas.line([frame.at(over, lower), frame.at(over, upper)], color, 1.6)?;
+                canvas.circle(frame.at(over, lower), 4.0, color)?;
+                canvas.dot(frame.at(over, upper), 4.0, color)?;
+            }
+        }
+        Ok(())
+    })
+}
