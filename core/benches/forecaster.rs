@@ -37,6 +37,7 @@ fn model(preset: &Preset) -> Vec<u128> {
             list: [Season { period: PERIOD as u32, slot_samples: 1, slots: PERIOD }].into_iter().collect(),
             memory_gain: [1.0, 1.0 / 3.0, 1.0 / 10.0, 1.0 / 30.0],
             scale_floor: 0.05,
+            retrieval: None,
         },
         interval_ms: 600_000,
         source_clamp: 1.0,

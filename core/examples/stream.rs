@@ -10,7 +10,7 @@ use std::io::BufRead;
 use flowcast_core::presets::Small;
 
 /// Up to 8 channels, up to 512 slots of all seasons.
-type Forecaster<'m> = Small<'m, 8, 512>;
+type Forecaster<'m> = Small<'m, 8, 704>;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("usage: stream MODEL.flow < SAMPLES")?;

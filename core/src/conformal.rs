@@ -8,21 +8,27 @@
 //! subgradient of the pinball loss by each group's λ, its share w_g:
 //!
 //! ```text
-//! lower  λ_g += η_g w_g (1{x < lower, as issued} − τ)             τ: the tail's share, 0.1 of a band of 80 %
-//! upper  λ_g += η_g w_g (1{x > upper, as issued} − τ)
-//! η_g = max(FLOOR, FIRST · 8 / (8 + n_g)) / ⁴√overlap_g                       n_g: probes of the group so far
+//! lower  λ_g += η_g w_g (1{x < lower, as issued} − τ + V ψ)              τ: the tail's share, 0.1 of a band of 80 %
+//! upper  λ_g += η_g w_g (1{x > upper, as issued} − τ + V ψ)
+//! ψ      = u − c_g                        u = min(|x − median| / half width as issued, CAP), c_g: its usual size
+//! c_g    += κ w_g ψ − c_g · (what the misses, ψ aside, moved λ_g by, mean of both sides)
+//! η_g    = max(FLOOR, FIRST · 8 / (8 + n_g)) / √overlap_g                      n_g: probes of the group so far
 //! ```
 //!
 //! - Steps are relative (λ is a logarithm): they are right for every unit and every width.
+//! - Whether a tail was missed says little: one bit, mostly the same one. How large an error was beside its band tells
+//!   several probes earlier that errors grow or shrink altogether (a holiday, a storm), so ψ moves both sides at once.
+//!   It cannot bias them: c follows u, so the sum of all ψ stays within CAP/κ and what the misses themselves moved,
+//!   which has their sign; the tails' own terms take back what it moves for good. This is the scorecaster of conformal
+//!   PID control in its simplest form, exponential smoothing of the score's scale.
 //! - η falls as the Robbins–Monro step of a quantile does (Angelopoulos, Barber & Bates, "Online conformal prediction
 //!   with decaying step sizes", ICML 2024), down to a floor that keeps up with a drifting sensor.
-//! - Probes of a group overlap, and so do their errors: of k under way at once each gets 1/⁴√k of a step. (1/k would
-//!   jitter as little as a group that does not overlap, and 1 would follow drift the fastest; a long horizon needs both.)
+//! - Probes of a group overlap, and so do their errors: of k under way at once each gets 1/√k of a step.
 //! - What counts is the band as it was issued, a lead ago, not as it would be now: λ follows the errors' regime, and the
 //!   band that λ would draw now covers a sample that belongs to that regime more often than the band that was issued.
 //!   The delay is as many updates as probes overlap: too few to make λ swing.
 //! - λ is within ln ⅛ and ln 16, so every band is finite; and however wrong the model, over N probes the mean miss
-//!   rate is within (range of λ)/(η N) of τ while λ is inside.
+//!   rate is within (range of λ)/(η N) + V · CAP/(κ N) of τ while λ is inside.
 
 use core::hint::select_unpredictable;
 
@@ -39,21 +45,36 @@ const MIN_LOG: f32 = -2.079_441_5;
 const MAX_LOG: f32 = 2.772_588_7;
 /// η of the first probe.
 const FIRST_STEP: f32 = 0.3;
-/// η at the end. The tail's miss rate moves by about 0.22 for a λ of 1 (normal errors), so a change is followed in
-/// about 1 / (0.22 η) probes, and λ jitters by about √(0.2 η).
-const STEP_FLOOR: f32 = 0.06;
+/// η at the end. The tail's miss rate moves by about 0.22 for a λ of 1 and ψ by 0.62 (normal errors), so a change is
+/// followed in about 1 / (0.22 η + 0.62 V η) probes.
+const STEP_FLOOR: f32 = 0.1;
 /// Probes after which η is half the first one.
 const STEP_DECAY: f32 = 8.0;
+/// V: what ψ counts for beside a miss.
+const VOLATILITY: f32 = 2.0;
+/// Probes until ψ counts: λ and c have come near by then.
+const SETTLED: u8 = 32;
+/// The largest u: one wild sample moves λ no farther.
+const CAP: f32 = 3.0;
+/// E u of normal errors in a band of 80 %: √(2/π) / 1.2816. What c starts from.
+const USUAL: f32 = 0.622_6;
+/// κ at the end; before, c is the mean of what came, and [`USUAL`] counts for so many.
+const USUAL_STEP: f32 = 0.03;
+const USUAL_COUNT: f32 = 4.0;
+/// No half width is less, in deviations: a still sensor's band may have none.
+const LEAST_HALF: f32 = 1e-6;
 /// Probes that factors from a model file count for.
 const LEARNED: u8 = 16;
 
-/// One channel's correction: 36 bytes.
+/// One channel's correction: 52 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Conformal {
     /// λ below the median. `[GROUPS]`
     lower: [f32; GROUPS],
     /// λ above the median. `[GROUPS]`
     upper: [f32; GROUPS],
+    /// c less [`USUAL`]. `[GROUPS]`
+    unusual: [f32; GROUPS],
     /// n, up to 255.
     count: [u8; GROUPS],
 }
@@ -84,7 +105,7 @@ impl Factors {
 impl Conformal {
     /// No correction, nothing learned; all zeros.
     pub const fn unlearned() -> Self {
-        Self { lower: [0.0; GROUPS], upper: [0.0; GROUPS], count: [0; GROUPS] }
+        Self { lower: [0.0; GROUPS], upper: [0.0; GROUPS], unusual: [0.0; GROUPS], count: [0; GROUPS] }
     }
 
     /// From each group's factors in a model file: of its training, by this same code. What is no positive number
@@ -97,6 +118,7 @@ impl Conformal {
         Self {
             lower: factors.map(|factors| log(factors.lower)),
             upper: factors.map(|factors| log(factors.upper)),
+            unusual: [0.0; GROUPS],
             count: [LEARNED; GROUPS],
         }
     }
@@ -122,11 +144,19 @@ impl Conformal {
         let [lower_tail, upper_tail] = tails;
         let too_low = f32::from(u8::from(-residual > below + tolerance)) - lower_tail;
         let too_high = f32::from(u8::from(*residual > above + tolerance)) - upper_tail;
-        let groups = self.lower.iter_mut().zip(&mut self.upper).zip(&mut self.count);
-        for (group, (((lower, upper), count), weight)) in groups.zip(&place.weight).enumerate() {
+        let half = select_unpredictable(*residual < 0.0, *below, *above) + tolerance;
+        let size = (residual.abs() / half.at_least(LEAST_HALF)).at_most(CAP);
+        let groups = self.lower.iter_mut().zip(&mut self.upper).zip(self.unusual.iter_mut().zip(&mut self.count));
+        for (group, (((lower, upper), (unusual, count)), weight)) in groups.zip(&place.weight).enumerate() {
+            let usual = USUAL + *unusual;
+            let surprise = size - usual;
             let step = weight * step(*count, group);
-            *lower = (*lower + step * too_low).at_least(MIN_LOG).at_most(MAX_LOG);
-            *upper = (*upper + step * too_high).at_least(MIN_LOG).at_most(MAX_LOG);
+            let common = select_unpredictable(*count >= SETTLED, VOLATILITY, 0.0) * surprise;
+            *lower = (*lower + step * (too_low + common)).at_least(MIN_LOG).at_most(MAX_LOG);
+            *upper = (*upper + step * (too_high + common)).at_least(MIN_LOG).at_most(MAX_LOG);
+            let gain = (1.0 / (USUAL_COUNT + f32::from(*count))).at_least(USUAL_STEP);
+            let moved = weight * gain * surprise - 0.5 * usual * step * (too_low + too_high);
+            *unusual = (*unusual + moved).at_least(-USUAL).at_most(CAP - USUAL);
             *count = count.saturating_add(u8::from(*known & (place.group == group)));
         }
     }
@@ -141,9 +171,9 @@ impl Default for Conformal {
 /// η of a group after so many of its probes.
 #[inline]
 fn step(count: u8, group: usize) -> f32 {
-    /// 1/⁴√overlap.
-    const SHARE: [f32; GROUPS] = [1.0, 1.0, 0.759_835_7, 0.668_740_3];
-    const { assert!(SLOTS_OF[1] == 1 && SLOTS_OF[2] == 3 && SLOTS_OF[3] == 5, "SHARE follows the probes under way") };
+    /// 1/√overlap.
+    const SHARE: [f32; GROUPS] = [1.0, core::f32::consts::FRAC_1_SQRT_2, 0.577_350_3, 0.408_248_3];
+    const { assert!(SLOTS_OF[1] == 2 && SLOTS_OF[2] == 3 && SLOTS_OF[3] == 6, "SHARE follows the probes under way") };
     let decayed = FIRST_STEP * STEP_DECAY / (STEP_DECAY + f32::from(count));
     decayed.at_least(STEP_FLOOR) * SHARE.get(group).copied().unwrap_or(0.0)
 }
@@ -266,6 +296,29 @@ mod tests {
         }
     }
 
+    /// Errors that treble for a while: coverage within that while, and right after it.
+    #[test]
+    fn a_storm_and_its_end_are_followed() {
+        let mut noise = Noise(5);
+        let stormy = |now: usize| now / 250 % 2 == 1;
+        let (mut schedule, mut probes, mut conformal) = (Schedule::new(), Probes::new(), Conformal::unlearned());
+        let groups = Groups::new(1);
+        let mut covered = [[0.0_f32; 2]; 2];
+        for now in 0..SAMPLES {
+            let x = noise.normal() * if stormy(now) { 3.0 } else { 1.0 };
+            let Factors { lower, upper } = conformal.factors(&groups.place(1));
+            let [inside, all] = &mut covered[usize::from(stormy(now))];
+            *inside += f32::from(u8::from((-lower * 1.281_551_6..=upper * 1.281_551_6).contains(&x)));
+            *all += 1.0;
+            conformal.observe(&probes.resolve(&schedule.advance(&groups), x), TAILS, 0.0);
+            let launch = schedule.launch(&groups);
+            let band = Band { lower: -lower * 1.281_551_6, median: 0.0, upper: upper * 1.281_551_6, location: 0.0 };
+            probes.record(&launch, Some(band));
+        }
+        let [calm, storm] = covered.map(|[inside, all]| inside / all);
+        assert!((0.72..=0.82).contains(&storm) && (0.78..=0.88).contains(&calm), "{calm} {storm}");
+    }
+
     #[test]
     fn the_factors_that_a_stream_ends_with_fit_it_from_the_start() {
         let mut noise = Noise(7);
@@ -279,9 +332,14 @@ mod tests {
 
     #[test]
     fn a_skewed_error_widens_one_side_and_narrows_the_other() {
-        let mut noise = Noise(3);
-        let (_, conformal) = stream(1, Conformal::unlearned(), |_| -noise.even().ln() - core::f32::consts::LN_2);
-        let Factors { lower, upper } = conformal.factors(&Groups::new(1).place(1));
+        // One stream's last factors jitter: the mean over some.
+        let (mut lower, mut upper) = (0.0, 0.0);
+        for seed in 3..11 {
+            let mut noise = Noise(seed);
+            let (_, conformal) = stream(1, Conformal::unlearned(), |_| -noise.even().ln() - core::f32::consts::LN_2);
+            let factors = conformal.factors(&Groups::new(1).place(1));
+            (lower, upper) = (lower + factors.lower / 8.0, upper + factors.upper / 8.0);
+        }
         // Exact: ln 1.8 = 0.588 below and ln 5 = 1.609 above, of 1.282.
         assert!((lower - 0.459).abs() < 0.12 && (upper - 1.256).abs() < 0.4, "{lower} {upper}");
     }
@@ -343,6 +401,6 @@ mod tests {
                 assert!((lower / expected - 1.0).abs() < 1e-5 && lower == upper, "{found} became {lower}");
             }
         }
-        assert_eq!(size_of::<Conformal>(), 36);
+        assert_eq!(size_of::<Conformal>(), 52);
     }
 }

@@ -96,7 +96,7 @@ impl<M> Bound<M> {
 /// ```
 ///
 /// `CHANNELS` and `SLOTS` are capacities: the file says how many of them are used. `SLOTS` holds one period of every
-/// season (see [`Header::seasons`]). The other sizes are the backbone's and must be the file's: take a type of
+/// season and the seasonal attention's bins (see [`Seasons::capacity`]). The other sizes are the backbone's and must be the file's: take a type of
 /// [`crate::presets`].
 #[derive(Debug, Clone)]
 pub struct Forecaster<
@@ -263,7 +263,7 @@ impl<
         let model = Model::parse(model)?;
         let header = model.header();
         for (name, found, capacity) in
-            [("slots", header.seasons.slots() as u16, SLOTS), ("channels", header.channels, CHANNELS)]
+            [("slots", header.seasons.capacity() as u16, SLOTS), ("channels", header.channels, CHANNELS)]
         {
             if usize::from(found) > capacity {
                 return Err(ModelError::Capacity { name, found, capacity: capacity as u16 });
@@ -313,13 +313,18 @@ impl<
             let Some(x) = entering else {
                 state.missing = state.missing.saturating_add(1);
                 state.missing_run = state.missing_run.saturating_add(1);
-                state.seasonal.miss(&present);
+                state.seasonal.miss(seasons, &present);
+                state.seasonal.leave(seasons, &self.clocks);
                 continue;
             };
             state.missing_run = 0;
             state.seasonal.observe(seasons, &present, x);
             let mut features = [0.0; MAX_FEATURES];
             state.level = state.seasonal.features(seasons, &self.clocks, &mut features);
+            if let Some(encoder) = model.encoder() {
+                state.seasonal.encode(seasons, &state.level, encoder);
+                state.seasonal.leave(seasons, &self.clocks);
+            }
             let mut token = model.embed(&features, &state.level);
             for (layer, (block, flow)) in model.blocks().iter().zip(&mut state.flow).enumerate() {
                 block.step(flow, &mut token, |flows| trace(channel, layer, flows));

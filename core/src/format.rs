@@ -12,12 +12,13 @@ use heapless::Vec;
 use crate::linear::Matrix;
 use crate::math::{Real, round};
 use crate::probe::GROUPS;
+use crate::retrieval::{HIDDEN, KEY, RETRIEVALS, SUMMARY};
 use crate::seasonal::{
     MAX_ALIGNED, MAX_BINS, MAX_SEASONS, MAX_STANDING, MEMORIES, MIXED_TRENDS, RING, Season, Seasons,
 };
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// The most quantile levels of a model.
 pub const MAX_QUANTILES: usize = 9;
 /// The most channels of a model.
@@ -44,7 +45,8 @@ const FLAG_RING: u8 = 1;
 const FLAG_MIXED: u8 = 2;
 const FLAG_CORRECTED: u8 = 4;
 const FLAG_ADAPTED: u8 = 8;
-const FLAGS: u8 = FLAG_RING | FLAG_MIXED | FLAG_CORRECTED | FLAG_ADAPTED;
+const FLAG_RETRIEVAL: u8 = 16;
+const FLAGS: u8 = FLAG_RING | FLAG_MIXED | FLAG_CORRECTED | FLAG_ADAPTED | FLAG_RETRIEVAL;
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 const CRC_BYTES: usize = 4;
 const NAME_BYTES: usize = 32;
@@ -84,7 +86,9 @@ mod field {
     pub const SEASONS: usize = 80;
     pub const SEASON_BYTES: usize = 8;
     pub const SEEN_UNTIL_MS: usize = 104;
-    pub const RESERVED: Range<usize> = 112..128;
+    /// One for each of the seasonal Flow-Attention's memories.
+    pub const RETRIEVAL_GAIN: usize = 112;
+    pub const RESERVED: Range<usize> = 120..128;
     /// The quantile levels, then the heads' memory gains, then the knots, then (aligned) the channels.
     pub const TABLES: usize = 128;
 
@@ -325,7 +329,7 @@ impl fmt::Display for Tensor {
 }
 
 /// Tensors before, in and after the blocks.
-const TENSORS_BEFORE: usize = 2;
+const TENSORS_BEFORE: usize = 8;
 const TENSORS_IN_BLOCK: usize = 16;
 const TENSORS_AFTER: usize = 9;
 
@@ -402,7 +406,7 @@ impl Header {
             }
         };
         let flags = byte(field::FLAGS);
-        within("flags", flags.into(), 0.0..=FLAGS.into(), "0 to 15")?;
+        within("flags", flags.into(), 0.0..=FLAGS.into(), "0 to 31")?;
         expect("seasonal memories", byte(field::MEMORIES).into(), MEMORIES as f32, "4")?;
         expect("ring of samples", byte(field::RING).into(), RING as f32, "24")?;
         zero(body, field::RESERVED)?;
@@ -420,11 +424,16 @@ impl Header {
                 expect("season after the last one", (period | slot_samples) as f32, 0.0, "0")?;
             }
         }
+        let retrieval = core::array::from_fn(|h| f32_at(body, field::RETRIEVAL_GAIN + 4 * h));
         let seasons = Seasons {
             list,
+            retrieval: (flags & FLAG_RETRIEVAL != 0).then_some(retrieval),
             memory_gain: core::array::from_fn(|k| f32_at(body, field::MEMORY_GAIN + 4 * k)),
             scale_floor: f32_at(body, field::SCALE_FLOOR),
         };
+        if seasons.retrieval.is_none() {
+            zero(body, field::RETRIEVAL_GAIN..field::RESERVED.start)?;
+        }
         expect("bins", byte(field::BINS).into(), seasons.bins() as f32, "24, or one a slot where there are fewer")?;
         let quantiles = usize::from(byte(field::QUANTILES));
         within("quantiles", quantiles as f32, 1.0..=MAX_QUANTILES as f32, "1 to 9")?;
@@ -485,7 +494,7 @@ impl Header {
             expect("slots", season.slots as f32, slots as f32, "the period over the samples a slot, rounded up")?;
             within("slots", season.slots as f32, 2.0..=65535.0, "2 to 65535")?;
         }
-        within("slots of all seasons", seasons.slots() as f32, 2.0..=65535.0, "2 to 65535")?;
+        within("slots of all seasons", seasons.capacity() as f32, 2.0..=65535.0, "2 to 65535")?;
         within("interval", self.interval_ms as f32, 1.0..=1e13, "1 ms to 300 years")?;
         within("source clamp", self.source_clamp, 0.0..=10.0, "0 to 10")?;
         within("flow limit", self.flow_limit, 1.0..=1e4, "1 to 1e4")?;
@@ -493,6 +502,9 @@ impl Header {
         within("scale floor", seasons.scale_floor, 1e-6..=1e6, "1e-6 to 1e6")?;
         for gain in seasons.memory_gain {
             within("seasonal memory gain", gain, 1e-6..=1.0, "1e-6 to 1")?;
+        }
+        for gain in seasons.retrieval.into_iter().flatten() {
+            within("retrieval's memory gain", gain, 1e-6..=1.0, "1e-6 to 1")?;
         }
         let mut last = 0.0;
         for level in &self.quantiles {
@@ -695,13 +707,15 @@ impl Header {
     pub fn tensors(&self) -> impl Iterator<Item = Tensor> + '_ {
         let count = TENSORS_BEFORE + TENSORS_IN_BLOCK * usize::from(self.layers) + TENSORS_AFTER;
         let mut start = 0;
-        (0..count).map(move |index| {
+        let tensors = (0..count).map(move |index| {
             let (layer, name, shape) = self.tensor(index);
             let matrix = name.ends_with("weight");
             let tensor = Tensor { layer, name, shape, matrix, start };
             start += tensor.len();
             tensor
-        })
+        });
+        // Tensors of a part that a model does not carry.
+        tensors.filter(|tensor| !tensor.is_empty())
     }
 
     fn tensor(&self, index: usize) -> (Option<usize>, &'static str, [usize; 3]) {
@@ -711,9 +725,16 @@ impl Header {
         let knots = usize::from(self.knots);
         let quantiles = self.quantiles.len();
         let in_blocks = TENSORS_IN_BLOCK * usize::from(self.layers);
+        let (hidden, key) = if self.seasons.retrieval.is_some() { (HIDDEN, KEY) } else { (0, 0) };
         match index {
-            0 => (None, "embed.weight", [1, d, self.token_features()]),
-            1 => (None, "embed.bias", [1, 1, d]),
+            0 => (None, "retrieval.expand.weight", [1, hidden, SUMMARY]),
+            1 => (None, "retrieval.expand.bias", [1, 1, hidden]),
+            2 => (None, "retrieval.key.weight", [1, key, HIDDEN]),
+            3 => (None, "retrieval.key.bias", [1, 1, key]),
+            4 => (None, "retrieval.query.weight", [1, key, HIDDEN]),
+            5 => (None, "retrieval.query.bias", [1, 1, key]),
+            6 => (None, "embed.weight", [1, d, self.token_features()]),
+            7 => (None, "embed.bias", [1, 1, d]),
             _ if index - TENSORS_BEFORE < in_blocks => {
                 let (name, shape) = match (index - TENSORS_BEFORE) % TENSORS_IN_BLOCK {
                     0 => ("norm_attention.gain", [1, 1, d]),
@@ -790,6 +811,7 @@ impl Header {
             (self.mixed, FLAG_MIXED),
             (self.corrected, FLAG_CORRECTED),
             (self.adapted, FLAG_ADAPTED),
+            (seasons.retrieval.is_some(), FLAG_RETRIEVAL),
         ];
         let flags = flags.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag);
         put(out, field::NUMERIC, &[numeric, flags]);
@@ -816,6 +838,9 @@ impl Header {
         put(out, field::FEATURE_CLAMP, &self.feature_clamp.to_le_bytes());
         put(out, field::SCALE_FLOOR, &seasons.scale_floor.to_le_bytes());
         put(out, field::MEMORY_GAIN, bytemuck::cast_slice(&seasons.memory_gain));
+        if let Some(gains) = &seasons.retrieval {
+            put(out, field::RETRIEVAL_GAIN, bytemuck::cast_slice(gains));
+        }
         for (index, season) in seasons.list.iter().enumerate() {
             let at = field::SEASONS + index * field::SEASON_BYTES;
             put(out, at, &season.period.to_le_bytes());
@@ -1000,3 +1025,4 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
 }
 
 const _: () = assert!(field::channel::UNIT.end <= field::channel::BYTES && MAX_BINS <= u8::MAX as usize);
+const _: () = assert!(field::RETRIEVAL_GAIN + 4 * RETRIEVALS == field::RESERVED.start);

@@ -9,7 +9,7 @@
 //!
 //! Each file is one idea, and files depend downwards only:
 //! `forecaster → {intake, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm} → math`,
-//! `{conformal, adaptation} → probe → math`.
+//! `seasonal → retrieval → linear`, `{conformal, adaptation} → probe → math`.
 
 #![no_std]
 
@@ -33,6 +33,7 @@ pub mod model;
 pub mod norm;
 pub mod presets;
 pub mod probe;
+pub mod retrieval;
 pub mod seasonal;
 #[cfg(feature = "wire")]
 pub mod wire;

@@ -23,6 +23,7 @@ use crate::linear::{Linear, Matrix, Row, run};
 use crate::math::{Real, ln, tanh};
 use crate::norm::LayerNorm;
 use crate::probe::{GROUPS, Groups};
+use crate::retrieval::{Encoder, HIDDEN, KEY, SUMMARY};
 use crate::seasonal::{Level, MAX_FEATURES};
 
 /// The widest token input.
@@ -83,6 +84,7 @@ impl core::error::Error for ModelError {}
 pub struct Model<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize> {
     header: Header,
     bytes: &'m [u8],
+    encoder: Option<Encoder<'m>>,
     embed: Linear<'m>,
     blocks: [Block<'m, HEADS>; LAYERS],
     norm: LayerNorm<'m>,
@@ -155,6 +157,11 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
         let d_ff = usize::from(header.d_ff);
         let knots = usize::from(header.knots);
         let features = header.readout_features();
+        let encoder = header.seasons.retrieval.map(|_| Encoder {
+            expand: linear(&mut tensors, HIDDEN, SUMMARY, HIDDEN),
+            key: linear(&mut tensors, KEY, HIDDEN, KEY),
+            query: linear(&mut tensors, KEY, HIDDEN, KEY),
+        });
         let embed = linear(&mut tensors, D_MODEL, header.token_features(), D_MODEL);
         let blocks = core::array::from_fn(|layer| {
             let mut memory_gain = [0.0; HEADS];
@@ -186,6 +193,7 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
         Ok(Self {
             header,
             bytes,
+            encoder,
             embed,
             blocks,
             norm: last_norm,
@@ -221,6 +229,11 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
         core::array::from_fn(|group| {
             stored.get(group).map_or(Factors::ONE, |[lower, upper]| Factors { lower: *lower, upper: *upper })
         })
+    }
+
+    /// What makes keys of the seasonal Flow-Attention, if the model has one.
+    pub fn encoder(&self) -> Option<&Encoder<'m>> {
+        self.encoder.as_ref()
     }
 
     /// The blocks, whose states the caller holds.

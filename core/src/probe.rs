@@ -23,13 +23,13 @@ use crate::math::{Real, ln};
 /// Groups of steps ahead.
 pub const GROUPS: usize = 4;
 /// Probes under way, of each group: long ones take longer.
-pub(crate) const SLOTS_OF: [usize; GROUPS] = [1, 1, 3, 5];
+pub(crate) const SLOTS_OF: [usize; GROUPS] = [1, 2, 3, 6];
 /// Probes under way.
 pub const SLOTS: usize = SLOTS_OF[0] + SLOTS_OF[1] + SLOTS_OF[2] + SLOTS_OF[3];
 /// With one more place, where what is not kept goes: it costs what a kept one costs.
 const PLACES: usize = SLOTS + 1;
 /// The group of each place, longest last.
-const GROUP_OF: [usize; SLOTS] = [0, 1, 2, 2, 2, 3, 3, 3, 3, 3];
+const GROUP_OF: [usize; SLOTS] = [0, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3];
 /// 2³²/φ.
 const GOLDEN: u32 = 0x9e37_79b9;
 /// Which group is served first, by turns; the longest one with a free place if it has none.
@@ -103,7 +103,7 @@ pub struct Resolved {
     pub displacement: f32,
 }
 
-/// When which step of a channel is probed; 60 bytes.
+/// When which step of a channel is probed; 68 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
     /// Samples until a probe is due; 0: the place is free.
@@ -130,7 +130,7 @@ pub struct Launch {
     pub lead: u16,
 }
 
-/// One channel's probes under way: 132 bytes.
+/// One channel's probes under way: 156 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Probes {
     slots: [Probe; PLACES],
@@ -485,7 +485,7 @@ mod tests {
 
     #[test]
     fn sizes_are_as_stated() {
-        assert_eq!(size_of::<Probes>(), 132);
-        assert_eq!(size_of::<Schedule>(), 60);
+        assert_eq!(size_of::<Probes>(), 156);
+        assert_eq!(size_of::<Schedule>(), 68);
     }
 }

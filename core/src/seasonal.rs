@@ -10,18 +10,21 @@
 //! T_i       += max(1/n, 2⁻ⁱ) (x − B_1[slot] − T_i)
 //! location   = L_0 of the first season                  scale = max(floor, slow mean of |x − B_1[slot]|)
 //! token      = [B_k of the first season pooled to 24 bins, next slot first] − location, [last 24 samples] − location
-//! readout    = [B_k[slot of the step ahead] − L_k of every season], [L_k − location], [T_i], [last 24 samples − location]
+//! readout    = [B_k[slot of the step ahead] − L_k of every season], [P_h[bin of the step ahead]],
+//!              [L_k − location], [T_i], [last 24 samples − location]
 //! ```
 //!
 //! It is causal Flow-Attention's running mean with hard phase routing and constant keys: a step ahead reads the memory
-//! where it will fall. A missing sample updates no mean; the ring of last samples takes what memory 1 and the present
-//! offset from it expect. A gap moves the phase by its length and leaves the memories as they were.
+//! where it will fall, between the middles of two slots interpolated. P, the same with keys that speak of the day's
+//! content, is [`crate::retrieval`]'s. A missing sample updates no mean; the ring of last samples takes what memory 1 and
+//! the present offset from it expect. A gap moves the phase by its length and leaves the memories as they were.
 
 use core::hint::select_unpredictable;
 
 use heapless::Vec;
 
 use crate::math::Real;
+use crate::retrieval::{Arrival, BIN_ROWS, Encoder, RETRIEVALS, SUMMARY, Today, retrieve};
 
 /// K: running means for each slot.
 pub const MEMORIES: usize = 4;
@@ -35,10 +38,10 @@ pub const MAX_BINS: usize = 24;
 pub const MAX_FEATURES: usize = MEMORIES * MAX_BINS + RING;
 /// Running means of what the first season leaves unexplained, the i-th over 2ⁱ samples.
 pub const TRENDS: usize = 8;
-/// The most features that a step ahead reads where it will fall: every memory of every season.
-pub const MAX_ALIGNED: usize = MAX_SEASONS * MEMORIES;
+/// The most features that a step ahead reads where it will fall: every memory of every season, and what is retrieved.
+pub const MAX_ALIGNED: usize = MAX_SEASONS * MEMORIES + RETRIEVALS;
 /// The most features of a channel that are the same for every step: levels but the location, trends, ring.
-pub const MAX_STANDING: usize = MAX_ALIGNED - 1 + TRENDS + RING;
+pub const MAX_STANDING: usize = MAX_SEASONS * MEMORIES - 1 + TRENDS + RING;
 
 /// The trend that stands for the level's offset from the seasonal mean, which fills missing samples.
 const OFFSET_TREND: usize = 3;
@@ -67,11 +70,15 @@ pub struct Seasons {
     pub memory_gain: [f32; MEMORIES],
     /// The smallest scale, in deviations of the training data, above 0.
     pub scale_floor: f32,
+    /// 1/N_h of each memory of the seasonal Flow-Attention ([`crate::retrieval`]), in periods of the first season, in
+    /// (0, 1]; `None` for a model without it.
+    pub retrieval: Option<[f32; RETRIEVALS]>,
 }
 
 impl Seasons {
     /// Of no model.
-    pub(crate) const NONE: Self = Self { list: Vec::new(), memory_gain: [0.0; MEMORIES], scale_floor: 0.0 };
+    pub(crate) const NONE: Self =
+        Self { list: Vec::new(), memory_gain: [0.0; MEMORIES], scale_floor: 0.0, retrieval: None };
 
     /// The season that sets location, scale and tokens.
     pub fn first(&self) -> Season {
@@ -88,6 +95,11 @@ impl Seasons {
         self.list.iter().map(|season| season.slots).sum()
     }
 
+    /// What a channel's memory must hold: the slots, and behind them as many as the seasonal Flow-Attention takes.
+    pub fn capacity(&self) -> usize {
+        self.slots() + if self.retrieval.is_some() { self.bins() * BIN_ROWS } else { 0 }
+    }
+
     /// Bins that each memory of the first season is pooled to: 24, or a bin a slot where there are fewer.
     pub fn bins(&self) -> usize {
         self.first().slots.min(MAX_BINS)
@@ -98,14 +110,25 @@ impl Seasons {
         MEMORIES * self.bins() + RING
     }
 
-    /// Features that a step ahead reads where it will fall: `seasons * MEMORIES`.
+    /// Features that a step ahead reads where it will fall: `seasons * MEMORIES`, and what is retrieved.
     pub fn aligned(&self) -> usize {
-        self.list.len() * MEMORIES
+        self.list.len() * MEMORIES + if self.retrieval.is_some() { RETRIEVALS } else { 0 }
     }
 
     /// Features of a channel that are the same for every step, without or with the ring of last samples.
     pub fn standing(&self, ring: bool) -> usize {
-        (self.aligned() + TRENDS).saturating_sub(1) + if ring { RING } else { 0 }
+        (self.list.len() * MEMORIES + TRENDS).saturating_sub(1) + if ring { RING } else { 0 }
+    }
+
+    /// The bin of the seasonal Flow-Attention that a phase of the first season falls into.
+    pub fn bin_of_phase(&self, phase: u32) -> usize {
+        self.bin((phase / self.first().slot_samples.max(1)) as usize)
+    }
+
+    /// The bin of a slot of the first season.
+    #[inline]
+    fn bin(&self, slot: usize) -> usize {
+        slot * self.bins() / self.first().slots.max(1)
     }
 
     /// The slow mean of the deviation remembers a week of days.
@@ -166,9 +189,31 @@ impl Clock {
     /// The slot of the sample `steps_ahead` samples on; 1 is the next sample.
     #[inline]
     fn slot_ahead(&self, season: &Season, steps_ahead: u32) -> usize {
-        let phase = self.phase.wrapping_add(steps_ahead.wrapping_sub(1)) % season.period.max(1);
-        (phase / season.slot_samples.max(1)) as usize
+        self.place_ahead(season, steps_ahead).slot
     }
+
+    /// Where the sample `steps_ahead` samples on lies among the slots' middles.
+    #[inline]
+    fn place_ahead(&self, season: &Season, steps_ahead: u32) -> SlotPlace {
+        let phase = self.phase.wrapping_add(steps_ahead.wrapping_sub(1)) % season.period.max(1);
+        let width = season.slot_samples.max(1);
+        let slot = (phase / width) as usize;
+        // Twice the way from the slot's middle, in samples.
+        let twice = (2 * (phase % width) + 1) as f32 - width as f32;
+        let after = select_unpredictable(slot + 1 == season.slots, 0, slot + 1);
+        let before = select_unpredictable(slot == 0, season.slots, slot).saturating_sub(1);
+        let neighbour = select_unpredictable(twice < 0.0, before, after);
+        SlotPlace { slot, neighbour, fraction: twice.abs() / (2.0 * width as f32) }
+    }
+}
+
+/// A sample between two slots' middles: in a slot, and so far on the way to a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct SlotPlace {
+    slot: usize,
+    neighbour: usize,
+    /// 0 where a slot is one sample, below 1/2 in any.
+    fraction: f32,
 }
 
 /// A clock for each season.
@@ -236,7 +281,8 @@ impl Memories<'_> {
     }
 
     /// Writes what every memory of every season holds for the sample `steps_ahead` samples on, less its level:
-    /// `[seasons][MEMORIES]`, 0 where the slot was never visited.
+    /// `[seasons][MEMORIES]`, 0 where the slot was never visited; then what is retrieved, `[RETRIEVALS]`. Between the
+    /// middles of two slots of several samples, what they hold is interpolated.
     #[inline]
     pub fn aligned(&self, seasons: &Seasons, clocks: &Clocks, level: &Level, steps_ahead: u32, out: &mut [f32]) {
         let mut start = 0;
@@ -244,12 +290,24 @@ impl Memories<'_> {
         for (((season, clock), levels), place) in
             seasons.list.iter().zip(&clocks.clocks).zip(&level.memories).zip(places)
         {
-            let slot = start + clock.slot_ahead(season, steps_ahead);
+            let SlotPlace { slot, neighbour, fraction } = clock.place_ahead(season, steps_ahead);
+            let [slot, neighbour] = [slot, neighbour].map(|slot| start + slot);
             start += season.slots;
-            let known = self.visits.get(slot).is_some_and(|visits| *visits != 0);
-            let means = self.means.get(slot).copied().unwrap_or_default();
-            for ((place, mean), relative) in place.iter_mut().zip(&means).zip(levels) {
+            let [known, next_known] =
+                [slot, neighbour].map(|slot| self.visits.get(slot).is_some_and(|visits| *visits != 0));
+            let [means, next] = [slot, neighbour].map(|slot| self.means.get(slot).copied().unwrap_or_default());
+            let fraction = select_unpredictable(next_known, fraction, 0.0);
+            for (((place, mean), next), relative) in place.iter_mut().zip(&means).zip(&next).zip(levels) {
+                let mean = mean + fraction * (next - mean);
                 *place = select_unpredictable(known, mean - (level.location + relative), 0.0);
+            }
+        }
+        if seasons.retrieval.is_some() {
+            let memory = self.means.get(seasons.slots()..).unwrap_or_default().as_flattened();
+            let bin = seasons.bin(clocks.first().slot_ahead(&seasons.first(), steps_ahead));
+            let places = out.iter_mut().skip(seasons.list.len() * MEMORIES);
+            for (place, received) in places.zip(retrieve(memory, bin)) {
+                *place = level.scale * received;
             }
         }
     }
@@ -258,7 +316,8 @@ impl Memories<'_> {
 /// One channel's seasonal memories, in deviations of the training data.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SeasonalState<const SLOTS: usize> {
-    /// B_k, season after season. `[SLOTS][MEMORIES]`; zero where a slot was never visited.
+    /// B_k, season after season; zero where a slot was never visited. Behind them the bins of the seasonal
+    /// Flow-Attention. `[SLOTS][MEMORIES]`
     means: [[f32; MEMORIES]; SLOTS],
     /// How often a slot was visited, up to 255.
     visits: [u8; SLOTS],
@@ -279,6 +338,7 @@ pub struct SeasonalState<const SLOTS: usize> {
     /// Running mean of |x − B_1[slot]| over `deviations` samples and the first guess, less that guess.
     deviation: f32,
     deviations: u32,
+    today: Today,
 }
 
 impl<const SLOTS: usize> SeasonalState<SLOTS> {
@@ -296,6 +356,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
             trends: [0.0; TRENDS],
             deviation: 0.0,
             deviations: 0,
+            today: Today::NEW,
         }
     }
 
@@ -313,7 +374,9 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
             trends,
             deviation,
             deviations,
+            today,
         } = self;
+        *today = Today::NEW;
         means.as_flattened_mut().fill(0.0);
         visits.fill(0);
         ring.fill(0.0);
@@ -350,7 +413,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
         self.last = x;
         let first_slot = clocks.first().slot as usize;
         let known = self.visits.get(first_slot).is_some_and(|visits| *visits != 0);
-        let expected = self.means.get(first_slot).map_or(0.0, |means| means[1]);
+        let expected = self.expected(&seasons.first(), clocks.first());
         // A factor, not a choice: every sample takes the same instructions.
         let counts = f32::from(u8::from(known));
         let residual = counts * (x - expected);
@@ -364,6 +427,17 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
             floor *= 0.5;
         }
         self.visited += u32::from(!known);
+        if let Some(gains) = &seasons.retrieval {
+            let arrival = Arrival {
+                bin: seasons.bin(first_slot) as u32,
+                phase: clocks.first().phase,
+                width: seasons.period() as f32 / (seasons.bins() as f32).at_least(1.0),
+                residual: residual / self.scale(seasons),
+                x,
+            };
+            let memory = self.means.get_mut(seasons.slots()..).unwrap_or_default().as_flattened_mut();
+            self.today.observe(memory, gains, &arrival);
+        }
 
         let mut start = 0;
         let passes = self.after_pass.iter_mut().zip(&mut self.pass_samples);
@@ -390,15 +464,59 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
 
     /// Notes that the sample `clocks` expect is missing.
     #[inline]
-    pub fn miss(&mut self, clocks: &Clocks) {
+    pub fn miss(&mut self, seasons: &Seasons, clocks: &Clocks) {
         let slot = clocks.first().slot as usize;
         let known = self.visits.get(slot).is_some_and(|visits| *visits != 0);
         let offset = self.trends[OFFSET_TREND];
-        let expected = self.means.get(slot).map_or(self.last, |means| means[1] + offset);
+        let expected = self.expected(&seasons.first(), clocks.first()) + offset;
         // Before the first sample there is nothing to fill from.
         if self.ring_count > 0 {
             self.push(if known { expected } else { self.last });
         }
+    }
+
+    /// u of the seasonal Flow-Attention, after a sample at `level`.
+    #[inline]
+    pub fn summary(&self, seasons: &Seasons, level: &Level) -> [f32; SUMMARY] {
+        let memory = self.means.get(seasons.slots()..).unwrap_or_default().as_flattened();
+        self.today.summary(memory, seasons.bins(), level)
+    }
+
+    /// Makes the key under which the sample that just came will be remembered; `level` is what [`Self::features`]
+    /// returned.
+    #[inline]
+    pub fn encode(&mut self, seasons: &Seasons, level: &Level, encoder: &Encoder<'_>) {
+        let summary = self.summary(seasons, level);
+        self.today.encode(encoder, &summary);
+    }
+
+    /// The bin of the last sample, and the mean of what memory 1 left unexplained over the pass through it, in scales.
+    pub fn bin_residual(&self, seasons: &Seasons) -> (usize, f32) {
+        let memory = self.means.get(seasons.slots()..).unwrap_or_default().as_flattened();
+        (self.today.bin() as usize, self.today.mean_residual(memory))
+    }
+
+    /// Notes where the next sample falls, whether the last one came or not: `next` expect it.
+    #[inline]
+    pub fn leave(&mut self, seasons: &Seasons, next: &Clocks) {
+        if seasons.retrieval.is_some() {
+            let memory = self.means.get_mut(seasons.slots()..).unwrap_or_default().as_flattened_mut();
+            self.today.leave(memory, seasons.bin(next.first().slot as usize) as u32);
+        }
+    }
+
+    /// What memory 1 expects of the sample that the first season's clock expects.
+    #[inline]
+    fn expected(&self, season: &Season, clock: &Clock) -> f32 {
+        let SlotPlace { slot, neighbour, fraction } = clock.place_ahead(season, 1);
+        let known = self.visits.get(neighbour).is_some_and(|visits| *visits != 0);
+        let [mean, next] = [slot, neighbour].map(|slot| self.means.get(slot).map_or(0.0, |[_, memory, ..]| *memory));
+        mean + select_unpredictable(known, fraction, 0.0) * (next - mean)
+    }
+
+    #[inline]
+    fn scale(&self, seasons: &Seasons) -> f32 {
+        (self.deviation + FIRST_DEVIATION).at_least(seasons.scale_floor)
     }
 
     #[inline]
@@ -462,7 +580,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
             }
         }
         self.write_ring(location, features.get_mut(MEMORIES * bins..).unwrap_or_default());
-        Level { location, scale: (self.deviation + FIRST_DEVIATION).at_least(seasons.scale_floor), memories }
+        Level { location, scale: self.scale(seasons), memories }
     }
 
     /// Mean over the visited ones of `slots` slots from `begin` on, less the location: `[MEMORIES]`.
@@ -494,7 +612,8 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
     /// but the location, trends and, if there is place for it, the ring.
     #[inline]
     pub fn standing(&self, seasons: &Seasons, level: &Level, out: &mut [f32]) {
-        let levels = level.memories.as_flattened().iter().take(seasons.aligned()).skip(1);
+        let memories = seasons.list.len() * MEMORIES;
+        let levels = level.memories.as_flattened().iter().take(memories).skip(1);
         for (out, value) in out.iter_mut().zip(levels.chain(&self.trends)) {
             *out = *value;
         }
@@ -522,6 +641,7 @@ mod tests {
             list: shapes.iter().map(season).collect(),
             memory_gain: [1.0, 1.0 / 3.0, 0.1, 1.0 / 30.0],
             scale_floor: 0.05,
+            retrieval: None,
         }
     }
 
@@ -583,17 +703,24 @@ mod tests {
             state.memories().aligned(&seasons, &clocks, &level, steps_ahead, &mut aligned);
             let row = 399 + steps_ahead;
             let slow = aligned[MEMORIES] + level.memories[1][0] + level.location;
-            // A slot of two samples holds their mean.
-            let expected = (value(row / 2 * 2) + value(row / 2 * 2 + 1)) / 2.0;
-            assert!((slow - expected).abs() < 1.0, "{slow} and {expected}, {steps_ahead} ahead");
+            // A slot of two samples holds their mean; a quarter of the way to the nearer neighbour, a quarter of its.
+            let of_slot = |slot: u32| (value(2 * (slot % 15)) + value(2 * (slot % 15) + 1)) / 2.0;
+            let slot = row % 30 / 2;
+            let neighbour = if row % 2 == 0 { slot + 14 } else { slot + 1 };
+            let expected = 0.75 * of_slot(slot) + 0.25 * of_slot(neighbour);
+            assert!((slow - expected).abs() < 1e-3, "{slow} and {expected}, {steps_ahead} ahead");
             assert_eq!(aligned[2 * MEMORIES], 0.0);
         }
-        let mut standing = [9.0; MAX_STANDING];
-        state.standing(&seasons, &level, &mut standing[..seasons.standing(true)]);
-        assert_eq!(standing[0], level.memories[0][1]);
-        assert_eq!(standing[7], state.trends[0]);
-        assert!((standing[seasons.standing(true) - 1] - (value(399) - level.location)).abs() < 1e-4);
-        assert_eq!(standing[seasons.standing(true)], 9.0);
+        // What stands for every step is the same with a seasonal Flow-Attention.
+        for retrieval in [None, Some([0.2; RETRIEVALS])] {
+            let seasons = Seasons { retrieval, ..seasons.clone() };
+            let mut standing = [9.0; MAX_STANDING];
+            state.standing(&seasons, &level, &mut standing[..seasons.standing(true)]);
+            assert_eq!(standing[0], level.memories[0][1]);
+            assert_eq!(standing[7], state.trends[0]);
+            assert!((standing[seasons.standing(true) - 1] - (value(399) - level.location)).abs() < 1e-4);
+            assert_eq!(standing[seasons.standing(true)], 9.0);
+        }
     }
 
     #[test]
@@ -622,7 +749,7 @@ mod tests {
         }
         let means = state.means;
         for _ in 0..5 {
-            state.miss(&clocks);
+            state.miss(&seasons, &clocks);
             clocks.advance(&seasons);
         }
         assert_eq!(state.means, means);

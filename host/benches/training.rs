@@ -33,7 +33,7 @@ fn training(criterion: &mut Criterion) {
         };
         let (config, split) = prepare(&series, &wishes).expect("the bundled data trains");
         let header = config.header().expect("a valid header");
-        let features = Features::new(&config, &series);
+        let features = Features::new(&config, &series, None);
         let shape = Shape::new(3, config.knots.len(), split.training.len() - 144);
         let error = vec![vec![1.0; config.knots.len()]; 3];
         let device = Device::Cpu;

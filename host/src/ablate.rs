@@ -1,5 +1,5 @@
-//! `flowcast ablate`: does the attention earn its place? The same model with something else where its attention is,
-//! trained alike, in one table.
+//! `flowcast ablate`: does the attention earn its place? The same model with something else where one of its attentions
+//! is, trained alike, in one table: the seasonal one (`--place season`), or the one in the blocks.
 //!
 //! Every variant starts from the same closed form and takes the same steps on the same batches, seed by seed;
 //! [`variant`] says what is replaced, [`experiment`] trains and measures, [`table`] compares. What a variant's own
@@ -15,8 +15,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::ValueEnum as _;
+use flowcast_core::format::Header;
 use flowcast_core::presets::Preset;
+use flowcast_core::seasonal::Seasons;
 use serde::Serialize;
 
 use crate::data::{ReadOptions, Series};
@@ -30,7 +31,7 @@ use crate::train::{self, EPOCH_STEPS};
 use cells::Cells;
 use experiment::Experiment;
 use table::Row;
-use variant::Variant;
+use variant::{Place, Variant};
 
 /// Train the same model with other attentions, a GRU or none in the place of Flow-Attention, and compare
 #[derive(Clone, Debug, clap::Args)]
@@ -62,9 +63,13 @@ pub struct Args {
     /// Trainings of each variant, with seeds 1 to N
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
-    /// Epochs of 20 steps; every variant takes all of them and keeps its best on validation
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = train::epochs)]
-    pub epochs: usize,
+    /// Which of the model's attentions gives place to others
+    #[arg(long, value_enum, default_value_t, value_name = "NAME")]
+    pub place: Place,
+    /// Epochs of 20 steps of joint training; every variant takes all of them and keeps its best on validation [default:
+    /// 10 for blocks, 0 for the season's attention, whose keys have their own training and all else a closed form]
+    #[arg(long, value_name = "N", value_parser = train::epochs)]
+    pub epochs: Option<usize>,
     /// Only these variants
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
     pub variants: Vec<Variant>,
@@ -72,6 +77,15 @@ pub struct Args {
     /// on after them: remove that file where another version of this program wrote it
     #[arg(long, value_name = "TABLE.json")]
     pub out: Option<PathBuf>,
+}
+
+impl Args {
+    fn epochs(&self) -> usize {
+        self.epochs.unwrap_or(match self.place {
+            Place::Season => 0,
+            Place::Block => 10,
+        })
+    }
 }
 
 /// What the command prints.
@@ -93,6 +107,8 @@ pub struct Report {
     pub preset: &'static str,
     /// Trainings of each variant.
     pub seeds: u64,
+    /// Which attention gives place.
+    pub place: Place,
     /// Epochs of each.
     pub epochs: usize,
     /// The table.
@@ -153,8 +169,8 @@ fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Res
         config.horizon
     );
     let identity = identity(series, &experiment, args)?;
-    let mut variants =
-        if args.variants.is_empty() { Variant::value_variants().to_vec() } else { args.variants.clone() };
+    let epochs = args.epochs();
+    let mut variants = if args.variants.is_empty() { Variant::at(args.place) } else { args.variants.clone() };
     variants.sort();
     variants.dedup();
     // Seed by seed, that an interrupted table is complete for some.
@@ -162,12 +178,19 @@ fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Res
         .flat_map(|seed| variants.iter().map(move |variant| (seed, *variant)))
         .filter(|(seed, variant)| cells.find(&identity, *variant, *seed).is_none())
         .collect();
-    let bar = output.progress((pending.len() * args.epochs * EPOCH_STEPS) as u64, "ablation");
+    let bar = output.progress((pending.len() * epochs * EPOCH_STEPS) as u64, "ablation");
     for (seed, variant) in pending {
         bar.set_message(format!("{}, seed {seed}", variant.name()));
-        let cell = experiment
-            .run(series, &identity, variant, seed, args.epochs, &bar)
-            .with_context(|| format!("{}, seed {seed}", variant.name()))?;
+        let name = || format!("{}, seed {seed}", variant.name());
+        let at_season = match args.place {
+            Place::Season => Some(experiment.at_season(series, variant, seed).with_context(name)?),
+            Place::Block => None,
+        };
+        let cell = at_season
+            .as_ref()
+            .unwrap_or(&experiment)
+            .run(series, &identity, (args.place, variant), seed, epochs, &bar)
+            .with_context(name)?;
         let line = format!(
             "{:<16} seed {seed}: validation MSE {:.4}, {:.0} ms a step",
             variant.name(),
@@ -182,7 +205,20 @@ fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Res
     let header = experiment.header();
     let row = |variant: &Variant| {
         let of_variant: Vec<_> = (1..=args.seeds).filter_map(|seed| cells.find(&identity, *variant, seed)).collect();
-        Row::new(*variant, &of_variant, variant.macs(header), variant.state(header))
+        let (macs, state) = match args.place {
+            Place::Season => {
+                let (macs, state) = variant.seasonal_cost(header);
+                (
+                    macs + Variant::Flow.macs(&Header {
+                        seasons: Seasons { retrieval: None, ..header.seasons.clone() },
+                        ..header.clone()
+                    }),
+                    state,
+                )
+            }
+            Place::Block => (variant.macs(header), variant.state(header)),
+        };
+        Row::new(*variant, &of_variant, macs, state)
     };
     let mut rows: Vec<Row> = variants.iter().map(row).collect();
     table::compare(&mut rows);
@@ -195,7 +231,8 @@ fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Res
         horizon: config.horizon,
         preset: wishes.preset.name,
         seeds: args.seeds,
-        epochs: args.epochs,
+        place: args.place,
+        epochs,
         variants: rows,
     })
 }
@@ -203,7 +240,9 @@ fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Res
 /// What must be the same for a finished cell to count: configuration, length of training and every value.
 fn identity(series: &Series, experiment: &Experiment, args: &Args) -> Result<String> {
     let mut bytes = serde_json::to_vec(experiment.config())?;
-    bytes.extend(format!("{} {} {}", env!("CARGO_PKG_VERSION"), args.epochs, args.test_fraction).into_bytes());
+    bytes.extend(
+        format!("{} {:?} {} {}", env!("CARGO_PKG_VERSION"), args.place, args.epochs(), args.test_fraction).into_bytes(),
+    );
     for values in &series.values {
         bytes.extend_from_slice(bytemuck::cast_slice(values));
     }
@@ -214,7 +253,7 @@ impl Report {
     fn text(&self) -> String {
         format!(
             "{} every {}, {} rows of which {} held out, seasons of {} samples, {} steps ahead, {}, {} epochs, {} seeds\n\
-             MSE and MAE in deviations of the training rows\n\n{}",
+             in the place of the {}; MSE and MAE in deviations of the training rows\n\n{}",
             self.channels.join(", "),
             show_ms(self.interval_ms),
             self.rows,
@@ -224,6 +263,10 @@ impl Report {
             self.preset,
             self.epochs,
             self.seeds,
+            match self.place {
+                Place::Season => "attention from day to day, phase by phase",
+                Place::Block => "attention in the blocks, from sample to sample",
+            },
             table::text(&self.variants)
         )
     }
@@ -249,7 +292,7 @@ mod tests {
         let table = |variants: &str, out: &str| -> serde_json::Value {
             let (data, out) = (path("data.csv"), path(out));
             let line = format!(
-                "flowcast {data} --target x --interval 1h --period 12 --horizon 3 --preset tiny --epochs 0 --seeds 2 --out {out} \
+                "flowcast {data} --target x --interval 1h --period 12 --horizon 3 --preset tiny --place block --epochs 0 --seeds 2 --out {out} \
                  --variants {variants}"
             );
             run(&Line::parse_from(line.split(' ')).args, &Output::keeping()).unwrap();

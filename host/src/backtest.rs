@@ -9,12 +9,13 @@ mod plan;
 mod result;
 mod rivals;
 mod rolling;
+pub mod seen;
 mod table;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::Header;
 
@@ -125,6 +126,13 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         .read(&args.data, &read, output)
         .with_context(|| format!("{} wants the columns {}", args.model.display(), read.columns.join(", ")))?;
     check_interval(model.header(), &series)?;
+    output.remarks(series.review_for(model.header(), &bytes));
+    // The literature cleans no value.
+    let series = if args.protocol == protocol::Name::Ett {
+        series
+    } else {
+        series.without_faults(&channel_bounds(model.header(), &bytes))
+    };
     let interval_ms = series.interval_ms;
     let horizons = args
         .horizons
@@ -133,6 +141,14 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         .collect::<Result<Vec<usize>>>()?;
     let options = Options { protocol, horizons, origins: args.origins, baselines: None };
     let mut report = score(model.as_mut(), &series, &options, output)?;
+    output.remarks(seen::scored(model.header(), &series, report.test_start..report.rows));
+    output.remarks(report.unscored(model.header().targets.into()));
+    ensure!(
+        report.channels.iter().any(|(_, scores)| scores.overall.count > 0),
+        "found no reading in rows {} to {}, which are held out: nothing can be scored",
+        report.test_start + 1,
+        report.rows
+    );
     report.units = channel_units(model.header(), &bytes);
     if args.report.is_some() || args.figures.is_some() {
         let found = crate::report::diagnose(model.as_mut(), &series, &report, (&args.model, &bytes), output)?;
@@ -145,7 +161,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     }
     if let Some(path) = &args.figure {
         // The first channels are enough for a picture.
-        let channels: Vec<usize> = (0..report.columns.len().min(2)).collect();
+        let drawn = |channel: &usize| report.examples.iter().any(|example| example.channel == *channel);
+        let channels: Vec<usize> = (0..report.columns.len()).filter(drawn).take(2).collect();
         write_atomic(path, crate::report::figure::forecasts(&report, &channels)?.as_bytes())?;
     }
     output.result(|| report.table(), &report)
@@ -164,6 +181,14 @@ pub fn channel_units(header: &Header, model: &[u8]) -> Vec<String> {
     (0..usize::from(header.channels))
         .filter_map(|index| header.channel(model, index))
         .map(|channel| channel.unit.to_owned())
+        .collect()
+}
+
+/// The smallest and the largest reading that each of a model's channels takes for one, in its order.
+pub fn channel_bounds(header: &Header, model: &[u8]) -> Vec<(f32, f32)> {
+    (0..usize::from(header.channels))
+        .filter_map(|index| header.channel(model, index))
+        .map(|channel| (channel.valid_min, channel.valid_max))
         .collect()
 }
 
@@ -240,6 +265,7 @@ pub(crate) mod tests {
                     list: [Season { period, slot_samples: 1, slots: 1 }].into_iter().collect(),
                     memory_gain: [1.0; 4],
                     scale_floor: 0.0,
+                    retrieval: None,
                 },
                 interval_ms: 600_000,
                 source_clamp: 0.0,

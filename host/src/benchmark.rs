@@ -1,8 +1,11 @@
-//! `flowcast benchmark`: the literature's table. One model a data set, horizon and seed is trained, exported and tested on every test
-//! window by the device's own code ([`crate::protocol`]), and stands beside the best published error.
+//! `flowcast benchmark`: the literature's table, and the same for anybody's own series ([`series`]).
+//!
+//! For the literature's, one model a data set, horizon and seed is trained, exported and tested on every test window by the device's
+//! own code ([`crate::protocol`]), and stands beside the best published error.
 
 mod cell;
 mod published;
+pub mod series;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,33 +16,50 @@ use serde::Serialize;
 
 use crate::data::ReadOptions;
 use crate::device::DeviceChoice;
+use crate::duration::Steps;
 use crate::file::write_atomic;
 use crate::interrupt;
 use crate::output::Output;
 use crate::protocol::{ETT_HORIZONS, Protocol};
 use crate::train;
 use crate::train::setup::Wishes;
-use cell::{Cell, Kept};
+use cell::{Cell, Kept, interruption, kept_beside};
 use published::Outcome;
+use series::Source;
 
 /// What a data set's file may end in.
 const ENDINGS: [&str; 3] = [".csv", ".csv.gz", ".csv.xz"];
 
-/// Train and test on the literature's benchmarks, beside the best published errors
+/// Train and test on the literature's benchmarks beside the best published errors, or on series of your own beside the best baseline
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The folder with NAME.csv, NAME.csv.gz or NAME.csv.xz for each data set; every column but the time is forecast
-    #[arg(value_name = "FOLDER")]
-    pub folder: PathBuf,
+    #[arg(value_name = "FOLDER", required_unless_present = "series")]
+    pub folder: Option<PathBuf>,
+    /// Instead of FOLDER: columns of a file, one model for each --series; the last 20 % of its rows are held out
+    #[arg(long, value_name = "FILE:COLUMN[,COLUMN]", conflicts_with = "folder")]
+    pub series: Vec<Source>,
     /// Data sets by name
-    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values_t = published::datasets().map(str::to_owned))]
+    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values_t = published::datasets().map(str::to_owned),
+        conflicts_with = "series")]
     pub datasets: Vec<String>,
     /// Horizons in steps
-    #[arg(long, value_delimiter = ',', value_name = "N", default_values_t = ETT_HORIZONS, value_parser = steps)]
+    #[arg(long, value_delimiter = ',', value_name = "N", default_values_t = ETT_HORIZONS, value_parser = steps,
+        conflicts_with = "series")]
     pub horizons: Vec<usize>,
     /// Trainings of each, whose mean is taken
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000),
+        conflicts_with = "series")]
     pub seeds: u64,
+    /// How far ahead to forecast the --series: steps or a duration [default: one season, at most 288 steps]
+    #[arg(long, value_name = "N|DURATION", requires = "series")]
+    pub horizon: Option<Steps>,
+    /// Forecasts of each of the --series, at most
+    #[arg(long, default_value_t = series::ORIGINS, value_name = "N", value_parser = series::origins, requires = "series")]
+    pub origins: usize,
+    /// Compare the --series with naive forecasts only: fitting ETS and MSTL at each origin takes most of the time
+    #[arg(long, requires = "series")]
+    pub naive: bool,
     /// The backbone: tiny, small or base
     #[arg(long, default_value = "small", value_name = "NAME", value_parser = train::preset)]
     pub preset: Preset,
@@ -133,15 +153,27 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         ensure!(!out.is_dir(), "{} is a folder, expected a file to write", out.display());
         ensure!(folder.is_none_or(Path::is_dir), "the folder of {} is not there", out.display());
     }
-    let table = measure(args, output)?;
-    if let Some(out) = &args.out {
-        write_atomic(out, &serde_json::to_vec_pretty(&table)?)?;
+    match &args.folder {
+        Some(folder) => {
+            let table = measure(args, folder, output)?;
+            finish(args, output, &table, Table::text)
+        }
+        None => {
+            let table = series::measure(args, output)?;
+            finish(args, output, &table, series::Table::text)
+        }
     }
-    output.result(|| table.text(), &table)
 }
 
-fn measure(args: &Args, output: &Output) -> Result<Table> {
-    let kept_in = args.out.as_deref().map(Kept::path);
+fn finish<T: Serialize>(args: &Args, output: &Output, table: &T, text: impl Fn(&T) -> String) -> Result<()> {
+    if let Some(out) = &args.out {
+        write_atomic(out, &serde_json::to_vec_pretty(table)?)?;
+    }
+    output.result(|| text(table), table)
+}
+
+fn measure(args: &Args, folder: &Path, output: &Output) -> Result<Table> {
+    let kept_in = args.out.as_deref().map(kept_beside);
     let mut kept = Kept::open(kept_in.clone())?;
     let program = cell::program()?;
     let mut table = Table {
@@ -154,8 +186,8 @@ fn measure(args: &Args, output: &Output) -> Result<Table> {
     };
     interrupt::listen();
     for dataset in &args.datasets {
-        let Some(path) = find(&args.folder, dataset) else {
-            output.note(format!("{dataset}: {}", absence(&args.folder, dataset)));
+        let Some(path) = find(folder, dataset) else {
+            output.note(format!("{dataset}: {}", absence(folder, dataset)));
             table.missing.push(dataset.clone());
             continue;
         };
@@ -186,7 +218,7 @@ fn measure(args: &Args, output: &Output) -> Result<Table> {
         }
     }
     if let (true, Some(first)) = (table.rows.is_empty(), args.datasets.first()) {
-        bail!("{}", absence(&args.folder, first));
+        bail!("{}", absence(folder, first));
     }
     table.wins = table.rows.iter().filter(|row| row.outcome == Some(Outcome::Win)).count();
     table.published = table.rows.iter().filter(|row| row.published_mse.is_some()).count();
@@ -199,13 +231,6 @@ fn find(folder: &Path, dataset: &str) -> Option<PathBuf> {
 
 fn absence(folder: &Path, dataset: &str) -> String {
     format!("found no {} in {}", ENDINGS.map(|ending| format!("{dataset}{ending}")).join(", "), folder.display())
-}
-
-fn interruption(kept_in: Option<&Path>) -> String {
-    match kept_in {
-        Some(path) => format!("the benchmark ended early (finished cells are in {})", path.display()),
-        None => "the benchmark ended early (with --out its finished cells would be kept)".to_owned(),
-    }
 }
 
 fn training(args: &Args, targets: usize, horizon: usize, seed: u64) -> train::Options {
@@ -240,11 +265,7 @@ impl Table {
         );
         for row in &self.rows {
             let published = row.published_mse.map_or_else(|| "–".to_owned(), |mse| format!("{mse:.3}"));
-            let outcome = match row.outcome {
-                Some(Outcome::Win) => "win",
-                Some(Outcome::Tie) => "tie",
-                Some(Outcome::Loss) | None => "",
-            };
+            let outcome = row.outcome.map_or_else(String::new, |outcome| outcome.to_string());
             let _ = writeln!(
                 text,
                 "{:<width$}{:>8}{:>8.3}{:>8.3}{published:>11}{outcome:>7}{:>12}{:>16}",
@@ -289,12 +310,16 @@ mod tests {
         folder
     }
 
-    fn args(folder: &Path) -> Args {
+    pub(super) fn args(folder: &Path) -> Args {
         Args {
-            folder: folder.to_owned(),
+            folder: Some(folder.to_owned()),
+            series: Vec::new(),
             datasets: vec!["toy".to_owned(), "nowhere".to_owned()],
             horizons: vec![6],
             seeds: 2,
+            horizon: None,
+            origins: series::ORIGINS,
+            naive: false,
             preset: PRESETS[0],
             epochs: 0,
             device: DeviceChoice::Cpu,
@@ -320,22 +345,22 @@ mod tests {
         assert!(first.human.contains("nowhere: its file is not there"), "{}", first.human);
 
         // A finished cell is taken from the file, not measured again.
-        let cells = Kept::path(args.out.as_deref().unwrap());
+        let cells = kept_beside(args.out.as_deref().unwrap());
         let text = std::fs::read_to_string(&cells).unwrap();
         let mut kept: serde_json::Value = serde_json::from_str(&text).unwrap();
         let cell = kept.as_object_mut().unwrap().values_mut().next().unwrap();
         cell["mse"] = 40.0.into();
         std::fs::write(&cells, kept.to_string()).unwrap();
-        let again = measure(&args, &output).unwrap();
+        let again = measure(&args, folder.path(), &output).unwrap();
         assert!(
             (again.rows[0].seeds[0].mse, again.rows[0].seeds[1].mse)
                 == (40.0, row["seeds"][1]["mse"].as_f64().unwrap())
         );
         // Another horizon is another cell.
-        let other = measure(&Args { horizons: vec![5], ..args.clone() }, &output).unwrap();
+        let other = measure(&Args { horizons: vec![5], ..args.clone() }, folder.path(), &output).unwrap();
         assert!(other.rows[0].mse < 1.0);
         let lost = Args { datasets: vec!["nowhere".to_owned()], ..args };
-        let error = measure(&lost, &output).unwrap_err().to_string();
+        let error = measure(&lost, folder.path(), &output).unwrap_err().to_string();
         assert!(error.starts_with("found no nowhere.csv, nowhere.csv.gz, nowhere.csv.xz in "), "{error}");
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use flowcast_core::format::{Channel, Header, Numeric};
 use flowcast_core::presets::Preset;
+use flowcast_core::retrieval::RETRIEVALS;
 use flowcast_core::seasonal::{MEMORIES, Season, Seasons};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
@@ -23,6 +24,8 @@ use crate::train::learning::Learning;
 const METADATA: &str = "flowcast";
 /// Gains floor of the seasonal memories: the last period, the last few, ten, thirty.
 const MEMORY_GAIN: [f32; MEMORIES] = [1.0, 1.0 / 3.0, 1.0 / 10.0, 1.0 / 30.0];
+/// Gains floor of the seasonal Flow-Attention's memories: a working week, a month.
+pub const RETRIEVAL_GAIN: [f32; RETRIEVALS] = [1.0 / 5.0, 1.0 / 30.0];
 /// The smallest scale, in deviations of the training data.
 const SCALE_FLOOR: f32 = 0.05;
 /// κ: the released code's value at its root.
@@ -71,6 +74,8 @@ pub struct Config {
     pub quantiles: Vec<f32>,
     /// Whether each target has a readout of its own.
     pub own_readouts: bool,
+    /// Whether the model has a seasonal Flow-Attention.
+    pub retrieval: bool,
     /// Whether the readout sees the ring of last samples.
     pub ring: bool,
     /// Whether the readout sees the other channels' trends.
@@ -117,6 +122,7 @@ impl Config {
     /// Takes over what the closed form chose; seasons that it left out are left out of the state too.
     pub fn take_parts(&mut self, linear: &LinearPath) {
         self.own_readouts = linear.own_readouts;
+        self.retrieval = linear.parts.retrieval;
         self.ring = linear.parts.ring;
         self.mixed = linear.parts.mixed;
         self.periods.truncate(linear.parts.seasons);
@@ -132,6 +138,7 @@ impl Config {
             list: self.periods.iter().enumerate().map(season).collect(),
             memory_gain: MEMORY_GAIN,
             scale_floor: SCALE_FLOOR,
+            retrieval: self.retrieval.then_some(RETRIEVAL_GAIN),
         }
     }
 

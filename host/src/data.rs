@@ -5,10 +5,15 @@
 
 mod error;
 mod even;
+pub mod fault;
 mod grid;
+mod names;
+pub mod review;
 mod source;
+pub mod still;
 mod table;
 mod time;
+pub mod unit_change;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +22,7 @@ use jiff::Timestamp;
 
 pub use error::{DataError, Place};
 use grid::{Grid, GridError};
+pub use names::resolve;
 use table::Table;
 
 use crate::duration::show_ms;
@@ -126,6 +132,14 @@ impl Series {
     pub fn test_start(&self, test_fraction: f64) -> usize {
         let rows = self.rows();
         rows - ((rows as f64 * test_fraction.clamp(0.0, 1.0)).round() as usize).min(rows)
+    }
+
+    /// The data without the faults of each column by a model's bounds ([`fault::without_faults`]), for scoring.
+    pub fn without_faults(mut self, bounds: &[(f32, f32)]) -> Series {
+        for (values, bounds) in self.values.iter_mut().zip(bounds) {
+            fault::without_faults(values, *bounds);
+        }
+        self
     }
 
     /// Whether a model can be trained on these rows: enough of them, and channels that vary.

@@ -15,7 +15,7 @@ use flowcast_core::format::Header;
 use serde::Serialize;
 
 use crate::backtest::{channel_names, channel_units, check_interval};
-use crate::data::{ReadOptions, Series};
+use crate::data::{self, ReadOptions, Series};
 use crate::file::AlignedBytes;
 use crate::forecaster;
 use crate::output::Output;
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub every: u32,
     /// Columns of the data in the order of the model's channels [default: those named as the channels]
-    #[arg(long = "column", value_delimiter = ',')]
+    #[arg(long = "column")]
     pub columns: Vec<String>,
     /// The column of times [default: the only one that reads as such]
     #[arg(long)]
@@ -136,7 +136,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let in_model = || args.model.display().to_string();
     let mut host = forecaster::open(&model).with_context(in_model)?;
     let header = host.header().clone();
-    let series = read(args, &header, &model)?;
+    let series = read(args, &header, &model, output)?;
     let rows = session::last_rows(&series, args.samples as usize)?;
 
     let firmware = match &args.firmware {
@@ -205,15 +205,20 @@ impl Board {
 }
 
 /// The data's columns for the model's channels.
-fn read(args: &Args, header: &Header, model: &[u8]) -> Result<Series> {
-    let columns = if args.columns.is_empty() { channel_names(header, model) } else { args.columns.clone() };
+fn read(args: &Args, header: &Header, model: &[u8], output: &Output) -> Result<Series> {
+    let columns = match args.columns.as_slice() {
+        [] => channel_names(header, model),
+        named => data::resolve(&args.data, named)?,
+    };
     if columns.len() != usize::from(header.channels) {
         bail!("--column names {} columns, the model has {} channels", columns.len(), header.channels);
     }
     let options = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
-    let series = Series::read(&args.data, &options)
+    let (series, notes) = Series::read_noting(&args.data, &options)
         .with_context(|| format!("{} wants the columns {}", args.model.display(), options.columns.join(", ")))?;
     check_interval(header, &series)?;
+    output.remarks(notes);
+    output.remarks(series.review_for(header, model));
     Ok(series)
 }
 

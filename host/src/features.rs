@@ -4,6 +4,7 @@
 //! length costs little memory, for the memories' state is kept once in a while and rerun from there.
 
 use flowcast_core::intake::{Intake, Stillness};
+use flowcast_core::retrieval::SUMMARY;
 use flowcast_core::seasonal::{
     Clocks, Level, MAX_ALIGNED, MAX_FEATURES, MAX_STANDING, MEMORIES, MIXED_TRENDS, RING, SeasonalState, Seasons,
     TRENDS,
@@ -12,6 +13,7 @@ use flowcast_core::seasonal::{
 use crate::config::Config;
 use crate::data::Series;
 use crate::forecaster::SLOTS;
+use crate::retrieval::{Foretold, Keys};
 
 /// Rows between two kept states.
 const KEEP: usize = 256;
@@ -22,6 +24,10 @@ pub type State = SeasonalState<SLOTS>;
 /// Every channel's samples and features.
 pub struct Features {
     seasons: Seasons,
+    /// Of the seasonal Flow-Attention, if the model has it.
+    keys: Option<Keys>,
+    /// What is retrieved in the place of that, in experiments.
+    foretold: Option<Foretold>,
     knots: Vec<u16>,
     channels: Vec<Channel>,
 }
@@ -40,6 +46,8 @@ struct Channel {
 pub struct Parts {
     /// How many of the seasons.
     pub seasons: usize,
+    /// What the seasonal Flow-Attention retrieves.
+    pub retrieval: bool,
     /// The ring of last samples.
     pub ring: bool,
     /// Trends of the other channels.
@@ -69,8 +77,9 @@ pub struct Readout {
 }
 
 impl Features {
-    /// Runs the intake and the seasonal memories over a series whose columns are the configuration's channels.
-    pub fn new(config: &Config, series: &Series) -> Self {
+    /// Runs the intake and the seasonal memories over a series whose columns are the configuration's channels. `keys`
+    /// are there if the configuration has a seasonal Flow-Attention.
+    pub fn new(config: &Config, series: &Series, keys: Option<&Keys>) -> Self {
         let seasons = config.seasons();
         let channels = config.records().into_iter().zip(&series.values).map(|(record, values)| {
             let intake = Intake::new(&record);
@@ -84,13 +93,18 @@ impl Features {
                 if row % KEEP == 0 {
                     kept.push(state);
                 }
-                step(&mut state, &mut clocks, &seasons, *sample);
+                step(&mut state, &mut clocks, &seasons, keys, *sample);
                 mixed.push(MIXED_TRENDS.map(|trend| state.trends()[trend]));
             }
             Channel { samples, mixed, kept }
         });
         let channels = channels.collect();
-        Self { seasons, knots: config.knots.clone(), channels }
+        Self { seasons, keys: keys.cloned(), foretold: None, knots: config.knots.clone(), channels }
+    }
+
+    /// The same, but that the readout is told something else in the place of what the device retrieves.
+    pub fn foretelling(self, foretold: Foretold) -> Self {
+        Self { foretold: Some(foretold), ..self }
     }
 
     /// Samples of a channel in deviations, NaN where missing; one a row of the series.
@@ -118,16 +132,24 @@ impl Features {
         self.channels.len()
     }
 
+    /// All that the readout could see.
+    pub fn every_part(&self) -> Parts {
+        let retrieval = self.seasons.retrieval.is_some();
+        Parts { seasons: self.seasons.list.len(), retrieval, ring: true, mixed: true }
+    }
+
     /// Where each of the readout's features stands among those with every part: indices for some parts, aligned ones
     /// first.
     pub fn columns(&self, parts: Parts) -> Vec<usize> {
+        let memories = self.seasons.list.len() * MEMORIES;
         let aligned = self.seasons.aligned();
         let kept = parts.seasons * MEMORIES;
-        let trends = aligned + aligned - 1;
+        let trends = aligned + memories - 1;
         let ring = trends + TRENDS;
         let mixed = ring + RING;
         let others = (self.channels.len() - 1) * MIXED_TRENDS.len();
         (0..kept)
+            .chain((memories..aligned).filter(|_| parts.retrieval))
             .chain(aligned..aligned + kept - 1)
             .chain(trends..ring)
             .chain((ring..mixed).filter(|_| parts.ring))
@@ -144,6 +166,12 @@ impl Features {
         for knot in &self.knots {
             let mut read = [0.0; MAX_ALIGNED];
             state.memories().aligned(seasons, clocks, &level, (*knot).into(), &mut read);
+            if let Some(foretold) = &self.foretold {
+                let places = read.iter_mut().skip(seasons.list.len() * MEMORIES);
+                for (place, received) in places.zip(foretold.read(channel, row, (*knot).into())) {
+                    *place = level.scale * received;
+                }
+            }
             aligned.extend_from_slice(&read[..seasons.aligned()]);
         }
         let mut standing = [0.0; MAX_STANDING];
@@ -170,6 +198,29 @@ impl Features {
         window
     }
 
+    /// Shows, up to row `end`, what each bin of `seasons`' seasonal Flow-Attention holds when a pass through it ends: the
+    /// row, the bin, u and the mean r of the pass.
+    pub fn summarise(
+        &self,
+        channel: usize,
+        end: usize,
+        seasons: &Seasons,
+        mut each: impl FnMut(usize, usize, &[f32; SUMMARY], f32),
+    ) {
+        let (mut state, mut clocks) = (State::new(), Clocks::default());
+        let mut came = false;
+        let bin_of = |row: usize| seasons.bin_of_phase(row as u32 % seasons.period());
+        for (row, sample) in self.channels[channel].samples.iter().enumerate().take(end) {
+            step(&mut state, &mut clocks, seasons, None, *sample);
+            came |= !sample.is_nan();
+            if bin_of(row + 1) != bin_of(row) && std::mem::take(&mut came) {
+                let level = state.features(seasons, &clocks, &mut [0.0; MAX_FEATURES]);
+                let (bin, residual) = state.bin_residual(seasons);
+                each(row, bin, &state.summary(seasons, &level), residual);
+            }
+        }
+    }
+
     /// Shows the memories after each sample that is there from row `start` on, up to row `end`, while `each` says so.
     pub fn visit(
         &self,
@@ -183,8 +234,9 @@ impl Features {
         let Some(mut state) = kept.get(start / KEEP).copied() else { return };
         let mut clocks = Clocks::default();
         clocks.skip(&self.seasons, first as u32);
+        let keys = self.keys.as_ref();
         for (row, sample) in samples.iter().enumerate().take(end).skip(first) {
-            step(&mut state, &mut clocks, &self.seasons, *sample);
+            step(&mut state, &mut clocks, &self.seasons, keys, *sample);
             if row >= start && !sample.is_nan() && !each(row, &state, &clocks) {
                 return;
             }
@@ -193,11 +245,16 @@ impl Features {
 }
 
 /// As `Forecaster::observe` does.
-fn step(state: &mut State, clocks: &mut Clocks, seasons: &Seasons, sample: f32) {
+fn step(state: &mut State, clocks: &mut Clocks, seasons: &Seasons, keys: Option<&Keys>, sample: f32) {
     if sample.is_nan() {
-        state.miss(clocks);
+        state.miss(seasons, clocks);
     } else {
         state.observe(seasons, clocks, sample);
     }
     clocks.advance(seasons);
+    if let Some(keys) = keys.filter(|_| !sample.is_nan()) {
+        let level = state.features(seasons, clocks, &mut [0.0; MAX_FEATURES]);
+        state.encode(seasons, &level, &keys.encoder());
+    }
+    state.leave(seasons, clocks);
 }

@@ -6,12 +6,12 @@ use flowcast_core::format::{Header, MAX_CHANNELS};
 use flowcast_core::presets::{PRESETS, Preset};
 use flowcast_core::seasonal::MAX_SEASONS;
 
-/// Slots of the seasonal memories that the host holds, all seasons together.
-pub const SLOTS: usize = 512;
+/// Slots that the host holds: of the seasonal memories, all seasons together, and of the seasonal Flow-Attention.
+pub const SLOTS: usize = 704;
 /// Channels that most models have room in; more take a larger forecaster.
 const FEW: usize = 8;
 /// Slots of each season, at most: longer periods share slots ([`slot_samples`]).
-const SEASON_SLOTS: [u32; MAX_SEASONS] = [288, 168, 56];
+const SEASON_SLOTS: [u32; MAX_SEASONS] = [96, 168, 56];
 
 /// Samples that share a slot, so that the period of a model's `index`-th season fits.
 pub fn slot_samples(period: u32, index: usize) -> u32 {

@@ -96,6 +96,8 @@ pub struct Report {
     pub targets: u16,
     /// Steps ahead with weights of their own.
     pub knots: u16,
+    /// Periods that each memory of the seasonal Flow-Attention holds; none without it.
+    pub retrieval: Vec<f32>,
     /// Whether the readout sees the ring of last samples.
     pub ring: bool,
     /// Whether the readout sees the other channels' trends.
@@ -114,6 +116,8 @@ pub struct Report {
     pub memories: Vec<Vec<Memory>>,
     /// Every tensor.
     pub layers: Vec<Layer>,
+    /// Slots that a forecaster of this model must have room for: its `SLOTS`.
+    pub slots: usize,
     /// RAM of a forecaster for just these channels and slots ([`state_bytes`]).
     pub state_bytes: usize,
     /// Arithmetic.
@@ -158,6 +162,7 @@ pub fn inspect(bytes: &[u8], board: Option<&Board>) -> Result<Report> {
         seasons: header.seasons.list.iter().map(|season| SeasonReport::new(season, header.interval_ms)).collect(),
         targets: header.targets,
         knots: header.knots,
+        retrieval: header.seasons.retrieval.into_iter().flatten().map(|gain| 1.0 / gain).collect(),
         ring: header.ring,
         mixed: header.mixed,
         corrected: header.corrected,
@@ -167,7 +172,8 @@ pub fn inspect(bytes: &[u8], board: Option<&Board>) -> Result<Report> {
         channels: channels.map(ChannelReport::from).collect(),
         memories: memories.collect(),
         layers: layers(&header),
-        state_bytes: state_bytes(&preset, header.channels.into(), header.seasons.slots()),
+        slots: header.seasons.capacity(),
+        state_bytes: state_bytes(&preset, header.channels.into(), header.seasons.capacity()),
         cost,
         board: board.map(|board| board.report(&header, &preset, &cost)),
     })
@@ -237,6 +243,10 @@ impl Report {
                 season.slot_samples
             ));
         }
+        if !self.retrieval.is_empty() {
+            let periods = self.retrieval.iter().map(|periods| format!("{periods:.0}")).collect::<Vec<_>>();
+            line(format_args!("season    attention from period to period, over {} of them", periods.join(" and ")));
+        }
         let seen = [(self.ring, "the last samples"), (self.mixed, "the other channels")];
         let seen: String = seen.iter().filter(|(seen, _)| *seen).map(|(_, what)| format!(", {what}")).collect();
         line(format_args!("readout   {} knots; sees memories, levels, trends{seen}", self.knots));
@@ -272,7 +282,12 @@ impl Report {
             let shape = layer.shape.iter().skip_while(|size| **size == 1).map(usize::to_string).collect::<Vec<_>>();
             line(format_args!("tensor    {:<34} {:>14} {:>8} bytes", layer.name, shape.join(" x "), layer.bytes));
         }
-        line(format_args!("state     {} bytes of RAM on a 32-bit microcontroller", self.state_bytes));
+        line(format_args!(
+            "state     {} bytes of RAM on a 32-bit microcontroller, for CHANNELS {} and SLOTS {}",
+            self.state_bytes,
+            self.channels.len(),
+            self.slots
+        ));
         line(format_args!(
             "cost      {} multiply-accumulates for each observe, {} for each step of a channel's forecast, {} for all",
             cost.macs_per_observe, cost.macs_per_forecast_step, cost.macs_per_forecast
@@ -324,6 +339,7 @@ mod tests {
             knots: knots(horizon),
             quantiles: vec![0.1, 0.5, 0.9],
             own_readouts: false,
+            retrieval: false,
             ring: false,
             mixed: false,
             corrected: true,
@@ -337,7 +353,7 @@ mod tests {
         TrainedModel { config, weights }.to_flow().unwrap()
     }
 
-    /// By hand, for small with a day of 10-minute samples: 144 slots in 24 bins, 4 * 24 + 24 features.
+    /// By hand, for small with a day of 10-minute samples: 72 slots in 24 bins, 4 * 24 + 24 features.
     #[test]
     fn the_counts_are_those_made_by_hand() {
         let report = inspect(&model(&PRESETS[1], 3, 144, 36), None).unwrap();
@@ -345,8 +361,8 @@ mod tests {
         let projections = 4 * 32 * 32;
         let attention = 4 * (4 * 8 + 4 * 8 + 2 * 64);
         let feed_forward = 2 * 32 * 64;
-        let one = 4 + 8 + 4 * 144 + embedding + projections + attention + feed_forward;
-        assert_eq!(one, 13_452);
+        let one = 4 + 8 + 4 * 72 + embedding + projections + attention + feed_forward;
+        assert_eq!(one, 13_164);
         // 4 memories read, 3 levels, 8 trends; knots at 1 to 24, 26, 29, 32, 35 and 36.
         let (start, knot, step) = (15 * 33, 11 + 3 * 32, 3 * 4 + 3 + 1);
         assert_eq!(report.cost.macs_per_observe, 3 * (one + start + 2 * (2 * knot + step)));

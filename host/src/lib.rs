@@ -28,6 +28,7 @@ pub mod optimizer;
 pub mod output;
 pub mod protocol;
 pub mod report;
+pub mod retrieval;
 pub mod ridge;
 pub mod season;
 pub mod setup;

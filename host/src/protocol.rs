@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use crate::data::{DataError, ReadOptions, Series};
 use crate::output::Output;
+use crate::ridge::Aim;
 
 /// The share that `tail` holds out when the user does not say.
 pub const TEST_FRACTION: f64 = 0.2;
@@ -71,6 +72,14 @@ pub struct Borders {
 }
 
 impl Protocol {
+    /// What its measure wants: the literature's is the squared error.
+    pub fn aim(self) -> Aim {
+        match self {
+            Self::Tail { .. } => Aim::Median,
+            Self::Ett => Aim::Mean,
+        }
+    }
+
     /// From the command line's words.
     ///
     /// # Errors
@@ -103,7 +112,7 @@ impl Protocol {
         match self {
             Protocol::Tail { .. } => {
                 let (series, notes) = Series::read_noting(paths, options)?;
-                notes.into_iter().for_each(|note| output.note(note));
+                output.remarks(notes);
                 Ok(series)
             }
             Protocol::Ett => Series::read_even(paths, options),

@@ -12,23 +12,38 @@
 //! last ones, a day ahead wants few coarse features. Which parts the readout sees (a second season, the ring of last
 //! samples, the other channels) validation decides too: a part stays only if it takes its share off the error, for it
 //! costs weights, state and work on the device.
+//!
+//! A sample of the ring says the less the older it is: λ grows with the square of its age for it (Litterman,
+//! "Forecasting with Bayesian vector autoregressions", 1986), times a factor of its own that each knot chooses. So far
+//! knots may have next to none of the ring. The ring, and what the seasonal Flow-Attention retrieves, stay if they take
+//! their share off the error of one group of steps.
+//!
+//! Where validation gains by it, a knot's weights are then moved towards the median (`robust`), unless the mean is what is
+//! wanted ([`Aim`]).
+
+mod robust;
 
 use std::ops::Range;
 
 use anyhow::{Context, Result};
+use flowcast_core::probe::{GROUPS, Groups};
+use flowcast_core::seasonal::RING;
 use nalgebra::{Cholesky, DMatrix, DVector};
 use rayon::prelude::*;
 
-use crate::features::{Features, Parts};
+use crate::features::{Features, Parts, Readout};
 
 /// λ and μ to choose from, relative to the mean square of the features.
 const STRENGTHS: [f64; 7] = [1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 0.3, 1.0];
+/// What λ is for the ring's newest sample, to choose from, relative to the other features'.
+const RING_FACTORS: [f64; 4] = [1.0, 30.0, 1e3, 1e5];
 /// Rows that the moments of one part are taken over: all targets together, and each at least.
 const MOST_ROWS: usize = 60_000;
 const LEAST_ROWS: usize = 12_000;
 /// A row whose future lacks more than this share of its samples is left out.
 const MOST_MISSING: f64 = 0.25;
-/// Readouts of their own must take this share off the error of one for all.
+/// Readouts of their own must take this share off the error of one for all; ring and retrieval off that without them on
+/// the whole.
 const LEAST_GAIN: f64 = 0.002;
 /// A part that the readout sees must take this share off the error without it.
 const LEAST_PART_GAIN: f64 = 0.02;
@@ -61,6 +76,15 @@ struct AtKnot {
     features: DMatrix<f64>,
     cross: DVector<f64>,
     future: f64,
+}
+
+/// What the point forecast is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aim {
+    /// The mean of what may come: the least squared error, by which the literature's protocol measures.
+    Mean,
+    /// Nearer to its median where validation gains by it (`robust`).
+    Median,
 }
 
 /// The linear path.
@@ -97,20 +121,42 @@ fn stride(least: usize, period: usize) -> usize {
     (least.max(1)..).find(|stride| divisor(*stride, period) == 1).unwrap_or(1)
 }
 
+/// Shows about `most` rows of a channel: what a readout of every part sees, and the future at the knots relative to the
+/// location.
+fn for_each_row(
+    features: &Features,
+    channel: usize,
+    rows: Range<usize>,
+    most: usize,
+    mut each: impl FnMut(&Readout, &mut dyn Iterator<Item = f64>),
+) {
+    let (knots, period) = (features.knots(), features.seasons().period() as usize);
+    let horizon = usize::from(knots.last().copied().unwrap_or(1));
+    let samples = features.samples(channel);
+    let future = filled(samples, period);
+    let mut missing_before = vec![0_usize];
+    for sample in samples {
+        missing_before.push(missing_before[missing_before.len() - 1] + usize::from(sample.is_nan()));
+    }
+    let stride = stride(rows.len().div_ceil(most.max(1)), period);
+    let end = rows.end.min(samples.len().saturating_sub(horizon));
+    features.visit(channel, rows.start, end, |row, state, clocks| {
+        let missing = missing_before[row + 1 + horizon] - missing_before[row + 1];
+        if row % stride == 0 && missing as f64 <= MOST_MISSING * horizon as f64 {
+            let readout = features.readout(channel, row, state, clocks, features.every_part());
+            let location = f64::from(readout.level.map_or(0.0, |level| level.location));
+            each(&readout, &mut knots.iter().map(|knot| f64::from(future[row + usize::from(*knot)]) - location));
+        }
+        true
+    });
+}
+
 impl Moments {
     fn of(features: &Features, channel: usize, rows: Range<usize>, most: usize) -> Option<Self> {
-        let every = Parts { seasons: features.seasons().list.len(), ring: true, mixed: true };
-        let (knots, period) = (features.knots(), features.seasons().period() as usize);
-        let horizon = usize::from(knots.last().copied().unwrap_or(1));
-        let samples = features.samples(channel);
-        let future = filled(samples, period);
-        let mut missing_before = vec![0_usize];
-        for sample in samples {
-            missing_before.push(missing_before[missing_before.len() - 1] + usize::from(sample.is_nan()));
-        }
+        let every = features.every_part();
+        let knots = features.knots();
         let aligned = features.seasons().aligned();
         let width = features.columns(every).len() - aligned;
-        let stride = stride(rows.len().div_ceil(most.max(1)), period);
         let mut sums = Self {
             standing: DMatrix::zeros(width, width),
             aligned: vec![(DMatrix::zeros(aligned, aligned), DMatrix::zeros(aligned, width)); knots.len()],
@@ -122,23 +168,15 @@ impl Moments {
         // `[rows][standing]`, `[knots][rows][aligned]`, `[rows][knots]`: columns of nalgebra's matrices.
         let (mut s, mut y) = (Vec::new(), Vec::new());
         let mut a: Vec<Vec<f64>> = vec![Vec::new(); knots.len()];
-        let end = rows.end.min(samples.len().saturating_sub(horizon));
-        features.visit(channel, rows.start, end, |row, state, clocks| {
-            let missing = missing_before[row + 1 + horizon] - missing_before[row + 1];
-            if row % stride != 0 || missing as f64 > MOST_MISSING * horizon as f64 {
-                return true;
-            }
-            let readout = features.readout(channel, row, state, clocks, every);
-            let location = f64::from(readout.level.map_or(0.0, |level| level.location));
+        for_each_row(features, channel, rows, most, |readout, future| {
             s.extend(readout.standing.iter().map(|x| f64::from(*x)));
             for (a, read) in a.iter_mut().zip(readout.aligned.chunks_exact(aligned)) {
                 a.extend(read.iter().map(|x| f64::from(*x)));
             }
-            y.extend(knots.iter().map(|knot| f64::from(future[row + usize::from(*knot)]) - location));
+            y.extend(future);
             if y.len() == BLOCK * knots.len() {
                 count += sums.add(&mut s, &mut a, &mut y);
             }
-            true
         });
         count += sums.add(&mut s, &mut a, &mut y);
         (count > 0).then(|| {
@@ -210,15 +248,20 @@ impl AtKnot {
         Self { features: sum.features * scale, cross: sum.cross * scale, future: sum.future * scale }
     }
 
-    /// (G + strength)⁻¹ (r + strength · towards).
-    fn solve(&self, strength: f64, towards: Option<&DVector<f64>>) -> Option<DVector<f64>> {
+    /// The features' mean square.
+    fn power(&self) -> f64 {
+        self.features.trace() / self.features.nrows() as f64
+    }
+
+    /// (G + Λ)⁻¹ (r + Λ · towards), Λ diagonal.
+    fn solve(&self, strengths: &DVector<f64>, towards: Option<&DVector<f64>>) -> Option<DVector<f64>> {
         let mut regular = self.features.clone();
-        for i in 0..regular.nrows() {
-            regular[(i, i)] += strength;
+        for (i, strength) in strengths.iter().enumerate() {
+            regular[(i, i)] += strength.max(1e-12);
         }
         let mut right = self.cross.clone();
         if let Some(towards) = towards {
-            right.axpy(strength, towards, 1.0);
+            right += strengths.component_mul(towards);
         }
         Cholesky::new(regular).map(|factor| factor.solve(&right)).filter(|w| w.amax() <= MOST_WEIGHT)
     }
@@ -229,10 +272,50 @@ impl AtKnot {
     }
 }
 
+/// The columns that a readout of some parts sees.
+struct Columns {
+    /// Among those of every part.
+    of_every: Vec<usize>,
+    /// The age of those that are the ring's samples; 0 is the newest.
+    age: Vec<Option<usize>>,
+}
+
+impl Columns {
+    fn new(features: &Features, parts: Parts) -> Self {
+        let of_every = features.columns(parts);
+        let others = features.columns(Parts { ring: false, ..parts });
+        let mut older = RING;
+        let age = of_every.iter().map(|column| {
+            (!others.contains(column)).then(|| {
+                older -= 1;
+                older
+            })
+        });
+        let age = age.collect();
+        Self { of_every, age }
+    }
+
+    /// Λ for each of λ and the ring's factor.
+    fn strengths(&self, strength: f64, ring_factor: f64) -> DVector<f64> {
+        DVector::from_iterator(
+            self.age.len(),
+            self.age.iter().map(|age| age.map_or(1.0, |age| ring_factor * ((1 + age) as f64).powi(2)) * strength),
+        )
+    }
+
+    /// The ring's factors to choose from.
+    fn ring_factors(&self) -> &'static [f64] {
+        if self.age.iter().any(Option::is_some) { &RING_FACTORS } else { &[1.0] }
+    }
+}
+
 /// One knot's weights: one for all targets, and each its own.
 struct KnotFit {
     shared: DVector<f64>,
     own: Vec<DVector<f64>>,
+    /// Λ of `shared`, and of `own` towards it, over the features' mean square; `None`: `own` is `shared`.
+    shared_strengths: DVector<f64>,
+    own_strengths: Option<DVector<f64>>,
     /// Squared errors on validation, `[targets]`.
     shared_error: Vec<f64>,
     own_error: Vec<f64>,
@@ -241,11 +324,11 @@ struct KnotFit {
 }
 
 impl KnotFit {
-    fn new(train: &[Moments], held: &[Moments], knot: usize, columns: &[usize]) -> Option<Self> {
-        let train: Vec<AtKnot> = train.iter().map(|moments| moments.at(knot, columns)).collect();
-        let held: Vec<AtKnot> = held.iter().map(|moments| moments.at(knot, columns)).collect();
+    fn new(train: &[Moments], held: &[Moments], knot: usize, columns: &Columns) -> Option<Self> {
+        let train: Vec<AtKnot> = train.iter().map(|moments| moments.at(knot, &columns.of_every)).collect();
+        let held: Vec<AtKnot> = held.iter().map(|moments| moments.at(knot, &columns.of_every)).collect();
         let pooled = AtKnot::mean(&train);
-        let power = pooled.features.trace() / columns.len() as f64;
+        let power = pooled.power();
         let errors = |own: &[DVector<f64>]| -> Vec<f64> {
             held.iter().zip(own.iter().cycle()).map(|(held, w)| held.error(w)).collect()
         };
@@ -258,29 +341,35 @@ impl KnotFit {
             errors.iter().zip(&scale).map(|(error, scale)| error / scale).sum()
         };
         let mut best: Option<(f64, DVector<f64>, Vec<f64>)> = None;
+        let (mut shared_strengths, mut chosen_factor) = (DVector::zeros(0), 1.0);
         for strength in STRENGTHS {
-            let Some(w) = pooled.solve((strength * power).max(1e-12), None) else { continue };
-            let found = errors(std::slice::from_ref(&w));
-            let ratio = total(&found);
-            if best.as_ref().is_none_or(|(least, ..)| ratio < *least) {
-                best = Some((ratio, w, found));
+            for ring_factor in columns.ring_factors() {
+                let strengths = columns.strengths(strength, *ring_factor);
+                let Some(w) = pooled.solve(&(&strengths * power), None) else { continue };
+                let found = errors(std::slice::from_ref(&w));
+                let ratio = total(&found);
+                if best.as_ref().is_none_or(|(least, ..)| ratio < *least) {
+                    (best, shared_strengths, chosen_factor) = (Some((ratio, w, found)), strengths, *ring_factor);
+                }
             }
         }
         let (mut least, shared, shared_error) = best?;
         let mut own = vec![shared.clone(); train.len()];
         let mut own_error = shared_error.clone();
+        let mut own_strengths = None;
         for strength in STRENGTHS.iter().filter(|_| train.len() > 1) {
-            let pull = (strength * power).max(1e-12);
-            let candidate: Option<Vec<_>> = train.iter().map(|train| train.solve(pull, Some(&shared))).collect();
+            let strengths = columns.strengths(*strength, chosen_factor);
+            let pull = &strengths * power;
+            let candidate: Option<Vec<_>> = train.iter().map(|train| train.solve(&pull, Some(&shared))).collect();
             let Some(candidate) = candidate else { continue };
             let found = errors(&candidate);
             let ratio = total(&found);
             if ratio < least {
-                (least, own, own_error) = (ratio, candidate, found);
+                (least, own, own_error, own_strengths) = (ratio, candidate, found, Some(strengths));
             }
         }
         let training_error = train.iter().zip(&own).map(|(train, w)| train.error(w)).collect();
-        Some(Self { shared, own, shared_error, own_error, training_error })
+        Some(Self { shared, own, shared_strengths, own_strengths, shared_error, own_error, training_error })
     }
 }
 
@@ -293,7 +382,7 @@ struct Fit {
 
 impl Fit {
     fn new(features: &Features, train: &[Moments], held: &[Moments], parts: Parts) -> Option<Self> {
-        let columns = features.columns(parts);
+        let columns = Columns::new(features, parts);
         let knots: Option<Vec<KnotFit>> =
             (0..features.knots().len()).into_par_iter().map(|knot| KnotFit::new(train, held, knot, &columns)).collect();
         let knots = knots?;
@@ -306,8 +395,21 @@ impl Fit {
         Some(Self { parts, knots, own_readouts })
     }
 
-    fn errors(&self) -> impl Iterator<Item = &f64> {
-        self.knots.iter().flat_map(|knot| if self.own_readouts { &knot.own_error } else { &knot.shared_error })
+    fn errors(&self, knot: usize) -> &[f64] {
+        let knot = &self.knots[knot];
+        if self.own_readouts { &knot.own_error } else { &knot.shared_error }
+    }
+
+    /// A fit with one part more, if that pays in one of the groups of steps, and something on the whole.
+    fn or_for_some(self, wider: Option<Self>, knots: &[u16]) -> Self {
+        let groups = Groups::new(knots.last().copied().unwrap_or(1));
+        let pays = |wider: &Self| {
+            (0..GROUPS).any(|group| {
+                let within = knots.iter().map(|knot| groups.group(*knot) == group);
+                wider.ratio_where(&self, within).is_some_and(|ratio| ratio < 1.0 - LEAST_PART_GAIN)
+            })
+        };
+        wider.filter(|wider| wider.ratio(&self) < 1.0 - LEAST_GAIN && pays(wider)).unwrap_or(self)
     }
 
     /// A fit with one part more, if that pays.
@@ -317,15 +419,20 @@ impl Fit {
 
     /// Mean over knots and targets of the error over another fit's.
     fn ratio(&self, other: &Self) -> f64 {
-        let (sum, count) = self
-            .errors()
-            .zip(other.errors())
-            .fold((0.0, 0.0), |(sum, count), (own, other)| (sum + own / other, count + 1.0));
-        sum / count
+        self.ratio_where(other, std::iter::repeat_n(true, self.knots.len())).unwrap_or(1.0)
+    }
+
+    /// The same over some knots; `None` without one.
+    fn ratio_where(&self, other: &Self, counts: impl Iterator<Item = bool>) -> Option<f64> {
+        let knots = counts.enumerate().filter(|(_, counts)| *counts);
+        let ratios = knots.flat_map(|(knot, _)| self.errors(knot).iter().zip(other.errors(knot)));
+        let (sum, count) = ratios.fold((0.0, 0.0), |(sum, count), (own, other)| (sum + own / other, count + 1.0));
+        (count > 0.0).then(|| sum / count)
     }
 }
 
 /// Fits the linear path on `training` rows, choosing on `validation` rows. The first `targets` channels are forecast.
+/// Validation chooses the parts unless they are told.
 ///
 /// # Errors
 /// A target has no row whose future is known.
@@ -334,36 +441,50 @@ pub fn fit(
     targets: usize,
     training: Range<usize>,
     validation: Range<usize>,
+    told: Option<Parts>,
+    aim: Aim,
 ) -> Result<LinearPath> {
     let most = (MOST_ROWS / targets).max(LEAST_ROWS);
     let part = |rows: Range<usize>| -> Vec<Option<Moments>> {
         (0..targets).into_par_iter().map(|channel| Moments::of(features, channel, rows.clone(), most)).collect()
     };
-    let train: Vec<Moments> =
-        part(training).into_iter().collect::<Option<_>>().context("a channel has too few samples to train on")?;
+    let train: Vec<Moments> = part(training.clone())
+        .into_iter()
+        .collect::<Option<_>>()
+        .context("a channel has too few samples to train on")?;
     // A channel that is dead in the validation part chooses nothing.
     let held: Vec<Moments> =
-        part(validation).into_iter().zip(&train).map(|(held, train)| held.unwrap_or(train.clone())).collect();
+        part(validation.clone()).into_iter().zip(&train).map(|(held, train)| held.unwrap_or(train.clone())).collect();
 
-    let first = Parts { seasons: 1, ring: false, mixed: false };
+    let first = told.unwrap_or(Parts { seasons: 1, retrieval: false, ring: false, mixed: false });
     let new = |parts: Parts| {
         let weights = targets * features.knots().len() * features.columns(parts).len();
         (parts == first || weights <= MOST_WEIGHTS).then(|| Fit::new(features, &train, &held, parts)).flatten()
     };
     let mut best = new(first).context("the features' second moments have no inverse: is every channel constant?")?;
     let seasons = features.seasons().list.len();
+    let choosing = told.is_none();
     let wider = |parts: Parts| Parts { seasons: parts.seasons + 1, ..parts };
     let with_ring = |parts: Parts| Parts { ring: true, ..parts };
     let with_others = |parts: Parts| Parts { mixed: true, ..parts };
-    for _ in 1..seasons {
+    for _ in (1..seasons).filter(|_| choosing) {
         let candidate = new(wider(best.parts));
         best = best.or(candidate);
     }
-    let candidate = new(with_ring(best.parts));
-    best = best.or(candidate);
-    if features.channels() > 1 {
+    if choosing && features.seasons().retrieval.is_some() {
+        let candidate = new(Parts { retrieval: true, ..best.parts });
+        best = best.or_for_some(candidate, features.knots());
+    }
+    if choosing {
+        let candidate = new(with_ring(best.parts));
+        best = best.or_for_some(candidate, features.knots());
+    }
+    if choosing && features.channels() > 1 {
         let candidate = new(with_others(best.parts));
         best = best.or(candidate);
+    }
+    if aim == Aim::Median {
+        robust::refit(&mut best, features, targets, training, validation);
     }
     let Fit { parts, knots, own_readouts } = best;
 
@@ -383,4 +504,59 @@ pub fn fit(
     };
     let error = (0..targets).map(|target| knots.iter().map(|knot| error_of(target, knot)).collect()).collect();
     Ok(LinearPath { parts, readout, own_readouts, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Series;
+    use crate::protocol::Protocol;
+    use crate::train::setup::{Wishes, prepare};
+    use flowcast_core::presets::PRESETS;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    fn fitted(values: Vec<f32>) -> LinearPath {
+        let series = Series { columns: vec!["a".into()], interval_ms: 3_600_000, start: None, values: vec![values] };
+        let wishes = Wishes {
+            periods: vec![24],
+            horizon: Some(24),
+            preset: PRESETS[0],
+            targets: 1,
+            adapted: false,
+            protocol: Protocol::Tail { test_fraction: 0.2 },
+        };
+        let (config, split) = prepare(&series, &wishes).unwrap();
+        let whole = |rows: &Range<usize>| rows.start..rows.end - 24;
+        fit(
+            &Features::new(&config, &series, None),
+            1,
+            whole(&split.training),
+            whole(&split.validation),
+            None,
+            Aim::Median,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_ring_stays_where_the_last_samples_tell_the_next_and_weighs_little_far_ahead() {
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let mut noise = || (0..4).map(|_| rng.random_range(-1.0..1.0_f32)).sum::<f32>();
+        // A day's wave, and what wears off within hours, by a law that needs two last samples.
+        let (mut last, mut before) = (0.0, 0.0);
+        let echoing = (0..4_000).map(|row| {
+            (last, before) = (1.5 * last - 0.7 * before + 0.2 * noise(), last);
+            (row as f32 * 0.2618).sin() + last
+        });
+        let path = fitted(echoing.collect());
+        assert!(path.parts.ring);
+        let width = path.readout.len() / 24;
+        let ring = |knot: usize| path.readout[(knot + 1) * width - RING..(knot + 1) * width].iter().map(|w| w.abs());
+        assert!(ring(0).sum::<f32>() > 5.0 * ring(23).sum::<f32>(), "{:?}", ring(23).collect::<Vec<_>>());
+        assert!(path.error[0][0] < 0.6 * path.error[0][23], "{:?}", path.error);
+
+        let fresh = (0..4_000).map(|row| (row as f32 * 0.2618).sin() + 0.2 * noise()).collect();
+        assert!(!fitted(fresh).parts.ring);
+    }
 }

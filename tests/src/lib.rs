@@ -93,6 +93,7 @@ pub fn random_model_as(
             .collect(),
             memory_gain: [1.0, 1.0 / 3.0, 1.0 / 10.0, 1.0 / 30.0] as [f32; MEMORIES],
             scale_floor: 0.05,
+            retrieval: Some([1.0 / 5.0, 1.0 / 30.0]),
         },
         interval_ms: 600_000,
         source_clamp: 1.0,

@@ -31,7 +31,7 @@ fn record(heading: &str, bytes: usize, values: &mut BTreeMap<&str, Vec<u8>>) -> 
         let unit = match kind {
             "u8" | "bytes" | "text" => 1,
             "u16" => 2,
-            "u32" | "f32" | "4 × f32" => 4,
+            "u32" | "f32" | "2 × f32" | "4 × f32" => 4,
             "u64" => 8,
             other => panic!("{name} has type {other}"),
         };
@@ -73,6 +73,7 @@ const SLOT_SAMPLES: [u32; 2] = [2, 9];
 const SLOTS: [u16; 2] = [10, 16];
 const QUANTILES: [f32; 3] = [0.05, 0.5, 0.9];
 const MEMORY_GAIN: [f32; 4] = [1.0, 0.3, 0.1, 0.03];
+const RETRIEVAL_GAIN: [f32; 2] = [0.2, 0.04];
 
 fn header(numeric: Numeric) -> Header {
     Header {
@@ -102,6 +103,7 @@ fn header(numeric: Numeric) -> Header {
                 .collect(),
             memory_gain: MEMORY_GAIN,
             scale_floor: 0.07,
+            retrieval: Some(RETRIEVAL_GAIN),
         },
         interval_ms: 0x0000_0123_4567_89ab,
         source_clamp: 1.5,
@@ -144,15 +146,14 @@ fn weights(count: usize) -> Vec<f32> {
 /// Names and shapes of the tensors by the document, in its order.
 fn tensors() -> Vec<(String, Vec<usize>)> {
     let features = 4 * usize::from(SLOTS[0].min(24)) + 24;
-    let seen = 8 * PERIODS.len() + 7 + 24 + 2 * usize::from(CHANNELS - 1);
+    let seen = 8 * PERIODS.len() + 7 + 24 + 2 * usize::from(CHANNELS - 1) + 2;
     let size = |name: &str| -> usize {
         match name {
             "`d_model`" => D_MODEL.into(),
             "`d_ff`" => D_FF.into(),
             "`knots`" => KNOTS.len(),
             "`readouts`" | "`targets`" => TARGETS.into(),
-            "4" => 4,
-            "2" => 2,
+            "18" | "16" | "4" | "2" => name.parse().unwrap(),
             "*seen*" => seen,
             "`quantiles`" => QUANTILES.len(),
             "*features*" => features,
@@ -212,9 +213,9 @@ fn by_hand(numeric: Numeric) -> Vec<u8> {
 
     let mut fields = BTreeMap::from([
         ("magic", b"FLOW".to_vec()),
-        ("version", vec![2, 0]),
+        ("version", vec![3, 0]),
         ("numeric", vec![u8::from(numeric == Numeric::I8)]),
-        ("flags", vec![1 + 2 + 4]),
+        ("flags", vec![1 + 2 + 4 + 16]),
         ("length", (length as u32).to_le_bytes().to_vec()),
         ("weights", (weights_start as u32).to_le_bytes().to_vec()),
         ("memories", vec![4]),
@@ -233,6 +234,7 @@ fn by_hand(numeric: Numeric) -> Vec<u8> {
         ("flow_limit", header.flow_limit.to_le_bytes().to_vec()),
         ("feature_clamp", header.feature_clamp.to_le_bytes().to_vec()),
         ("scale_floor", header.seasons.scale_floor.to_le_bytes().to_vec()),
+        ("retrieval_gain", RETRIEVAL_GAIN.iter().flat_map(|gain| gain.to_le_bytes()).collect()),
         ("memory_gain", MEMORY_GAIN.iter().flat_map(|gain| gain.to_le_bytes()).collect()),
     ]);
     for (name, size) in [
@@ -360,7 +362,7 @@ fn what_is_refused_first_is_named_first() {
 
     // Reserved bytes, the space between the tables and the channels, and the end of a text.
     let tables = 128 + TABLES;
-    for reserved in [112, 127, tables, tables.next_multiple_of(16) - 1] {
+    for reserved in [120, 127, tables, tables.next_multiple_of(16) - 1] {
         let mut file = good.clone();
         assert_eq!(file[reserved], 0);
         file[reserved] = 1;

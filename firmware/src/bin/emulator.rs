@@ -16,7 +16,7 @@ use defmt_semihosting as _;
 #[cfg(target_os = "none")]
 const CHANNELS: usize = 8;
 #[cfg(target_os = "none")]
-const SLOTS: usize = 512;
+const SLOTS: usize = 704;
 
 #[cfg(all(target_os = "none", feature = "preset-base"))]
 use flowcast_core::presets::Base as Preset;

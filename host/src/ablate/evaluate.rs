@@ -43,7 +43,7 @@ fn streams(
     // Odd, that no phase of an even period is left out.
     let stride = ((last - rows.start) / most).max(1) | 1;
     let stream = |channel: usize| -> Result<Stream> {
-        let parts = Parts { seasons: header.seasons.list.len(), ring: header.ring, mixed: header.mixed };
+        let parts = Parts { ring: header.ring, mixed: header.mixed, ..features.every_part() };
         let (mut tokens, mut length) = (Vec::new(), 0);
         let (mut origins, mut wanted, mut readouts) = (Vec::new(), Vec::new(), Vec::new());
         let mut first = None;

@@ -7,23 +7,25 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use flowcast_core::format::Header;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::evaluate;
-use super::variant::Variant;
+use super::variant::{Place, Variant};
 use crate::config::Config;
 use crate::data::Series;
-use crate::features::Features;
+use crate::features::{Features, Parts};
 use crate::interrupt;
 use crate::metrics::mase_scale;
 use crate::model::{Network, StepUnits};
 use crate::optimizer::{AdamW, gradient_norm, schedule};
-use crate::ridge::{self, LinearPath};
+use crate::retrieval::{self, Days, Keys, Trained};
+use crate::ridge::{self, Aim, LinearPath};
 use crate::train::batch::{Shape, batch};
+use crate::train::closed_form::ClosedForm;
 use crate::train::loss::batch_loss;
 use crate::train::setup::{self, Split, Wishes};
 use crate::train::{EPOCH_STEPS, MOST_GRADIENT, WARM_UP_STEPS, group, residual_quantiles};
@@ -64,6 +66,14 @@ pub struct Cell {
     pub step_ms: f64,
 }
 
+/// What fills the readout's retrieved features.
+enum Told {
+    /// The device's own code, with keys if the model has them.
+    Device(Option<Keys>),
+    /// A mixer in its place.
+    Mixer(Trained),
+}
+
 /// What every cell shares.
 pub struct Experiment {
     config: Config,
@@ -72,6 +82,7 @@ pub struct Experiment {
     shape: Shape,
     features: Features,
     linear: LinearPath,
+    told: Told,
     spread: Vec<f32>,
     bias: Vec<f32>,
     /// What a MASE of 1 is for each channel, in deviations.
@@ -98,23 +109,83 @@ impl Experiment {
         // So is what the device learns by itself.
         config.corrected = false;
         let seen = seen(series, split.validation.end);
-        let features = Features::new(&config, &seen);
-        let (channels, horizon) = (usize::from(config.targets), usize::from(config.horizon));
-        let linear = ridge::fit(&features, channels, split.training.clone(), split.validation.clone())?;
-        config.take_parts(&linear);
-        let features = Features::new(&config, &seen);
+        let ClosedForm { config, features, linear, keys, fewest } =
+            ClosedForm::fit(config, &seen, &split, Aim::Median, 1)?;
+        let channels = usize::from(config.targets);
         let header = config.header()?;
-        let known = |channel: usize| {
-            let end = split.training.end - horizon;
-            features.samples(channel)[..end].iter().filter(|sample| !sample.is_nan()).count()
-        };
-        let fewest = (0..channels).map(known).min().unwrap_or(0);
-        ensure!(fewest > 32, "a channel has {fewest} samples to train on, expected more than 32");
         let shape = Shape::new(channels, config.knots.len(), fewest);
         let (spread, bias) = residual_quantiles(&header, &features, &linear, &split);
         let mase_scales =
             (0..channels).map(|channel| mase_scale(features.samples(channel), config.period() as usize)).collect();
-        Ok(Self { config, header, split, shape, features, linear, spread, bias, mase_scales, device: Device::Cpu })
+        Ok(Self {
+            config,
+            header,
+            split,
+            shape,
+            features,
+            linear,
+            told: Told::Device(keys),
+            spread,
+            bias,
+            mase_scales,
+            device: Device::Cpu,
+        })
+    }
+
+    /// The same closed form with a variant at the season's place, its parts otherwise the same.
+    ///
+    /// # Errors
+    /// There are too few days; an interruption.
+    pub fn at_season(&self, series: &Series, variant: Variant, seed: u64) -> Result<Self> {
+        let seen = seen(series, self.split.validation.end);
+        let mut config = Config { retrieval: false, ..self.config.clone() };
+        let plain = Features::new(&config, &seen, None);
+        let targets = usize::from(config.targets);
+        let days = Days::new(&plain, targets, self.split.validation.end);
+        let days =
+            days.context("found too few periods for a seasonal attention, expected 56 before the held-out rows")?;
+        let gains = variant.seasonal_gains();
+        let (training, validation) = (&self.split.training, &self.split.validation);
+        let trained = retrieval::train(&days, variant.seasonal(), gains, training, validation, seed)?;
+        let trained = trained.context("the training rows hold nothing that a seasonal attention could learn")?;
+        config.retrieval = variant != Variant::None;
+        let features = Features::new(&config, &seen, None);
+        let features = if config.retrieval { features.foretelling(trained.foretold(days)?) } else { features };
+        let parts = Parts { retrieval: config.retrieval, ..self.linear.parts };
+        let horizon = usize::from(config.horizon);
+        let whole = |rows: &Range<usize>| rows.start..rows.end - horizon;
+        let linear = ridge::fit(&features, targets, whole(training), whole(validation), Some(parts), Aim::Median)?;
+        config.take_parts(&linear);
+        let header = config.header()?;
+        let (spread, bias) = residual_quantiles(&header, &features, &linear, &self.split);
+        Ok(Self {
+            config,
+            header,
+            split: self.split.clone(),
+            shape: self.shape,
+            features,
+            linear,
+            told: Told::Mixer(trained),
+            spread,
+            bias,
+            mase_scales: self.mase_scales.clone(),
+            device: self.device.clone(),
+        })
+    }
+
+    /// As the model sees a series.
+    fn features_of(&self, series: &Series) -> Result<Features> {
+        let keys = match &self.told {
+            Told::Device(keys) => keys.as_ref(),
+            Told::Mixer(_) => None,
+        };
+        let features = Features::new(&self.config, series, keys);
+        let Told::Mixer(trained) = &self.told else { return Ok(features) };
+        let days = Days::new(&features, usize::from(self.config.targets), series.rows());
+        Ok(match days.filter(|_| self.config.retrieval) {
+            Some(days) => features.foretelling(trained.foretold(days)?),
+            None => features,
+        })
     }
 
     /// What the model file would say.
@@ -135,6 +206,11 @@ impl Experiment {
         network.set("readout.weight", &self.linear.readout)?;
         network.set("head.spread", &self.spread)?;
         network.set("head.bias", &self.bias)?;
+        if let Told::Device(Some(keys)) = &self.told {
+            for (name, values) in keys.tensors() {
+                network.set(name, values)?;
+            }
+        }
         network.with_mixer(variant.mixer(&self.header), seed)
     }
 
@@ -161,12 +237,13 @@ impl Experiment {
         &self,
         series: &Series,
         identity: &str,
-        variant: Variant,
+        (place, variant): (Place, Variant),
         seed: u64,
         epochs: usize,
         bar: &ProgressBar,
     ) -> Result<Cell> {
-        let network = self.network(variant, seed)?;
+        let mixer = if place == Place::Block { variant } else { Variant::Flow };
+        let network = self.network(mixer, seed)?;
         let rows = &self.split.validation;
         let (mut validation, mut least) = self.scores(&network, &self.features, rows, VALIDATION_ORIGINS)?;
         let (mut best, mut epoch) = (copy(&network)?, 0);
@@ -189,14 +266,20 @@ impl Experiment {
         for (var, best) in network.vars().values().zip(&best) {
             var.set(best)?;
         }
-        let (test, _) =
-            self.scores(&network, &Features::new(&self.config, series), &(rows.end..series.rows()), TEST_ORIGINS)?;
-        let used = network.vars().iter().filter(|(name, _)| variant.uses(name));
+        let (test, _) = self.scores(&network, &self.features_of(series)?, &(rows.end..series.rows()), TEST_ORIGINS)?;
+        let mut parameters = 0;
+        for (name, var) in network.vars() {
+            let replaced = matches!(self.told, Told::Mixer(_)) && retrieval::TENSORS.contains(&name.as_str());
+            parameters += if mixer.uses(name) && !replaced { var.elem_count() } else { 0 };
+        }
+        if let Told::Mixer(trained) = &self.told {
+            parameters += trained.parameters();
+        }
         Ok(Cell {
             identity: identity.to_owned(),
             variant,
             seed,
-            parameters: used.map(|(_, var)| var.elem_count()).sum(),
+            parameters,
             epoch,
             validation,
             test,
@@ -250,7 +333,6 @@ mod tests {
     use crate::config::TrainedModel;
     use crate::protocol::Protocol;
     use crate::train::validation::validate;
-    use clap::ValueEnum as _;
     use flowcast_core::presets::PRESETS;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -323,8 +405,8 @@ mod tests {
             evaluate(network, &experiment.header, &experiment.features, error, rows, 50).unwrap().0.loss
         };
         let closed_form = loss(&experiment.network(Variant::None, 1).unwrap());
-        for variant in Variant::value_variants() {
-            let network = experiment.network(*variant, 1).unwrap();
+        for variant in Variant::at(Place::Block) {
+            let network = experiment.network(variant, 1).unwrap();
             assert!((loss(&network) - closed_form).abs() < 1e-6 * closed_form, "{variant:?}");
             let before = copy(&network).unwrap();
             let mut optimizer = AdamW::default();
@@ -347,7 +429,8 @@ mod tests {
         let mut changed = series.clone();
         changed.values.iter_mut().for_each(|values| values[184..].iter_mut().for_each(|value| *value = 21.0));
         let bar = ProgressBar::hidden();
-        let cell = |series: &Series| experiment(series).run(series, "x", Variant::Flow, 1, 1, &bar).unwrap();
+        let cell =
+            |series: &Series| experiment(series).run(series, "x", (Place::Block, Variant::Flow), 1, 1, &bar).unwrap();
         let (first, second) = (cell(&series), cell(&changed));
         assert_eq!((first.validation, first.epoch), (second.validation, second.epoch));
         assert_ne!(first.test, second.test);

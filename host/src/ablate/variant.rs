@@ -2,13 +2,29 @@
 
 use clap::ValueEnum;
 use flowcast_core::format::Header;
+use flowcast_core::retrieval::{HIDDEN, KEY, RETRIEVALS, SUMMARY};
 use serde::{Deserialize, Serialize};
 
 use crate::attention::{Attention, Mixer, Switches};
+use crate::config::RETRIEVAL_GAIN;
 use crate::inspect::cost::Cost;
+use crate::retrieval;
 
 /// Samples that softmax attends to: five days of hours.
 const SOFTMAX_WINDOW: usize = 128;
+/// Days of one phase that it attends to at the season's place: four weeks.
+const SOFTMAX_DAYS: usize = 28;
+
+/// Which of the model's attentions gives place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// The seasonal one: from day to day, phase by phase
+    #[default]
+    Season,
+    /// The one in the blocks: from sample to sample
+    Block,
+}
 
 /// A model of the table: everything but the part that mixes tokens is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -16,15 +32,17 @@ const SOFTMAX_WINDOW: usize = 128;
 pub enum Variant {
     /// Flow-Attention, as models have it
     Flow,
-    /// No block at all: the linear path and the head's biases
+    /// None: no block at all, or no seasonal attention (its keys constant)
     None,
+    /// Flow-Attention with competition and allocation, as published (what blocks have)
+    Published,
     /// Linear Transformer attention (elu + 1) with the same memories
     Linear,
     /// Linear Transformer attention as published, with an infinite memory
     LinearInfinite,
     /// cosFormer attention with the same memories
     Cosformer,
-    /// Softmax attention over a window of 128 samples
+    /// Softmax attention over a window of 128 samples, or of 28 days
     Softmax,
     /// A GRU of as many weights
     Gru,
@@ -35,6 +53,9 @@ pub enum Variant {
     /// Flow-Attention without allocation: a = 1
     NoAllocation,
 }
+
+/// A GRU's state at the season's place for which it has about as many weights as keys and queries.
+const SEASONAL_UNITS: usize = 5;
 
 /// A GRU's state for which it and its output projection have about as many weights as an attention layer of `d_model`.
 fn gru_units(d_model: usize) -> usize {
@@ -55,11 +76,69 @@ impl Variant {
         help.unwrap_or_default()
     }
 
+    /// Those that differ at a place.
+    pub fn at(place: Place) -> Vec<Self> {
+        let differs = |variant: &&Self| match place {
+            // What models have at the season's place has neither competition nor allocation.
+            Place::Season => !matches!(variant, Self::NoCompetition | Self::NoAllocation),
+            Place::Block => **variant != Self::Published,
+        };
+        Self::value_variants().iter().filter(differs).copied().collect()
+    }
+
+    /// What stands at the season's place.
+    pub fn seasonal(self) -> Mixer {
+        match self {
+            Self::Flow | Self::OneMemory | Self::NoCompetition | Self::NoAllocation => retrieval::ATTENTION,
+            Self::Published => Mixer::FLOW,
+            Self::None => Mixer::None,
+            Self::Linear | Self::LinearInfinite => Mixer::Attention(Attention::Linear),
+            Self::Cosformer => Mixer::Attention(Attention::Cosformer),
+            Self::Softmax => Mixer::Attention(Attention::Softmax { window: SOFTMAX_DAYS }),
+            Self::Gru => Mixer::Gru { units: SEASONAL_UNITS },
+        }
+    }
+
+    /// Multiply-accumulates that the mixer at the season's place takes for one sample of one channel, and numbers that
+    /// it carries: a forecast step that reads it included once.
+    pub fn seasonal_cost(self, header: &Header) -> (usize, usize) {
+        let bins = header.seasons.bins();
+        let keys = SUMMARY * HIDDEN + 2 * HIDDEN * KEY;
+        match self.seasonal() {
+            Mixer::None => (0, 0),
+            Mixer::Gru { units } => (3 * units * (SUMMARY + 1 + units) + RETRIEVALS * units, bins * (units + 1)),
+            Mixer::Attention(attention) => {
+                let (macs, numbers) = match attention {
+                    Attention::Flow(Switches { competition, allocation }) => {
+                        let parts = 2 + 2 * usize::from(competition) + 4 * usize::from(allocation);
+                        let means = 2 * KEY + usize::from(competition) * (KEY + 1) + 2 * usize::from(allocation) * KEY;
+                        ((parts + 2) * KEY, means)
+                    }
+                    Attention::Linear => (4 * KEY, 2 * KEY),
+                    Attention::Cosformer => (4 * KEY + 2 * 4 * KEY + 2 * KEY, 5 * KEY),
+                    Attention::Softmax { window } => (window * (KEY + 1), window * (KEY + 1)),
+                };
+                // Softmax has one window; the others have a memory for each retrieval.
+                let memories = if matches!(attention, Attention::Softmax { .. }) { 1 } else { RETRIEVALS };
+                (keys + memories * macs, bins * (memories * numbers + 2 * KEY + 1))
+            }
+        }
+    }
+
+    /// 1/N of the retrievals.
+    pub fn seasonal_gains(self) -> [f32; RETRIEVALS] {
+        match self {
+            Self::LinearInfinite => [0.0; RETRIEVALS],
+            Self::OneMemory => [RETRIEVAL_GAIN.iter().product::<f32>().sqrt(); RETRIEVALS],
+            _ => RETRIEVAL_GAIN,
+        }
+    }
+
     /// What its blocks have.
     pub fn mixer(self, header: &Header) -> Mixer {
         let flow = |switches| Mixer::Attention(Attention::Flow(switches));
         match self {
-            Self::Flow | Self::OneMemory => Mixer::FLOW,
+            Self::Flow | Self::Published | Self::OneMemory => Mixer::FLOW,
             Self::None => Mixer::None,
             Self::Linear | Self::LinearInfinite => Mixer::Attention(Attention::Linear),
             Self::Cosformer => Mixer::Attention(Attention::Cosformer),
@@ -185,6 +264,7 @@ mod tests {
                 knots: (1..=24).collect(),
                 quantiles: vec![0.1, 0.5, 0.9],
                 own_readouts: false,
+                retrieval: false,
                 ring: false,
                 mixed: false,
                 corrected: false,

@@ -157,6 +157,13 @@ impl BacktestReport {
         )
     }
 
+    /// A line for each of the first so many channels of which no forecast could be scored.
+    pub fn unscored(&self, targets: usize) -> impl Iterator<Item = String> {
+        self.channels.iter().take(targets).filter(|(_, scores)| scores.overall.count == 0).map(|(name, _)| {
+            format!("column `{name}`: no forecast of it was scored, for want of readings; it is left out of every mean")
+        })
+    }
+
     /// How far ahead so many steps are, for people.
     pub fn ahead(&self, steps: usize) -> String {
         show_ms(steps as u64 * self.interval_ms)

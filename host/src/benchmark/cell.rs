@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use flowcast_core::format::Numeric;
@@ -105,28 +106,37 @@ pub fn program() -> Result<String> {
     Ok(format!("{} {code:08x}", env!("CARGO_PKG_VERSION")))
 }
 
-/// Finished cells, in a file if there is one.
-pub struct Kept {
-    path: Option<PathBuf>,
-    cells: BTreeMap<String, Cell>,
+/// The file of cells beside a table.
+pub fn kept_beside(table: &Path) -> PathBuf {
+    table.with_extension("cells.json")
 }
 
-impl Kept {
-    /// The file of cells beside a table.
-    pub fn path(table: &Path) -> PathBuf {
-        table.with_extension("cells.json")
+/// What to say where a table ends early.
+pub fn interruption(kept_in: Option<&Path>) -> String {
+    match kept_in {
+        Some(path) => format!("the benchmark ended early (finished cells are in {})", path.display()),
+        None => "the benchmark ended early (with --out its finished cells would be kept)".to_owned(),
     }
+}
 
+/// Finished cells of one kind, in a file if there is one.
+pub struct Kept<C> {
+    path: Option<PathBuf>,
+    cells: BTreeMap<String, C>,
+}
+
+impl<C: Clone + Serialize + DeserializeOwned> Kept<C> {
     /// Those of a file, or none where it is not there yet.
     ///
     /// # Errors
     /// The file is none of cells.
-    pub fn open(path: Option<PathBuf>) -> Result<Kept> {
+    pub fn open(path: Option<PathBuf>) -> Result<Kept<C>> {
         let cells = match &path {
             Some(path) if path.exists() => {
                 let text = fs::read(path).with_context(|| path.display().to_string())?;
-                serde_json::from_slice(&text)
-                    .with_context(|| format!("{}: expected the finished cells of a benchmark", path.display()))?
+                serde_json::from_slice(&text).with_context(|| {
+                    format!("{}: expected the finished cells of a table of this kind", path.display())
+                })?
             }
             _ => BTreeMap::new(),
         };
@@ -134,15 +144,15 @@ impl Kept {
     }
 
     /// A finished cell.
-    pub fn get(&self, key: &str) -> Option<Cell> {
-        self.cells.get(key).copied()
+    pub fn get(&self, key: &str) -> Option<C> {
+        self.cells.get(key).cloned()
     }
 
     /// Keeps a cell, in the file at once.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn insert(&mut self, key: String, cell: Cell) -> Result<()> {
+    pub fn insert(&mut self, key: String, cell: C) -> Result<()> {
         self.cells.insert(key, cell);
         match &self.path {
             Some(path) => write_atomic(path, &serde_json::to_vec_pretty(&self.cells)?),

@@ -1,7 +1,9 @@
 //! The best published test MSE for each data set and horizon: the least of SparseTSF, PatchTST, iTransformer and DLinear, each with its
 //! best look-back, in the literature's protocol ([`crate::protocol`]).
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::protocol::ETT_HORIZONS;
 
@@ -24,23 +26,38 @@ pub fn mse(dataset: &str, horizon: usize) -> Option<f64> {
     Some(errors[ETT_HORIZONS.iter().position(|&steps| steps == horizon)?])
 }
 
-/// How an error compares with the published one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How an error compares with another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It is less.
     Win,
-    /// It is the same, as far as was published.
+    /// It is the same, as far as it was published or is printed.
     Tie,
     /// It is more.
     Loss,
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Outcome::Win => "win",
+            Outcome::Tie => "tie",
+            Outcome::Loss => "",
+        })
+    }
+}
+
 impl Outcome {
     /// At the three decimals that were published: a smaller difference is none that is known.
     pub fn new(mse: f64, published: f64) -> Outcome {
-        let thousandths = |error: f64| (error * 1_000.0).round();
-        match thousandths(mse).total_cmp(&thousandths(published)) {
+        Outcome::in_units_of(1e-3, mse, published)
+    }
+
+    /// At multiples of `unit`.
+    pub fn in_units_of(unit: f64, own: f64, other: f64) -> Outcome {
+        let rounded = |error: f64| (error / unit).round();
+        match rounded(own).total_cmp(&rounded(other)) {
             std::cmp::Ordering::Less => Outcome::Win,
             std::cmp::Ordering::Equal => Outcome::Tie,
             std::cmp::Ordering::Greater => Outcome::Loss,

@@ -50,6 +50,24 @@ pub enum DataError {
         /// The file as it was given.
         file: PathBuf,
     },
+    /// The first line is a row already.
+    #[error("{}: found {found} in the first line, expected a header line with the columns' names", file.display())]
+    NoHeader {
+        /// The file as it was given.
+        file: PathBuf,
+        /// The first line's cells.
+        found: String,
+    },
+    /// Text between the header and the rows.
+    #[error("{}:{line}: found a row of text below the header ({found}), expected times and numbers: take it out", file.display())]
+    TextRow {
+        /// The file as it was given.
+        file: PathBuf,
+        /// The row's line.
+        line: u64,
+        /// Its cells.
+        found: String,
+    },
     /// Text of two bytes a character, as some spreadsheets write it.
     #[error("{}: found UTF-16 text, expected UTF-8: save it as `CSV UTF-8`", file.display())]
     Utf16 {

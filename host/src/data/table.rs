@@ -20,6 +20,7 @@ const TIME_NAMES: [&str; 12] =
     ["time", "timestamp", "timestamps", "ts", "date", "datetime", "date_time", "dt", "ds", "epoch", "unix", "unixtime"];
 
 const NUMBER: &str = "a number (a missing value may be empty, NaN, NA, N/A, null, none, ? or -)";
+const POINT: &str = "a number with a decimal point (a comma separates cells in this file)";
 const FINITE: &str = "a finite number within ±3.4e38 (leave the cell empty if it is missing)";
 const TIME: &str = "a time in the form of the rows above";
 const FIRST_TIME: &str = "a time such as 2024-12-31 23:50:00, 2024-12-31T23:50:00Z, 31/12/2024 23:50 or Unix seconds";
@@ -191,6 +192,11 @@ pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Table, DataError
     Ok(table)
 }
 
+/// The names in a file's header.
+pub fn header(path: &Path) -> Result<Vec<String>, DataError> {
+    Ok(CsvFile::open(path)?.names)
+}
+
 /// What the header and the first rows say about the columns.
 struct Layouts {
     time: TimeCells,
@@ -312,6 +318,7 @@ fn number(record: &ByteRecord, index: usize, decimal_comma: bool) -> Result<f32,
     match parsed {
         Ok(value) if value.is_finite() => Ok(value),
         Ok(_) => Err(FINITE),
+        Err(_) if !decimal_comma && text.replace(',', "").parse::<f32>().is_ok() => Err(POINT),
         Err(_) => Err(NUMBER),
     }
 }
@@ -333,7 +340,8 @@ struct CsvFile {
 impl CsvFile {
     fn open(path: &Path) -> Result<CsvFile, DataError> {
         let separator = separator(path)?;
-        let mut reader = ReaderBuilder::new().trim(Trim::All).delimiter(separator).from_reader(source::open(path)?);
+        let mut reader =
+            ReaderBuilder::new().trim(Trim::All).flexible(true).delimiter(separator).from_reader(source::open(path)?);
         let header = reader.byte_headers().map_err(|error| csv_error(path, error))?;
         let names: Vec<String> = header
             .iter()
@@ -342,11 +350,34 @@ impl CsvFile {
         if names.iter().all(String::is_empty) {
             return Err(DataError::Empty { file: path.to_owned() });
         }
+        let reads = |name: &String| is_missing(name.as_bytes()) || !Layout::candidates(name, true).is_empty();
+        if names.iter().all(reads) {
+            return Err(DataError::NoHeader { file: path.to_owned(), found: names.join(", ") });
+        }
         Ok(CsvFile { path: path.to_owned(), names, decimal_comma: separator != b',', reader })
     }
 
+    /// Reads on to the next row with anything in it, as many cells as the header has.
     fn next(&mut self, record: &mut ByteRecord) -> Result<bool, DataError> {
-        self.reader.read_byte_record(record).map_err(|error| csv_error(&self.path, error))
+        loop {
+            if !self.reader.read_byte_record(record).map_err(|error| csv_error(&self.path, error))? {
+                return Ok(false);
+            }
+            // Spreadsheets end a table with rows of separators, and some loggers every row with one.
+            if record.iter().all(|cell| cell.trim_ascii().is_empty()) {
+                continue;
+            }
+            let expected = self.names.len();
+            if record.len() < expected || record.iter().skip(expected).any(|cell| !cell.trim_ascii().is_empty()) {
+                return Err(DataError::Ragged {
+                    file: self.path.clone(),
+                    line: record.position().map_or(0, csv::Position::line),
+                    found: record.len() as u64,
+                    expected: expected as u64,
+                });
+            }
+            return Ok(true);
+        }
     }
 
     fn sample(&mut self) -> Result<Vec<ByteRecord>, DataError> {
@@ -355,8 +386,16 @@ impl CsvFile {
         while rows.len() < SAMPLE_ROWS && self.next(&mut record)? {
             rows.push(record.clone());
         }
-        if rows.is_empty() {
-            return Err(DataError::HeaderOnly { file: self.path.clone() });
+        let Some(first) = rows.first() else { return Err(DataError::HeaderOnly { file: self.path.clone() }) };
+        // A row of units, as some loggers write it.
+        let reads =
+            |row: &ByteRecord| (0..row.len()).any(|index| !Layout::candidates(&cell(row, index), true).is_empty());
+        if !reads(first) && rows.get(1).is_some_and(reads) {
+            return Err(DataError::TextRow {
+                file: self.path.clone(),
+                line: first.position().map_or(0, csv::Position::line),
+                found: (0..first.len()).map(|index| cell(first, index)).collect::<Vec<_>>().join(", "),
+            });
         }
         Ok(rows)
     }
@@ -383,7 +422,7 @@ fn separator(path: &Path) -> Result<u8, DataError> {
         let header = counts.next();
         counts.all(|count| Some(count) == header)
     };
-    let candidates: Vec<u8> = [b',', b';', b'\t'].into_iter().filter(holds).collect();
+    let candidates: Vec<u8> = [b',', b';', b'\t', b'|'].into_iter().filter(holds).collect();
     // Of equals `max_by_key` takes the last: the comma, from the end.
     let most = candidates.iter().copied().rev().filter(even).max_by_key(|separator| counts(*separator).next());
     Ok(most.or(candidates.first().copied()).unwrap_or(b','))
@@ -403,12 +442,6 @@ fn unquoted(line: &[u8], wanted: u8) -> usize {
 fn csv_error(path: &Path, error: csv::Error) -> DataError {
     let file = path.to_owned();
     match error.into_kind() {
-        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => DataError::Ragged {
-            file,
-            line: pos.map_or(0, |position| position.line()),
-            found: len,
-            expected: expected_len,
-        },
         csv::ErrorKind::Io(reason) => DataError::Unreadable { file, reason },
         other => DataError::Unreadable { file, reason: std::io::Error::other(format!("{other:?}")) },
     }

@@ -30,7 +30,7 @@ const BOARDS: [Board; 1] = [Board {
     ram_bytes: 256 << 10,
     other_bytes: 16 << 10,
     channels: 8,
-    slots: 512,
+    slots: 704,
     instructions_per_mac: &[
         ("tiny", Numeric::F32, 7.864),
         ("small", Numeric::F32, 5.720),
@@ -86,7 +86,7 @@ impl Board {
             (flash_bytes, self.machine.model_bytes, "bytes of model"),
             (ram_bytes, self.ram_bytes, "bytes of RAM"),
             (header.channels.into(), self.channels, "channels"),
-            (header.seasons.slots(), self.slots, "slots of the seasonal memory"),
+            (header.seasons.capacity(), self.slots, "slots of the seasonal memory"),
         ]
         .into_iter()
         .filter(|(found, most, _)| found > most)

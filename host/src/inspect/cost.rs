@@ -3,6 +3,7 @@
 use flowcast_core::forecaster::Forecaster;
 use flowcast_core::format::Header;
 use flowcast_core::presets::Preset;
+use flowcast_core::retrieval::{HIDDEN, KEY, RETRIEVALS, SUMMARY};
 use flowcast_core::seasonal::{MEMORIES, TRENDS};
 use serde::Serialize;
 
@@ -34,14 +35,20 @@ impl Cost {
         let quantiles = header.quantiles.len();
         let aligned = header.seasons.aligned();
         let pooling = MEMORIES * header.seasons.slots();
+        // Keys and queries, and what is written; what a step reads.
+        let (retrieval, read) = match header.seasons.retrieval {
+            Some(_) => (SUMMARY * HIDDEN + 2 * HIDDEN * KEY + 2 * RETRIEVALS * KEY, 2 * RETRIEVALS * KEY),
+            None => (0, 0),
+        };
         let embedding = d_model * header.token_features();
         let projections = 4 * d_model * d_model;
         let attention = heads * ((4 + 4) * head_dim + 2 * head_dim * head_dim);
         let feed_forward = 2 * d_model * d_ff;
-        let observe = aligned + TRENDS + pooling + embedding + layers * (projections + attention + feed_forward);
+        let observe =
+            aligned + TRENDS + pooling + retrieval + embedding + layers * (projections + attention + feed_forward);
         let start = header.readout_features() * (d_model + 1);
         let knot = header.readout_features() - aligned + quantiles * d_model;
-        let step = 3 * aligned + quantiles + 1;
+        let step = 3 * aligned + read + quantiles + 1;
         Cost {
             // Each sample of a target is forecast one step ahead, and one more step as a probe.
             macs_per_observe: channels * observe + targets * (start + 2 * (2 * knot + step)),

@@ -83,7 +83,7 @@ pub fn batch(
 ) -> Result<Batch> {
     let targets = usize::from(header.targets);
     let horizon = usize::from(header.horizon);
-    let parts = Parts { seasons: header.seasons.list.len(), ring: header.ring, mixed: header.mixed };
+    let parts = Parts { ring: header.ring, mixed: header.mixed, ..features.every_part() };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(step as u64 + 1);
     let end = rows.end - horizon;

@@ -1,15 +1,17 @@
 //! What training takes from the data before it starts: the split, the season, each channel's normalisation and bounds.
 
 use std::collections::BTreeMap;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use flowcast_core::format::MAX_CHANNELS;
 use flowcast_core::presets::Preset;
 use flowcast_core::seasonal::{MAX_SEASONS, RING};
 
 use crate::config::{ChannelConfig, Config, knots};
-use crate::data::Series;
+use crate::data::fault::Bounds;
+use crate::data::still::Stillness;
+use crate::data::{DataError, Series};
 use crate::protocol::{Borders, Protocol};
 use crate::season;
 
@@ -21,15 +23,13 @@ const SEASONS_MS: [u64; 4] = [86_400_000, 3_600_000, 60_000, 1000];
 const WEEK_MS: u64 = 7 * 86_400_000;
 /// The training rows must hold this many periods for a season to be taken.
 const LEAST_PERIODS: u64 = 8;
+/// With fewer periods to train on, or to choose with, a series is short.
+const FEW_PERIODS: usize = LEAST_PERIODS as usize;
+const FEW_CHOOSING_PERIODS: usize = 2;
 /// Samples of a season when none fits.
 const SHORT_PERIOD: u32 = 24;
 /// A season has at least this many samples.
 const LEAST_SAMPLES: u64 = 4;
-/// Share, and least count, of the readings at either end that are not of the common range.
-const UNCOMMON: f64 = 0.001;
-const LEAST_UNCOMMON: usize = 3;
-/// A reading farther outside the common range (99.8 % of readings) than so many of its widths is a fault.
-const MARGIN: f32 = 1.5;
 /// Share of the readings that must lie on a sensor's steps.
 const ON_STEPS: f64 = 0.995;
 /// The longest default horizon.
@@ -88,10 +88,14 @@ pub fn default_periods(values: &[Vec<f32>], interval_ms: u64) -> Vec<u32> {
 /// # Errors
 /// Too few rows, a channel without values or without change, a column's name that is too long for the model file.
 pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
-    let Borders { validation: chosen_from, test: seen, .. } = wishes.protocol.borders(series, 0);
+    let first_borders = wishes.protocol.borders(series, 0);
+    let Borders { validation: chosen_from, test: seen, .. } = first_borders;
+    let normalised = wishes.protocol.normalised_rows(&first_borders);
+    let bounds = bounds(series, wishes.targets, normalised)?;
     let periods = if wishes.periods.is_empty() {
-        let targets = series.values.iter().take(wishes.targets);
-        let training: Vec<Vec<f32>> = targets.map(|values| values[..chosen_from].to_vec()).collect();
+        let targets = series.values.iter().zip(&bounds).take(wishes.targets);
+        let training: Vec<Vec<f32>> =
+            targets.filter_map(|(values, bounds)| Some(bounds.as_ref()?.masked(&values[..chosen_from]))).collect();
         default_periods(&training, series.interval_ms)
     } else {
         wishes.periods.clone()
@@ -118,27 +122,7 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
         shares.0,
         shares.1,
     );
-    let mut past = series.clone();
-    past.values.iter_mut().for_each(|values| values.truncate(wishes.protocol.normalised_rows(&borders)));
-    past.check_trainable(0)?;
-    for (name, values) in series.columns.iter().zip(&series.values).take(wishes.targets) {
-        let spans = [("train", 0..borders.validation), ("choose the model", borders.validation..borders.test)];
-        for (what, rows) in spans {
-            ensure!(
-                values[rows.clone()].iter().any(|value| value.is_finite()),
-                "column `{name}` has no reading in rows {} to {}, which {what}: leave the column or those rows out",
-                rows.start + 1,
-                rows.end
-            );
-        }
-    }
-
-    let channels = past
-        .columns
-        .iter()
-        .zip(&past.values)
-        .map(|(name, values)| channel(name, values, period))
-        .collect::<Result<_>>()?;
+    let channels = channels(series, wishes, &borders, &bounds, period)?;
     let first = (2 * period as usize).min(seen / 4);
     let config = Config {
         preset: wishes.preset.name.to_owned(),
@@ -148,6 +132,7 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
         knots: knots(horizon as u16),
         quantiles: QUANTILES.to_vec(),
         own_readouts: false,
+        retrieval: false,
         ring: false,
         mixed: false,
         corrected: true,
@@ -160,34 +145,121 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
     Ok((config, Split { training: first..borders.validation, validation: borders.validation..borders.test }))
 }
 
-/// A channel's normalisation and bounds from its rows.
-fn channel(name: &str, values: &[f32], period: u32) -> Result<ChannelConfig> {
+/// Every column's normalisation, bounds and limit of standing still.
+///
+/// # Errors
+/// A target without a reading among the rows that train, or those that choose; none that varies among the latter.
+fn channels(
+    series: &Series,
+    wishes: &Wishes,
+    borders: &Borders,
+    bounds: &[Option<Bounds>],
+    period: u32,
+) -> Result<Vec<ChannelConfig>> {
+    let (training, choosing) = (0..borders.validation, borders.validation..borders.test);
+    let mut channels = Vec::with_capacity(bounds.len());
+    let mut dead = Vec::new();
+    for (index, ((name, values), bounds)) in series.columns.iter().zip(&series.values).zip(bounds).enumerate() {
+        let is_target = index < wishes.targets;
+        let measured = bounds.map_or_else(|| values.clone(), |bounds| bounds.masked(values));
+        for (what, rows) in [("train", &training), ("choose the model", &choosing)] {
+            ensure!(
+                !is_target || measured[rows.clone()].iter().any(|value| value.is_finite()),
+                "column `{name}` has no reading in rows {} to {}, which {what}: leave the column or those rows out",
+                rows.start + 1,
+                rows.end
+            );
+        }
+        let known = &measured[..wishes.protocol.normalised_rows(borders)];
+        let mut still = Stillness::of(known, period as usize);
+        if is_target && still.is_dead_throughout(&live_span(known, &choosing)) {
+            // Nothing is left to choose by but its standing still, so that is a reading.
+            still.longest = still.dead.iter().map(|run| run.length).max().unwrap_or(0);
+            dead.push(format!("`{name}`"));
+        }
+        channels.push(channel(name, known, *bounds, &still, period)?);
+    }
+    ensure!(
+        dead.len() < wishes.targets,
+        "{} stands still in all of rows {} to {}, which choose the model, and long before (a dead sensor?): expected a target that \
+         varies there",
+        dead.join(", "),
+        choosing.start + 1,
+        choosing.end
+    );
+    Ok(channels)
+}
+
+/// What a user should know about the rows that training reads, a line each.
+///
+/// # Errors
+/// A column that changes its unit on the way.
+pub fn review(series: &Series, config: &Config, split: &Split) -> Result<Vec<String>> {
+    let (period, rows) = (config.period() as usize, 0..split.validation.end);
+    if let Some(change) = series.changed_unit(rows.clone(), period) {
+        bail!(change);
+    }
+    let mut notes = series.review(rows, &config.records(), config.targets.into(), period);
+    let (trains, chooses) = (split.validation.start, split.validation.len());
+    if trains < FEW_PERIODS * period || chooses < FEW_CHOOSING_PERIODS * period {
+        let seasons = |rows: usize| rows as f64 / period as f64;
+        notes.push(format!(
+            "a short series: the rows that train hold {:.1} seasons of {period} samples, those that choose {:.1}; expect little below \
+             {FEW_PERIODS} and {FEW_CHOOSING_PERIODS}",
+            seasons(trains),
+            seasons(chooses)
+        ));
+    }
+    Ok(notes)
+}
+
+/// What each column measures, from its first `rows`; `None` for a column that is only seen and never is.
+fn bounds(series: &Series, targets: usize, rows: usize) -> Result<Vec<Option<Bounds>>, DataError> {
+    let of = |(index, (name, values)): (usize, (&String, &Vec<f32>))| {
+        let values = &values[..rows];
+        let bounds = Bounds::of(values);
+        if index < targets {
+            let bounds = bounds.ok_or_else(|| DataError::AllMissing { column: name.clone() })?;
+            let mut measured = values.iter().filter(|value| bounds.contains(**value));
+            if let Some(&value) = measured.next()
+                && measured.all(|other| *other == value)
+            {
+                return Err(DataError::Constant { column: name.clone(), value });
+            }
+        }
+        Ok(bounds)
+    };
+    series.columns.iter().zip(&series.values).enumerate().map(of).collect()
+}
+
+/// The rows from the first to the last reading among `rows`.
+fn live_span(values: &[f32], rows: &Range<usize>) -> Range<usize> {
+    let live = |row: &usize| values.get(*row).is_some_and(|value| value.is_finite());
+    match (rows.clone().find(live), rows.clone().rfind(live)) {
+        (Some(first), Some(last)) => first..last + 1,
+        _ => rows.clone(),
+    }
+}
+
+/// A channel's normalisation and bounds from its measurements, NaN where there is none.
+fn channel(
+    name: &str,
+    values: &[f32],
+    bounds: Option<Bounds>,
+    still: &Stillness,
+    period: u32,
+) -> Result<ChannelConfig> {
     ensure!(name.len() <= 32, "column {name:?} has a name of {} bytes, expected at most 32: rename it", name.len());
     let mut present: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
     present.sort_by(f32::total_cmp);
-    // Far outside what was ever common is a fault of the sensor; the width of the common range sets what is far. In a
-    // short file the extreme readings are more than 0.1 %, and an outlier must not be one of the common ones.
-    let uncommon = ((present.len() as f64 * UNCOMMON).ceil() as usize).max(LEAST_UNCOMMON).min(present.len() / 10);
-    let (low, high) = (present[uncommon], present[present.len() - 1 - uncommon]);
-    let width = if high > low { high - low } else { present[present.len() - 1] - present[0] };
-    let (valid_min, valid_max) = (low - MARGIN * width, high + MARGIN * width);
+    let Bounds { valid_min, valid_max, width } =
+        bounds.unwrap_or(Bounds { valid_min: 0.0, valid_max: 0.0, width: 0.0 });
 
-    let kept =
-        || present.iter().filter(|value| (valid_min..=valid_max).contains(*value)).map(|value| f64::from(*value));
-    let count = kept().count() as f64;
-    let mean = kept().sum::<f64>() / count;
-    let deviation = (kept().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
-    // Almost constant channels would turn noise into signal.
-    let scale = deviation.max(1e-3 * f64::from(width)).max(1e-12) as f32;
-
-    let mut longest = 0_u32;
-    let mut run = 0_u32;
-    let mut last = f32::NAN;
-    for value in values.iter().filter(|value| value.is_finite()) {
-        run = if value.to_bits() == last.to_bits() { run + 1 } else { 1 };
-        last = *value;
-        longest = longest.max(run);
-    }
+    let count = present.len().max(1) as f64;
+    let mean = present.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+    let deviation = (present.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count).sqrt();
+    // Almost constant channels would turn noise into signal; of one that never changed, nothing is known.
+    let scale = if width > 0.0 { deviation.max(1e-3 * f64::from(width)).max(1e-12) as f32 } else { 1.0 };
     let unit = name.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(unit, _)| unit.trim());
     Ok(ChannelConfig {
         name: name.to_owned(),
@@ -196,15 +268,15 @@ fn channel(name: &str, values: &[f32], period: u32) -> Result<ChannelConfig> {
         scale,
         valid_min,
         valid_max,
-        stuck_limit: (3 * longest).max(period / 4).max(12),
-        resolution: resolution(&present, valid_min..=valid_max),
+        stuck_limit: (3 * still.longest as u32).max(period / 4).max(12),
+        resolution: resolution(&present),
     })
 }
 
-/// The step that readings are multiples of, from ascending readings, those within `valid`: the most common difference
-/// between neighbours, if nearly all are multiples of it; 0 for a sensor without one.
-fn resolution(ascending: &[f32], valid: RangeInclusive<f32>) -> f32 {
-    let mut readings: Vec<f64> = ascending.iter().filter(|x| valid.contains(x)).map(|x| f64::from(*x)).collect();
+/// The step that readings are multiples of, from ascending readings: the most common difference between neighbours, if
+/// nearly all are multiples of it; 0 for a sensor without one.
+fn resolution(ascending: &[f32]) -> f32 {
+    let mut readings: Vec<f64> = ascending.iter().map(|x| f64::from(*x)).collect();
     // Each value once: a rain gauge is not coarse because it mostly reads 0.
     readings.dedup();
     let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
@@ -243,13 +315,12 @@ mod tests {
 
     #[test]
     fn a_coarse_sensor_shows_its_step() {
-        let all = -1e9..=1e9;
-        assert_eq!(resolution(&[20.0, 20.0625, 20.125, 21.0, 25.9375], all.clone()), 0.0625);
-        assert_eq!(resolution(&[592.2, 936.0, 937.0, 938.0, 940.0], 800.0..=1000.0), 1.0);
-        assert_eq!(resolution(&[-0.3, 0.1, 0.2, 0.3, 13.8], all.clone()), 0.1);
-        assert_eq!(resolution(&[0.0, 1.0, 2.5, 3.7], all.clone()), 0.0);
-        assert_eq!(resolution(&[0.0, 0.0, 0.0, 11.4, 30.0], all.clone()), 0.0);
-        assert_eq!(resolution(&[5.0, 5.0], all), 0.0);
+        assert_eq!(resolution(&[20.0, 20.0625, 20.125, 21.0, 25.9375]), 0.0625);
+        assert_eq!(resolution(&[936.0, 937.0, 938.0, 940.0]), 1.0);
+        assert_eq!(resolution(&[-0.3, 0.1, 0.2, 0.3, 13.8]), 0.1);
+        assert_eq!(resolution(&[0.0, 1.0, 2.5, 3.7]), 0.0);
+        assert_eq!(resolution(&[0.0, 0.0, 0.0, 11.4, 30.0]), 0.0);
+        assert_eq!(resolution(&[5.0, 5.0]), 0.0);
     }
 
     #[test]
@@ -257,7 +328,9 @@ mod tests {
         for rows in [450, 5000] {
             let mut values: Vec<f32> = (0..rows).map(|row| (row as f32 * 0.1).sin()).collect();
             values[200] = 1e9;
-            let channel = channel("x (degC)", &values, 24).unwrap();
+            let bounds = Bounds::of(&values).unwrap();
+            let values = bounds.masked(&values);
+            let channel = channel("x (degC)", &values, Some(bounds), &Stillness::of(&values, 24), 24).unwrap();
             assert!(channel.valid_max < 10.0 && (channel.scale - 0.707).abs() < 0.01, "{channel:?}");
             assert_eq!(channel.unit, "degC");
         }

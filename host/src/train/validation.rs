@@ -25,6 +25,11 @@ pub struct Validation {
     pub loss: f64,
 }
 
+/// Rows between two origins; odd, that no phase of an even period is left out.
+pub fn stride(origins: Range<usize>) -> usize {
+    (origins.len() / ORIGINS).max(1) | 1
+}
+
 /// Streams the rows from `from` to the end of `rows` through a model and forecasts from origins in `rows`.
 ///
 /// `error` is the linear path's, `[targets][knots]`. `from` is 0 for the whole stream as a device would see it.
@@ -46,8 +51,7 @@ pub fn validate(
     let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
     let horizon = usize::from(model.config.horizon);
     let last = rows.end.saturating_sub(horizon).max(rows.start + 1);
-    // Odd, that no phase of an even period is left out.
-    let stride = ((last - rows.start) / ORIGINS).max(1) | 1;
+    let stride = stride(rows.start..last);
     let error: Vec<Vec<f32>> = error.iter().map(|error| between_knots(&model.config.knots, error)).collect();
     let mut sample = vec![0.0; series.columns.len()];
     let (mut squared, mut total) = (0.0, 0.0);

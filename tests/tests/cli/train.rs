@@ -37,7 +37,7 @@ impl Bench {
     }
 
     /// The one object of a run that must succeed and be silent beside it.
-    fn json(&self, words: &[&str]) -> Value {
+    pub(super) fn json(&self, words: &[&str]) -> Value {
         let output = self.run(&[words, &["--json"]].concat());
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stderr.is_empty(), "silent without a terminal: {}", String::from_utf8_lossy(&output.stderr));

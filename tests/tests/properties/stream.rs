@@ -11,7 +11,7 @@ use crate::runner;
 const CHANNELS: usize = 2;
 const HORIZON: usize = 5;
 /// Capacity of the forecasters here.
-const SLOTS: usize = 80;
+const SLOTS: usize = 248;
 
 /// What reaches a forecaster at once.
 #[derive(Debug, Clone)]

@@ -1,0 +1,37 @@
+//! Rows that trained a model: errors on them, and surprises, are smaller than they will be.
+
+use std::ops::Range;
+
+use flowcast_core::format::Header;
+
+use crate::data::Series;
+
+/// Of these rows, those up to the one after the last that trained the model; empty where model or data tell no times.
+fn seen(header: &Header, series: &Series, rows: &Range<usize>) -> Range<usize> {
+    let until = i64::try_from(header.seen_until_ms).unwrap_or(i64::MAX);
+    let Some(start) = series.start.filter(|_| until > 0) else { return rows.start..rows.start };
+    let unseen = (until - start.as_millisecond()).max(0) as u64;
+    let unseen = usize::try_from(unseen.div_ceil(series.interval_ms.max(1))).unwrap_or(usize::MAX);
+    rows.start..unseen.clamp(rows.start, rows.end)
+}
+
+/// A line where held-out rows are among those that trained the model.
+pub fn scored(header: &Header, series: &Series, held_out: Range<usize>) -> Option<String> {
+    let seen = seen(header, series, &held_out);
+    (!seen.is_empty()).then(|| {
+        format!(
+            "{} of the {} rows that are scored, those before {}, trained the model: its errors on them flatter it",
+            seen.len(),
+            held_out.len(),
+            series.when(seen.end)
+        )
+    })
+}
+
+/// A line where streamed rows are among those that trained the model.
+pub fn streamed(header: &Header, series: &Series) -> Option<String> {
+    let seen = seen(header, series, &(0..series.rows()));
+    (!seen.is_empty()).then(|| {
+        format!("the rows before {} trained the model: what comes in them surprises it less", series.when(seen.end))
+    })
+}

@@ -1,0 +1,98 @@
+//! What needs no training, on the rows that choose: the errors that a model must beat to be worth its bytes.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+use super::validation::stride;
+use crate::features::Features;
+
+/// Mean errors over all targets and steps, in deviations of the training data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Errors {
+    /// Mean squared error.
+    pub mse: f64,
+    /// Mean absolute error.
+    pub mae: f64,
+}
+
+/// The errors of two forecasts without a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Naive {
+    /// The last reading, forever.
+    pub last_value: Errors,
+    /// The last season, again and again; a missing reading is that of a season earlier, or else the one before it.
+    pub seasonal_naive: Errors,
+}
+
+impl Naive {
+    /// At the origins and steps that [`super::validation::validate`] takes.
+    pub fn new(features: &Features, targets: usize, period: usize, horizon: usize, rows: &Range<usize>) -> Self {
+        let last = rows.end.saturating_sub(horizon).max(rows.start + 1);
+        let (mut persistence, mut seasonal) = (Sums::default(), Sums::default());
+        for channel in 0..targets {
+            let samples = features.samples(channel);
+            let past = filled(samples, period);
+            for row in (rows.start..last).step_by(stride(rows.start..last)) {
+                for (step, came) in
+                    samples[row + 1..].iter().take(horizon).enumerate().filter(|(_, came)| !came.is_nan())
+                {
+                    let season = (row + 1 + step % period).checked_sub(period).map_or(past[row], |row| past[row]);
+                    persistence.add(came - past[row]);
+                    seasonal.add(came - season);
+                }
+            }
+        }
+        Naive { last_value: persistence.mean(), seasonal_naive: seasonal.mean() }
+    }
+
+    /// The better of the two by its mean absolute error, and that.
+    pub fn best(&self) -> (&'static str, f64) {
+        if self.last_value.mae <= self.seasonal_naive.mae {
+            ("repeating the last value", self.last_value.mae)
+        } else {
+            ("repeating the last season", self.seasonal_naive.mae)
+        }
+    }
+}
+
+/// Each missing sample from the past: a season earlier, or else the one before; 0, the mean, before the first.
+fn filled(samples: &[f32], period: usize) -> Vec<f32> {
+    let mut past: Vec<f32> = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let earlier = past.len().checked_sub(period).map(|row| past[row]).or(past.last().copied()).unwrap_or(0.0);
+        past.push(if sample.is_nan() { earlier } else { *sample });
+    }
+    past
+}
+
+#[derive(Default)]
+struct Sums {
+    squared: f64,
+    absolute: f64,
+    count: u64,
+}
+
+impl Sums {
+    fn add(&mut self, miss: f32) {
+        self.squared += f64::from(miss).powi(2);
+        self.absolute += f64::from(miss).abs();
+        self.count += 1;
+    }
+
+    fn mean(&self) -> Errors {
+        let count = self.count.max(1) as f64;
+        Errors { mse: self.squared / count, mae: self.absolute / count }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_filled_from_the_past() {
+        let nan = f32::NAN;
+        assert_eq!(filled(&[nan, 1.0, 2.0, nan, nan, 5.0], 3), [0.0, 1.0, 2.0, 0.0, 1.0, 5.0]);
+    }
+}
