@@ -16,6 +16,7 @@ pub mod learning;
 pub mod loss;
 pub mod naive;
 pub mod setup;
+pub(crate) mod step;
 pub mod validation;
 
 use std::path::{Path, PathBuf};
@@ -36,17 +37,18 @@ use crate::file::refuse_overwriting;
 use crate::forecaster::open;
 use crate::interrupt;
 use crate::model::{Network, StepUnits};
-use crate::optimizer::{AdamW, Group, gradient_norm, schedule};
+use crate::optimizer::{AdamW, Group};
 use crate::output::Output;
 use crate::protocol::{self, Protocol};
 use crate::retrieval::Keys;
 use crate::ridge::LinearPath;
-use batch::{Shape, batch};
+use batch::Shape;
 use checkpoint::Progress;
 use closed_form::ClosedForm;
 use learning::Learning;
 use naive::Naive;
 use setup::{Split, Wishes};
+use step::Step;
 use validation::{Validation, validate};
 
 /// Steps between validations: one epoch.
@@ -500,26 +502,14 @@ impl Training<'_> {
 
     /// One step of gradient descent; returns the batch's loss.
     fn step(&self, network: &Network, optimizer: &mut AdamW, step: usize, steps: usize) -> Result<f32> {
-        let batch = batch(
-            &self.header,
-            &self.features,
-            &self.linear.error,
-            &self.split.training,
-            self.shape,
+        let Self { header, features, linear, split, shape, device, .. } = self;
+        let (error, rows) = (&linear.error, &split.training);
+        Step { header, features, error, rows, shape: *shape, device }.take(
+            network,
+            optimizer,
             (self.options.seed, step),
-            &self.device,
-        )?;
-        let hidden = network.hidden(&batch.tokens)?;
-        let quantiles = network.forecast(&hidden, &batch.positions)?;
-        let loss = loss::batch_loss(&self.config.quantiles, &quantiles, &batch.future, &batch.weight, batch.known)?;
-        let gradients = loss.backward()?;
-        let norm = gradient_norm(network.vars(), &gradients)?;
-        let value = loss.to_scalar::<f32>()?;
-        ensure!(norm.is_finite() && value.is_finite(), "the loss is {value} at step {step}, expected a finite number");
-        let clip = (MOST_GRADIENT / norm).min(1.0);
-        let rate = schedule(step, WARM_UP_STEPS, steps);
-        optimizer.step(network.vars(), &gradients, clip, rate, group)?;
-        Ok(value)
+            steps,
+        )
     }
 }
 

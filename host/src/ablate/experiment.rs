@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use flowcast_core::format::Header;
 use indicatif::ProgressBar;
@@ -21,14 +21,14 @@ use crate::features::{Features, Parts};
 use crate::interrupt;
 use crate::metrics::mase_scale;
 use crate::model::{Network, StepUnits};
-use crate::optimizer::{AdamW, gradient_norm, schedule};
+use crate::optimizer::AdamW;
 use crate::retrieval::{self, Days, Keys, Trained};
 use crate::ridge::{self, Aim, LinearPath};
-use crate::train::batch::{Shape, batch};
+use crate::train::batch::Shape;
 use crate::train::closed_form::ClosedForm;
-use crate::train::loss::batch_loss;
 use crate::train::setup::{self, Split, Wishes};
-use crate::train::{EPOCH_STEPS, MOST_GRADIENT, WARM_UP_STEPS, group, residual_quantiles};
+use crate::train::step::Step;
+use crate::train::{EPOCH_STEPS, residual_quantiles};
 
 /// Origins of a channel, at most about, in validation and in the test.
 const VALIDATION_ORIGINS: usize = 300;
@@ -287,7 +287,7 @@ impl Experiment {
         })
     }
 
-    /// One step of gradient descent, as `flowcast train` takes it.
+    /// One step of gradient descent.
     pub(super) fn step(
         &self,
         network: &Network,
@@ -295,25 +295,9 @@ impl Experiment {
         (seed, step): (u64, usize),
         steps: usize,
     ) -> Result<f32> {
-        let batch = batch(
-            &self.header,
-            &self.features,
-            &self.linear.error,
-            &self.split.training,
-            self.shape,
-            (seed, step),
-            &self.device,
-        )?;
-        let hidden = network.hidden(&batch.tokens)?;
-        let quantiles = network.forecast(&hidden, &batch.positions)?;
-        let loss = batch_loss(&self.config.quantiles, &quantiles, &batch.future, &batch.weight, batch.known)?;
-        let gradients = loss.backward()?;
-        let norm = gradient_norm(network.vars(), &gradients)?;
-        let value = loss.to_scalar::<f32>()?;
-        ensure!(norm.is_finite() && value.is_finite(), "the loss is {value} at step {step}, expected a finite number");
-        let clip = (MOST_GRADIENT / norm).min(1.0);
-        optimizer.step(network.vars(), &gradients, clip, schedule(step, WARM_UP_STEPS, steps), group)?;
-        Ok(value)
+        let Self { header, features, linear, split, shape, device, .. } = self;
+        let (error, rows) = (&linear.error, &split.training);
+        Step { header, features, error, rows, shape: *shape, device }.take(network, optimizer, (seed, step), steps)
     }
 }
 
