@@ -122,16 +122,9 @@ pub struct Report {
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     let read = ReadOptions { time: args.time.clone(), columns: args.target.clone(), interval: args.interval };
     let series = Series::read(&args.data, &read)?;
-    let steps = |name: &str, steps: Option<Steps>| {
-        steps
-            .map(|steps| steps.count(series.interval_ms).map_err(|error| anyhow::anyhow!("--{name}: {error}")))
-            .transpose()
-    };
-    let mut periods = Vec::new();
-    for period in &args.period {
-        periods.extend(steps("period", Some(*period))?.map(u32::try_from).transpose().context("--period is too long")?);
-    }
-    let horizon = steps("horizon", args.horizon)?;
+    let interval_ms = series.interval_ms;
+    let periods = Steps::periods(&args.period, interval_ms)?;
+    let horizon = args.horizon.map(|horizon| horizon.of_option("horizon", interval_ms)).transpose()?;
     let wishes = Wishes {
         periods,
         horizon,

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use jiff::{Span, SpanRelativeTo};
 
 /// A duration such as `10min`, `1h`, `1d`, `90s` or `PT1H`.
@@ -59,6 +60,28 @@ impl Steps {
                 usize::try_from(wanted_ms / interval).map_err(|_| format!("found {self}, which is too long"))
             }
         }
+    }
+}
+
+impl Steps {
+    /// As [`Steps::count`], of an option of the command line, which an error names.
+    ///
+    /// # Errors
+    /// As [`Steps::count`].
+    pub fn of_option(self, name: &str, interval_ms: u64) -> anyhow::Result<usize> {
+        self.count(interval_ms).map_err(|error| anyhow::anyhow!("--{name}: {error}"))
+    }
+
+    /// The seasons that `--period` names, in samples.
+    ///
+    /// # Errors
+    /// As [`Steps::count`], or one is longer than 2³² samples.
+    pub fn periods(periods: &[Self], interval_ms: u64) -> anyhow::Result<Vec<u32>> {
+        let samples = |period: &Self| {
+            let samples = period.of_option("period", interval_ms)?;
+            u32::try_from(samples).context("--period is too long")
+        };
+        periods.iter().map(samples).collect()
     }
 }
 

@@ -217,23 +217,11 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let read = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
     let protocol = Protocol::new(args.protocol, args.test_fraction)?;
     let series = protocol.read(&args.data, &read, output)?;
-    let steps = |name: &str, steps: Option<Steps>| {
-        steps
-            .map(|steps| steps.count(series.interval_ms).map_err(|error| anyhow::anyhow!("--{name}: {error}")))
-            .transpose()
-    };
-    let mut periods = Vec::new();
-    for period in &args.period {
-        periods.extend(steps("period", Some(*period))?.map(u32::try_from).transpose().context("--period is too long")?);
-    }
-    let wishes = Wishes {
-        periods,
-        targets: targets.len(),
-        adapted: args.adapt,
-        horizon: steps("horizon", args.horizon)?,
-        preset: args.preset,
-        protocol,
-    };
+    let interval_ms = series.interval_ms;
+    let periods = Steps::periods(&args.period, interval_ms)?;
+    let horizon = args.horizon.map(|horizon| horizon.of_option("horizon", interval_ms)).transpose()?;
+    let wishes =
+        Wishes { periods, targets: targets.len(), adapted: args.adapt, horizon, preset: args.preset, protocol };
     let checkpoint = checkpoint::path(&args.out);
     let options = Options {
         wishes,

@@ -13,8 +13,7 @@ use flowcast_core::seasonal::MAX_FEATURES;
 
 use crate::features::{Features, Parts, Readout};
 use crate::model::{Network, Positions};
-use crate::train::loss::loss;
-use crate::train::validation::Validation;
+use crate::train::validation::{Errors, Validation};
 
 /// Numbers that are forecast at once, about.
 const FORECASTS: usize = 4_000_000;
@@ -123,12 +122,9 @@ pub fn evaluate(
     let streams = streams(network, header, features, rows, most)?;
     let knots = features.knots();
     let quantiles = header.quantiles.len();
-    let median = header.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
     let longest = streams.iter().map(|stream| stream.origins.len()).max().unwrap_or(0);
     let chunk = (FORECASTS / (streams.len() * knots.len() * quantiles)).max(1);
-    let (mut squared, mut total) = (0.0, 0.0);
-    let mut absolute = vec![0.0; streams.len()];
-    let mut counts = vec![0_u64; streams.len()];
+    let mut errors = Errors::new(&header.quantiles, streams.len());
     for start in (0..longest).step_by(chunk) {
         let part = start..longest.min(start + chunk);
         let (hidden, positions) = positions(network, &streams, &part, knots.len())?;
@@ -146,18 +142,10 @@ pub fn evaluate(
                     // As the device: sorted, that they never cross.
                     let mut values = values.to_vec();
                     values.sort_by(f32::total_cmp);
-                    let miss = f64::from(came - values[median]);
-                    squared += miss * miss;
-                    absolute[channel] += miss.abs();
-                    total += loss(&header.quantiles, &values, came, *error);
-                    counts[channel] += 1;
+                    errors.add(channel, &values, came, *error);
                 }
             }
         }
     }
-    let count = counts.iter().sum::<u64>().max(1) as f64;
-    let validation =
-        Validation { mse: squared / count, mae: absolute.iter().sum::<f64>() / count, loss: total / count };
-    let of_channel = |(absolute, count): (&f64, &u64)| absolute / (*count).max(1) as f64;
-    Ok((validation, absolute.iter().zip(&counts).map(of_channel).collect()))
+    Ok(errors.mean())
 }

@@ -25,6 +25,44 @@ pub struct Validation {
     pub loss: f64,
 }
 
+/// Errors of quantile forecasts as they add up.
+pub(crate) struct Errors<'a> {
+    levels: &'a [f32],
+    median: usize,
+    squared: f64,
+    total: f64,
+    /// Of each target.
+    absolute: Vec<f64>,
+    counts: Vec<u64>,
+}
+
+impl<'a> Errors<'a> {
+    /// None yet, of forecasts with these quantile levels for some targets.
+    pub fn new(levels: &'a [f32], targets: usize) -> Self {
+        let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
+        Self { levels, median, squared: 0.0, total: 0.0, absolute: vec![0.0; targets], counts: vec![0; targets] }
+    }
+
+    /// Adds a target's forecast, ascending and in deviations like what came, where the linear path's error is `error`.
+    pub fn add(&mut self, target: usize, quantiles: &[f32], came: f32, error: f32) {
+        let miss = f64::from(came - quantiles[self.median]);
+        self.squared += miss * miss;
+        self.absolute[target] += miss.abs();
+        self.total += loss(self.levels, quantiles, came, error);
+        self.counts[target] += 1;
+    }
+
+    /// All alike, and each target's mean absolute error.
+    pub fn mean(&self) -> (Validation, Vec<f64>) {
+        let Self { squared, total, absolute, counts, .. } = self;
+        let count = counts.iter().sum::<u64>().max(1) as f64;
+        let validation =
+            Validation { mse: squared / count, mae: absolute.iter().sum::<f64>() / count, loss: total / count };
+        let of_target = |(absolute, count): (&f64, &u64)| absolute / (*count).max(1) as f64;
+        (validation, absolute.iter().zip(counts).map(of_target).collect())
+    }
+}
+
 /// Rows between two origins; odd, that no phase of an even period is left out.
 pub fn stride(origins: Range<usize>) -> usize {
     (origins.len() / ORIGINS).max(1) | 1
@@ -47,16 +85,13 @@ pub fn validate(
 ) -> Result<(Validation, Vec<f64>)> {
     let bytes = model.to_flow()?;
     let mut forecaster = open(&bytes)?;
-    let levels = model.config.quantiles.clone();
-    let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
+    let levels = &model.config.quantiles;
     let horizon = usize::from(model.config.horizon);
     let last = rows.end.saturating_sub(horizon).max(rows.start + 1);
     let stride = stride(rows.start..last);
     let error: Vec<Vec<f32>> = error.iter().map(|error| between_knots(&model.config.knots, error)).collect();
     let mut sample = vec![0.0; series.columns.len()];
-    let (mut squared, mut total) = (0.0, 0.0);
-    let mut absolute = vec![0.0; error.len()];
-    let mut counts = vec![0_u64; error.len()];
+    let mut errors = Errors::new(levels, error.len());
     for row in from..last {
         if row % 1024 == 0 {
             crate::interrupt::check()?;
@@ -66,7 +101,7 @@ pub fn validate(
         if row < rows.start || !(row - rows.start).is_multiple_of(stride) {
             continue;
         }
-        for (channel, errors) in error.iter().enumerate() {
+        for (channel, error) in error.iter().enumerate() {
             let config = &model.config.channels[channel];
             let future = &features.samples(channel)[row + 1..];
             forecaster.for_each_step(channel, &mut |step, quantiles| {
@@ -75,17 +110,9 @@ pub fn validate(
                 for (scaled, quantile) in scaled.iter_mut().zip(quantiles) {
                     *scaled = (quantile - config.offset) / config.scale;
                 }
-                let miss = f64::from(came - scaled[median]);
-                squared += miss * miss;
-                absolute[channel] += miss.abs();
-                total += loss(&levels, &scaled[..levels.len()], *came, errors[step - 1]);
-                counts[channel] += 1;
+                errors.add(channel, &scaled[..levels.len()], *came, error[step - 1]);
             });
         }
     }
-    let count = counts.iter().sum::<u64>().max(1) as f64;
-    let validation =
-        Validation { mse: squared / count, mae: absolute.iter().sum::<f64>() / count, loss: total / count };
-    let of_channel = |(absolute, count): (&f64, &u64)| absolute / (*count).max(1) as f64;
-    Ok((validation, absolute.iter().zip(&counts).map(of_channel).collect()))
+    Ok(errors.mean())
 }
