@@ -21,7 +21,6 @@ use core::hint::select_unpredictable;
 
 use crate::linear::Linear;
 use crate::math::{Real, ln, sigmoid};
-use crate::seasonal::{Level, MEMORIES};
 
 /// Memories of a bin, of different lengths: the heads, which share keys and queries.
 pub const RETRIEVALS: usize = 2;
@@ -40,12 +39,7 @@ const LARGEST_RESIDUAL: f32 = 8.0;
 const LARGEST_SUMMARY: f32 = 6.0;
 /// Numbers of a bin's memory: key_value and key_mean of each retrieval, key, query, the last pass's mean r, writes, and
 /// whether there is a key.
-const BIN: usize = 2 * RETRIEVALS * KEY + 2 * KEY + 4;
-/// Rows of [`MEMORIES`] numbers that a bin takes.
-pub const BIN_ROWS: usize = BIN / MEMORIES;
-
-const _: () = assert!(BIN.is_multiple_of(MEMORIES));
-
+pub const BIN: usize = 2 * RETRIEVALS * KEY + 2 * KEY + 4;
 /// A bin's memory, taken apart.
 struct Bin<'s> {
     key_value: &'s mut [[f32; KEY]; RETRIEVALS],
@@ -201,11 +195,11 @@ impl Today {
         self.phase = arrival.phase;
     }
 
-    /// u, after the last sample. `memory` holds `bins` bins.
+    /// u, after the last sample. `memory` holds `bins` bins; `shift` is L_0 − L_3, over which `scale` stands.
     #[inline]
-    pub fn summary(&self, memory: &[f32], bins: usize, level: &Level) -> [f32; SUMMARY] {
+    pub fn summary(&self, memory: &[f32], bins: usize, shift: f32, scale: f32) -> [f32; SUMMARY] {
         let mut summary = [0.0; SUMMARY];
-        let inverse = 1.0 / level.scale;
+        let inverse = 1.0 / scale;
         let (parts, rest) = summary.split_at_mut(PARTS);
         let mut bin = self.bin as usize;
         let mut end = 0;
@@ -221,10 +215,9 @@ impl Today {
         }
         let known = self.known_days as f32;
         let mean = self.days.iter().sum::<f32>() / known.at_least(1.0);
-        let [[.., slowest], ..] = level.memories;
-        if let Some(([shift, spread], days)) = rest.split_first_chunk_mut::<2>() {
-            *shift = -slowest * inverse;
-            *spread = ln(level.scale);
+        if let Some(([level_shift, spread], days)) = rest.split_first_chunk_mut::<2>() {
+            *level_shift = shift * inverse;
+            *spread = ln(scale);
             for (index, (place, day)) in days.iter_mut().zip(&self.days).enumerate() {
                 *place = select_unpredictable((index as f32) < known, (day - mean) * inverse, 0.0);
             }
@@ -289,11 +282,6 @@ mod tests {
     const BINS: usize = 6;
     const GAINS: [f32; RETRIEVALS] = [1.0 / 5.0, 1.0 / 30.0];
 
-    /// A level of scale 1 without shifts.
-    fn level() -> Level {
-        Level { scale: 1.0, ..Level::ZERO }
-    }
-
     /// Numbers of the layers, and what makes an encoder of them.
     struct Weights([Vec<f32>; 6]);
 
@@ -318,7 +306,7 @@ mod tests {
             if !residual.is_nan() {
                 let arrival = Arrival { bin: phase / 2, phase, width: 2.0, residual: *residual, x: 0.0 };
                 today.observe(&mut memory, &GAINS, &arrival);
-                let summary = today.summary(&memory, BINS, &level());
+                let summary = today.summary(&memory, BINS, 0.0, 1.0);
                 today.encode(&weights.encoder(), &summary);
             }
             today.leave(&mut memory, (row + 1) as u32 % (2 * BINS as u32) / 2);
@@ -380,7 +368,7 @@ mod tests {
         let residuals: Vec<f32> = (0..3000).map(|row| wild[row * 31 % 7]).collect();
         let (memory, today) = stream(&weights, &residuals);
         assert!(memory.iter().all(|number| number.is_finite() && number.abs() <= 255.0));
-        assert!(today.summary(&memory, BINS, &level()).iter().all(|number| number.abs() <= LARGEST_SUMMARY));
+        assert!(today.summary(&memory, BINS, 0.0, 1.0).iter().all(|number| number.abs() <= LARGEST_SUMMARY));
         for bin in 0..BINS + 1 {
             assert!(retrieve(&memory, bin).iter().all(|number| number.abs() <= 1.01 * LARGEST_RESIDUAL));
         }

@@ -24,7 +24,7 @@ use core::hint::select_unpredictable;
 use heapless::Vec;
 
 use crate::math::Real;
-use crate::retrieval::{Arrival, BIN_ROWS, Encoder, RETRIEVALS, SUMMARY, Today, retrieve};
+use crate::retrieval::{Arrival, BIN, Encoder, RETRIEVALS, SUMMARY, Today, retrieve};
 
 /// K: running means for each slot.
 pub const MEMORIES: usize = 4;
@@ -43,12 +43,16 @@ pub const MAX_ALIGNED: usize = MAX_SEASONS * MEMORIES + RETRIEVALS;
 /// The most features of a channel that are the same for every step: levels but the location, trends, ring.
 pub const MAX_STANDING: usize = MAX_SEASONS * MEMORIES - 1 + TRENDS + RING;
 
+/// Slots that a bin of the seasonal Flow-Attention takes.
+const BIN_SLOTS: usize = BIN / MEMORIES;
 /// The trend that stands for the level's offset from the seasonal mean, which fills missing samples.
 const OFFSET_TREND: usize = 3;
 /// The trends that other channels see of one: the last sample's, and the mean over 16.
 pub const MIXED_TRENDS: [usize; 2] = [0, 4];
 /// The deviation before any is known, in deviations of the training data, worth one sample.
 const FIRST_DEVIATION: f32 = 0.5;
+
+const _: () = assert!(BIN.is_multiple_of(MEMORIES));
 
 /// A season's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,7 +101,7 @@ impl Seasons {
 
     /// What a channel's memory must hold: the slots, and behind them as many as the seasonal Flow-Attention takes.
     pub fn capacity(&self) -> usize {
-        self.slots() + if self.retrieval.is_some() { self.bins() * BIN_ROWS } else { 0 }
+        self.slots() + if self.retrieval.is_some() { self.bins() * BIN_SLOTS } else { 0 }
     }
 
     /// Bins that each memory of the first season is pooled to: 24, or a bin a slot where there are fewer.
@@ -479,7 +483,9 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
     #[inline]
     pub fn summary(&self, seasons: &Seasons, level: &Level) -> [f32; SUMMARY] {
         let memory = self.means.get(seasons.slots()..).unwrap_or_default().as_flattened();
-        self.today.summary(memory, seasons.bins(), level)
+        // L_0 of the first season is the location.
+        let [[.., slowest], ..] = level.memories;
+        self.today.summary(memory, seasons.bins(), -slowest, level.scale)
     }
 
     /// Makes the key under which the sample that just came will be remembered; `level` is what [`Self::features`]
