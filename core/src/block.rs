@@ -1,7 +1,9 @@
 //! One pre-norm block: x += O·Flow(Q, K, V of LN x); x += contract·ReLU(expand·LN x).
 
 use crate::attention::{FlowParameters, FlowState, FlowTrace};
-use crate::linear::{Linear, add};
+use crate::fixed::Fixed;
+use crate::kernel::Layout;
+use crate::linear::{Input, Linear, Matrix, Scaled, add, dot, run};
 use crate::norm::LayerNorm;
 
 /// A block's weights, where they lie, and its attention's parameters.
@@ -23,9 +25,19 @@ pub struct Block<'m, const HEADS: usize> {
     pub norm_feed_forward: LayerNorm<'m>,
     /// `[D_FF][D_MODEL]`
     pub expand: Linear<'m>,
-    /// The transpose of the second layer, `[D_FF][D_MODEL]`, so that a hidden unit is used once and never stored; its
-    /// bias is `[D_MODEL]`.
-    pub contract: Linear<'m>,
+    /// The second layer.
+    pub contract: Contract<'m>,
+}
+
+/// The second layer of the feed-forward, laid out so that few hidden units are ever stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Contract<'m> {
+    /// `f32`: the transpose, `[D_FF][D_MODEL]`, so that a hidden unit is used once and never stored. Of eight bits:
+    /// matrices of `[D_MODEL][D_MODEL]` one after the other, each for the next hidden units, the last one for those that
+    /// are left; they have their rows' scales in common.
+    pub weight: Matrix<'m>,
+    /// `[D_MODEL]`
+    pub bias: &'m [f32],
 }
 
 impl<const HEADS: usize> Block<'_, HEADS> {
@@ -39,26 +51,56 @@ impl<const HEADS: usize> Block<'_, HEADS> {
         trace: impl FnOnce(&[FlowTrace<f32>; HEADS]),
     ) {
         const { assert!(D_MODEL == HEADS * HEAD_DIM, "D_MODEL is HEADS times HEAD_DIM") };
+        let eight_bit = self.query.weight.is_eight_bit();
+        let mut room = Fixed::<D_MODEL>::ZERO;
         let normed = self.norm_attention.apply(x);
+        let input = Input::new(&normed, &mut room, eight_bit);
         let project = |layer: &Linear<'_>| {
             let mut y = [[0.0; HEAD_DIM]; HEADS];
-            layer.apply(&normed, y.as_flattened_mut());
+            layer.apply(&input, y.as_flattened_mut());
             y
         };
         let (query, key, value) = (project(&self.query), project(&self.key), project(&self.value));
         let mut received = [[0.0; HEAD_DIM]; HEADS];
         trace(&state.step(&self.flow, [&query, &key, &value], &mut received));
         let mut mixed = [0.0; D_MODEL];
-        self.output.apply(received.as_flattened(), &mut mixed);
+        self.output.apply(&Input::new(received.as_flattened(), &mut room, eight_bit), &mut mixed);
         add(x, &mixed, 1.0);
 
         let normed = self.norm_feed_forward.apply(x);
         add(x, self.contract.bias, 1.0);
-        for (unit, bias) in self.expand.bias.iter().enumerate() {
-            let hidden = self.expand.weight.row(unit, D_MODEL).dot(&normed) + bias;
-            // A select: a skipped column would make the cost depend on the data.
-            let hidden = if hidden > 0.0 { hidden } else { 0.0 };
-            self.contract.weight.row(unit, D_MODEL).add_to(hidden, x);
+        match (&self.expand.weight, &self.contract.weight) {
+            (Matrix::F32(expand), Matrix::F32(contract)) => {
+                for (unit, bias) in self.expand.bias.iter().enumerate() {
+                    let hidden = rectified(dot(run(expand, unit, D_MODEL), &normed) + bias);
+                    add(x, run(contract, unit, D_MODEL), hidden);
+                }
+            }
+            (Matrix::I8(expand), Matrix::I8(contract)) => {
+                let input = Input::new(&normed, &mut room, true);
+                let mut room = Fixed::<D_MODEL>::ZERO;
+                for (index, biases) in self.expand.bias.chunks(D_MODEL).enumerate() {
+                    let mut hidden = [0.0; D_MODEL];
+                    let units = hidden.get_mut(..biases.len()).unwrap_or_default();
+                    let expand = expand.part(index, Layout::Blocks.words(D_MODEL, D_MODEL), D_MODEL);
+                    Linear { weight: Matrix::I8(expand), bias: biases }.apply(&input, units);
+                    for unit in &mut *units {
+                        *unit = rectified(*unit);
+                    }
+                    let words = Layout::Blocks.words(D_MODEL, D_MODEL);
+                    let weights = contract.part(index, words, 0).weights;
+                    let contract = Matrix::I8(Scaled { weights, scales: contract.scales });
+                    contract.add_product(&Input::new(units, &mut room, true), x);
+                }
+            }
+            // A file has one form for all its weights.
+            _ => {}
         }
     }
+}
+
+/// max(x, 0). A select: a skipped unit would make the cost depend on the data.
+#[inline]
+fn rectified(x: f32) -> f32 {
+    if x > 0.0 { x } else { 0.0 }
 }

@@ -15,11 +15,17 @@ use crate::adaptation::{Adaptation, Correction};
 use crate::anomaly::Anomaly;
 use crate::attention::{FlowState, FlowTrace};
 use crate::conformal::{Conformal, Factors};
-use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_READOUT, NO_MODEL};
+use crate::fixed::Fixed;
+use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_READOUT, NO_MODEL, Numeric};
 use crate::intake::{Intake, Stillness};
+use crate::kernel::COLUMNS;
+use crate::linear::{Input, Vector};
 use crate::model::{KnotForecast, Model, ModelError};
 use crate::probe::{Band, GROUPS, Groups, Probes, Schedule};
 use crate::seasonal::{Clocks, Level, MAX_ALIGNED, MAX_FEATURES, MIXED_TRENDS, Memories, SeasonalState, Seasons};
+
+/// The most features of a readout that are the same for every step, filled up to whole kernel steps.
+const STANDING: usize = (MAX_READOUT - MAX_ALIGNED).next_multiple_of(COLUMNS);
 
 /// One channel's state.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -145,8 +151,8 @@ pub struct ChannelForecast<'f, 'm, const D_MODEL: usize, const HEADS: usize, con
     /// 1 + tanh(G h + b) of what is read where a step will fall.
     gates: [f32; MAX_ALIGNED],
     /// The other features of the readout, gated.
-    standing: [f32; MAX_READOUT - MAX_ALIGNED],
-    hidden: [f32; D_MODEL],
+    standing: Vector<STANDING>,
+    hidden: Vector<D_MODEL>,
     conformal: Conformal,
     correction: Option<Correction>,
 }
@@ -347,7 +353,9 @@ impl<
             let probing = (header.corrected || header.adapted) && state.missing_run == 0;
             let launch = probing.then(|| state.schedule.launch(model.groups()));
             // Computed from the first sample on, that each costs the same.
-            let Some(forecast) = channel_forecast(model, &self.channels, &self.clocks, index) else { break };
+            let Some(state) = self.channels.get(index) else { break };
+            let mut forecast = ChannelForecast::of(model, state, &self.clocks, index);
+            forecast.prepare(&self.channels);
             let next = forecast.restore(forecast.step(1));
             let probed = launch.map(|launch| (launch, forecast.step(launch.lead)));
             let Some(state) = self.channels.get_mut(index) else { break };
@@ -490,58 +498,68 @@ impl<const SLOTS: usize, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
     }
 }
 
-/// What a channel's forecast starts from; `None` beyond the channels that there are.
-#[inline(never)]
-fn channel_forecast<
-    'f,
-    'm,
-    const SLOTS: usize,
-    const D_MODEL: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const LAYERS: usize,
->(
-    model: &'f Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
-    channels: &'f [ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>],
-    clocks: &Clocks,
-    index: usize,
-) -> Option<ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
-    let header = model.header();
-    let seasons = &header.seasons;
-    let state = channels.get(index)?;
-    let mut gates = [0.0; MAX_READOUT];
-    model.gates(&state.hidden, gates.get_mut(..header.readout_features()).unwrap_or_default());
-    let (aligned_gates, standing_gates) = gates.split_at_checked(seasons.aligned()).unwrap_or_default();
-    let mut standing = [0.0; MAX_READOUT - MAX_ALIGNED];
-    let own = seasons.standing(header.ring);
-    state.seasonal.standing(seasons, &state.level, standing.get_mut(..own).unwrap_or_default());
-    if header.mixed {
-        let others = channels.iter().take(header.channels.into()).enumerate().filter(|(other, _)| *other != index);
-        let trends = others.flat_map(|(_, other)| MIXED_TRENDS.map(|trend| other.seasonal.trends()[trend]));
-        for (place, trend) in standing.iter_mut().skip(own).zip(trends) {
-            *place = trend;
+impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
+    ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+{
+    /// What a channel's forecast starts from; [`Self::prepare`] computes the rest. (In two, so that it is made where it
+    /// stands: it is dear to move.)
+    #[inline(always)]
+    fn of<const SLOTS: usize>(
+        model: &'f Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+        state: &'f ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+        clocks: &Clocks,
+        channel: usize,
+    ) -> Self {
+        Self {
+            model,
+            channel,
+            intake: state.intake,
+            clocks: *clocks,
+            memories: state.seasonal.memories(),
+            level: state.level,
+            gates: [0.0; MAX_ALIGNED],
+            standing: Vector::EMPTY,
+            hidden: Vector::EMPTY,
+            conformal: state.conformal,
+            correction: model.header().adapted.then(|| state.adaptation.correction()),
         }
     }
-    for (standing, gate) in standing.iter_mut().zip(standing_gates) {
-        *standing *= gate;
+
+    /// Computes what every step has in common, from the state of all channels.
+    #[inline(never)]
+    fn prepare<const SLOTS: usize>(&mut self, channels: &[ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>]) {
+        let header = self.model.header();
+        let seasons = &header.seasons;
+        let Some(state) = channels.get(self.channel) else { return };
+        let eight_bit = header.numeric == Numeric::I8;
+        self.hidden.fill(eight_bit, |hidden| {
+            *hidden = state.hidden;
+            D_MODEL
+        });
+        let mut gates = [0.0; MAX_READOUT];
+        let features = header.readout_features();
+        self.model.gates(&self.hidden.input(), gates.get_mut(..features).unwrap_or_default());
+        let (aligned_gates, standing_gates) = gates.split_at_checked(seasons.aligned()).unwrap_or_default();
+        self.standing.fill(eight_bit, |standing| {
+            let own = seasons.standing(header.ring);
+            state.seasonal.standing(seasons, &state.level, standing.get_mut(..own).unwrap_or_default());
+            if header.mixed {
+                let all = channels.iter().take(header.channels.into()).enumerate();
+                let others = all.filter(|(other, _)| *other != self.channel);
+                let trends = others.flat_map(|(_, other)| MIXED_TRENDS.map(|trend| other.seasonal.trends()[trend]));
+                for (place, trend) in standing.iter_mut().skip(own).zip(trends) {
+                    *place = trend;
+                }
+            }
+            for (standing, gate) in standing.iter_mut().zip(standing_gates) {
+                *standing *= gate;
+            }
+            features.saturating_sub(seasons.aligned())
+        });
+        for (gate, aligned) in self.gates.iter_mut().zip(aligned_gates) {
+            *gate = *aligned;
+        }
     }
-    let mut gates = [0.0; MAX_ALIGNED];
-    for (gate, aligned) in gates.iter_mut().zip(aligned_gates) {
-        *gate = *aligned;
-    }
-    Some(ChannelForecast {
-        model,
-        channel: index,
-        intake: state.intake,
-        clocks: *clocks,
-        memories: state.seasonal.memories(),
-        level: state.level,
-        gates,
-        standing,
-        hidden: state.hidden,
-        conformal: state.conformal,
-        correction: header.adapted.then(|| state.adaptation.correction()),
-    })
 }
 
 impl<
@@ -565,8 +583,11 @@ impl<
     pub fn channel(&self, index: usize) -> Option<ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
         let Self { forecaster: Forecaster { channels, clocks, .. }, model } = self;
         let header = model.header();
-        channels.get(index).filter(|state| index < header.targets.into() && state.is_ready(&header.seasons))?;
-        channel_forecast(model, channels, clocks, index)
+        let ready = |state: &&_| index < header.targets.into() && ChannelState::is_ready(*state, &header.seasons);
+        let state = channels.get(index).filter(ready)?;
+        let mut forecast = ChannelForecast::of(model, state, clocks, index);
+        forecast.prepare(channels);
+        Some(forecast)
     }
 }
 
@@ -605,7 +626,7 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
 
     #[inline(never)]
     fn knot(&self, knot: usize) -> KnotForecast<'m> {
-        self.model.at_knot(self.channel, knot, &self.standing, &self.hidden)
+        self.model.at_knot(self.channel, knot, &self.standing.input(), &self.hidden.input())
     }
 
     /// A step between two knots. (One copy serves samples and forecasts: flash is dearer than a call.)
@@ -618,6 +639,9 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
             *aligned *= gate;
         }
         let mix = |a: f32, b: f32| a + fraction * (b - a);
+        let mut room = Fixed::<{ MAX_ALIGNED.next_multiple_of(COLUMNS) }>::ZERO;
+        let aligned = aligned.get(..header.seasons.aligned()).unwrap_or_default();
+        let aligned = Input::new(aligned, &mut room, header.numeric == Numeric::I8);
         let [a, b] = [begin, end].map(|knot| knot.standing + knot.aligned.dot(&aligned));
         let displacement = mix(a, b);
         let center = self.level.location + displacement;

@@ -9,7 +9,9 @@ use core::ops::Range;
 
 use heapless::Vec;
 
-use crate::linear::Matrix;
+use crate::fixed::MAX_COLUMNS;
+use crate::kernel::{COLUMNS, Layout};
+use crate::linear::{Matrix, Rows, Scaled};
 use crate::math::{Real, round};
 use crate::probe::GROUPS;
 use crate::retrieval::{HIDDEN, KEY, RETRIEVALS, SUMMARY};
@@ -18,7 +20,7 @@ use crate::seasonal::{
 };
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// The most quantile levels of a model.
 pub const MAX_QUANTILES: usize = 9;
 /// The most channels of a model.
@@ -196,7 +198,7 @@ impl core::error::Error for FormatError {}
 pub enum Numeric {
     /// As `f32`.
     F32,
-    /// Matrices as `i8` with an `f32` scale for each row, the rest as `f32`.
+    /// Matrices as `i8` with an `f32` scale for each output, laid out for [`crate::kernel`]; the rest as `f32`.
     I8,
 }
 
@@ -294,17 +296,101 @@ pub struct Tensor {
     pub name: &'static str,
     /// Its shape; leading dimensions of 1 where it has fewer than three.
     pub shape: [usize; 3],
-    /// Whether it is a matrix, whose rows eight-bit models scale.
-    pub matrix: bool,
+    /// What it is to an eight-bit model.
+    pub form: Form,
     /// Where it starts, in weights.
     pub start: usize,
 }
 
+/// How a tensor enters products, and so how it lies in an eight-bit model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Numbers that stay `f32`.
+    Vector,
+    /// A matrix taken as a whole; a row is an output.
+    Matrix,
+    /// The same, transposed: a column is an output. Of eight bits it lies as matrices of so many inputs as there are
+    /// outputs, one after the other.
+    Transposed,
+    /// A matrix taken row by row, each in two parts of so many columns.
+    Rows([usize; 2]),
+}
+
 impl Tensor {
-    /// Rows, of the last dimension's length.
-    pub fn rows(&self) -> usize {
-        let [outer, rows, _] = self.shape;
-        outer * rows
+    /// Outputs, each of which has a scale in an eight-bit model; 0 of a vector.
+    pub fn outputs(&self) -> usize {
+        let [outer, rows, columns] = self.shape;
+        match self.form {
+            Form::Vector => 0,
+            Form::Matrix | Form::Rows(_) => outer * rows,
+            Form::Transposed => columns,
+        }
+    }
+
+    /// Inputs of each output; 0 of a vector.
+    pub fn inputs(&self) -> usize {
+        self.len().checked_div(self.outputs()).unwrap_or(0)
+    }
+
+    /// Bytes that it takes in a file.
+    pub fn bytes(&self, numeric: Numeric) -> usize {
+        match numeric {
+            Numeric::F32 => 4 * self.len(),
+            Numeric::I8 => 4 * self.numbers(numeric) + self.eight_bit_bytes(),
+        }
+    }
+
+    /// `f32` numbers among them.
+    fn numbers(&self, numeric: Numeric) -> usize {
+        match (numeric, self.form) {
+            (Numeric::F32, _) | (_, Form::Vector) => self.len(),
+            _ => self.outputs(),
+        }
+    }
+
+    /// Bytes of its eight-bit weights in an eight-bit model.
+    fn eight_bit_bytes(&self) -> usize {
+        let (outputs, inputs) = (self.outputs(), self.inputs());
+        match self.form {
+            Form::Vector => 0,
+            Form::Matrix => Layout::Blocks.bytes(outputs, inputs),
+            Form::Transposed => {
+                let (whole, rest) = (inputs / outputs.max(1), inputs % outputs.max(1));
+                whole * Layout::Blocks.bytes(outputs, outputs) + Layout::Blocks.bytes(outputs, rest)
+            }
+            Form::Rows(parts) => outputs * parts.iter().map(|columns| Layout::Rows.bytes(1, *columns)).sum::<usize>(),
+        }
+    }
+
+    /// Where the weight between an input and an output lies among its eight-bit weights, in bytes.
+    fn place(&self, output: usize, input: usize) -> usize {
+        let (outputs, inputs) = (self.outputs().max(1), self.inputs());
+        match self.form {
+            Form::Vector => 0,
+            Form::Matrix => Layout::Blocks.place(inputs, output, input),
+            Form::Transposed => {
+                let part = input / outputs;
+                let columns = (inputs - part * outputs).min(outputs);
+                let start = part * Layout::Blocks.bytes(outputs, outputs);
+                start + Layout::Blocks.place(columns, output, input % outputs)
+            }
+            Form::Rows([left, right]) => {
+                let [before, behind] = [left, right].map(|columns| Layout::Rows.bytes(1, columns));
+                let start = output * (before + behind);
+                match input.checked_sub(left) {
+                    None => start + Layout::Rows.place(left, 0, input),
+                    Some(column) => start + before + Layout::Rows.place(right, 0, column),
+                }
+            }
+        }
+    }
+
+    /// Where the weight between an input and an output lies among the tensor's numbers.
+    fn index(&self, output: usize, input: usize) -> usize {
+        match self.form {
+            Form::Transposed => input * self.outputs() + output,
+            _ => output * self.inputs() + input,
+        }
     }
 
     /// How many numbers it holds.
@@ -467,7 +553,7 @@ impl Header {
     /// The dimensions alone; no bytes are needed.
     fn check_fields(&self) -> Result<(), FormatError> {
         let seasons = &self.seasons;
-        within("d_model", self.d_model.into(), 1.0..=1024.0, "1 to 1024")?;
+        within("d_model", self.d_model.into(), 1.0..=MAX_COLUMNS as f32, "1 to 1024")?;
         let width = f32::from(self.heads) * f32::from(self.head_dim);
         expect("heads times head_dim", width, self.d_model.into(), "d_model")?;
         within("layers", self.layers.into(), 1.0..=16.0, "1 to 16")?;
@@ -476,6 +562,10 @@ impl Header {
         within("targets", self.targets.into(), 1.0..=self.channels.into(), "1 to the channels")?;
         if self.readouts != 1 {
             expect("readouts", self.readouts.into(), self.targets.into(), "1 or one a target")?;
+        }
+        if self.numeric == Numeric::I8 {
+            let rest = usize::from(self.d_model) % COLUMNS;
+            expect("eight-bit weights and d_model modulo 4", rest as f32, 0.0, "0")?;
         }
         within("horizon", self.horizon.into(), 1.0..=16384.0, "1 to 16384")?;
         let most = self.horizon.min(MAX_KNOTS as u16);
@@ -562,29 +652,23 @@ impl Header {
         self.check_matrices(body)
     }
 
-    /// Eight-bit weights: none is -128, no row's scale is negative, and what fills a tensor up is zero.
+    /// Eight-bit weights: none is -128, and no scale is negative. (What fills a tensor up meets zeros and is not looked
+    /// at.)
     fn check_matrices(&self, body: &[u8]) -> Result<(), FormatError> {
         if self.numeric == Numeric::F32 {
             return Ok(());
         }
         let mut number = self.weights_start();
-        let mut start = number + 4 * self.number_count();
+        let matrices = number + 4 * self.number_count();
         for tensor in self.tensors() {
-            if !tensor.matrix {
-                number += 4 * tensor.len();
-                continue;
+            for output in 0..tensor.outputs() {
+                within("output's scale", f32_at(body, number + 4 * output), 0.0..=MAX_WEIGHT, "0 to 1000")?;
             }
-            for row in 0..tensor.rows() {
-                within("row's scale", f32_at(body, number + 4 * row), 0.0..=MAX_WEIGHT, "0 to 1000")?;
-            }
-            number += 4 * tensor.rows();
-            let end = start + tensor.len();
-            let lowest = body.get(start..end).unwrap_or_default().iter().map(|byte| *byte as i8).min().unwrap_or(0);
-            within("eight-bit weight", lowest.into(), -LARGEST_I8..=LARGEST_I8, "-127 to 127")?;
-            start += tensor.len().next_multiple_of(4);
-            zero(body, end..start)?;
+            number += 4 * tensor.numbers(self.numeric);
         }
-        Ok(())
+        let bytes = body.get(matrices..).unwrap_or_default();
+        let lowest = bytes.iter().map(|byte| *byte as i8).min().unwrap_or(0);
+        within("eight-bit weight", lowest.into(), -LARGEST_I8..=LARGEST_I8, "-127 to 127")
     }
 
     /// The `index`-th step ahead that has weights of its own, 1 to the horizon. `bytes` is the file that this header
@@ -632,19 +716,20 @@ impl Header {
         })
     }
 
-    /// The weights, where they lie: every `f32` (scales of the rows of eight-bit matrices among them) in the order of
-    /// [`Header::tensors`], and every eight-bit matrix. `bytes` is the file that this header was read from.
+    /// The weights, where they lie: every `f32` (scales of eight-bit matrices among them) in the order of
+    /// [`Header::tensors`], and every eight-bit matrix, four weights a word. `bytes` is the file that this header was read from.
     ///
     /// # Errors
     /// The bytes do not start at a multiple of 4, or are not the file's.
-    pub fn weights<'m>(&self, bytes: &'m [u8]) -> Result<(&'m [f32], &'m [i8]), FormatError> {
+    pub fn weights<'m>(&self, bytes: &'m [u8]) -> Result<(&'m [f32], &'m [u32]), FormatError> {
         let middle = self.weights_start() + 4 * self.number_count();
         let found = bytes.len();
         let truncated = FormatError::Truncated { found, expected: self.length() };
         let numbers = bytes.get(self.weights_start()..middle).ok_or(truncated)?;
         let matrices = bytes.get(middle..middle + self.matrix_bytes()).ok_or(truncated)?;
         let numbers = bytemuck::try_cast_slice(numbers).map_err(|_| FormatError::Misaligned)?;
-        Ok((numbers, bytemuck::cast_slice(matrices)))
+        let matrices = bytemuck::try_cast_slice(matrices).map_err(|_| FormatError::Misaligned)?;
+        Ok((numbers, matrices))
     }
 
     fn knots_start(&self) -> usize {
@@ -670,20 +755,15 @@ impl Header {
 
     /// `f32` numbers among the weights.
     fn number_count(&self) -> usize {
-        let of = |tensor: Tensor| match self.numeric {
-            Numeric::I8 if tensor.matrix => tensor.rows(),
-            _ => tensor.len(),
-        };
-        self.tensors().map(of).sum()
+        self.tensors().map(|tensor| tensor.numbers(self.numeric)).sum()
     }
 
-    /// Bytes of the eight-bit matrices, each filled up to a multiple of 4.
+    /// Bytes of the eight-bit matrices.
     fn matrix_bytes(&self) -> usize {
-        let of = |tensor: Tensor| match self.numeric {
-            Numeric::I8 if tensor.matrix => tensor.len().next_multiple_of(4),
-            _ => 0,
-        };
-        self.tensors().map(of).sum()
+        match self.numeric {
+            Numeric::F32 => 0,
+            Numeric::I8 => self.tensors().map(|tensor| tensor.eight_bit_bytes()).sum(),
+        }
     }
 
     /// Weights of the model.
@@ -703,14 +783,26 @@ impl Header {
         self.seasons.aligned() + self.seasons.standing(self.ring) + others * MIXED_TRENDS.len()
     }
 
+    /// The two parts of the readout's input: what a step reads where it will fall, and the rest.
+    pub fn readout_parts(&self) -> [usize; 2] {
+        let aligned = self.seasons.aligned();
+        [aligned, self.readout_features() - aligned]
+    }
+
     /// Every tensor, in the order in which the weights lie.
     pub fn tensors(&self) -> impl Iterator<Item = Tensor> + '_ {
         let count = TENSORS_BEFORE + TENSORS_IN_BLOCK * usize::from(self.layers) + TENSORS_AFTER;
         let mut start = 0;
         let tensors = (0..count).map(move |index| {
             let (layer, name, shape) = self.tensor(index);
-            let matrix = name.ends_with("weight");
-            let tensor = Tensor { layer, name, shape, matrix, start };
+            let form = match name {
+                "contract.weight" => Form::Transposed,
+                "readout.weight" => Form::Rows(self.readout_parts()),
+                "head.weight" => Form::Rows([0, self.d_model.into()]),
+                _ if name.ends_with("weight") => Form::Matrix,
+                _ => Form::Vector,
+            };
+            let tensor = Tensor { layer, name, shape, form, start };
             start += tensor.len();
             tensor
         });
@@ -878,28 +970,28 @@ impl Header {
         let mut matrix_at = number_at + 4 * self.number_count();
         for tensor in self.tensors() {
             let values = weights.get(tensor.start..tensor.start + tensor.len()).unwrap_or_default();
-            if self.numeric == Numeric::F32 || !tensor.matrix {
+            if self.numeric == Numeric::F32 || tensor.form == Form::Vector {
                 put(out, number_at, bytemuck::cast_slice(values));
                 number_at += 4 * values.len();
                 continue;
             }
-            let [_, _, columns] = tensor.shape;
-            for (row, values) in values.chunks_exact(columns.max(1)).enumerate() {
-                let scale = row_scale(values);
+            for output in 0..tensor.outputs() {
+                let of = |input: usize| values.get(tensor.index(output, input)).copied().unwrap_or(0.0);
+                let scale = output_scale((0..tensor.inputs()).map(of));
                 put(out, number_at, &scale.to_le_bytes());
                 number_at += 4;
-                for (column, value) in values.iter().enumerate() {
-                    put(out, matrix_at + row * columns + column, &[quantize(*value, scale) as u8]);
+                for input in 0..tensor.inputs() {
+                    put(out, matrix_at + tensor.place(output, input), &[quantize(of(input), scale) as u8]);
                 }
             }
-            matrix_at += tensor.len().next_multiple_of(4);
+            matrix_at += tensor.eight_bit_bytes();
         }
     }
 }
 
-/// What 1 means in a row of eight-bit weights.
-fn row_scale(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |largest: f32, value| largest.at_least(value.abs())) / LARGEST_I8
+/// What 1 means among the eight-bit weights of an output.
+fn output_scale(values: impl Iterator<Item = f32>) -> f32 {
+    values.fold(0.0, |largest: f32, value| largest.at_least(value.abs())) / LARGEST_I8
 }
 
 /// The nearest eight-bit weight.
@@ -911,7 +1003,8 @@ fn quantize(value: f32, scale: f32) -> i8 {
 pub(crate) struct Tensors<'m> {
     numeric: Numeric,
     numbers: &'m [f32],
-    matrices: &'m [i8],
+    /// Four weights a word.
+    matrices: &'m [u32],
 }
 
 impl<'m> Tensors<'m> {
@@ -929,17 +1022,41 @@ impl<'m> Tensors<'m> {
         taken
     }
 
+    /// The next eight-bit matrix, of so many outputs and bytes.
+    fn scaled(&mut self, outputs: usize, bytes: usize) -> Scaled<'m> {
+        let scales = self.vector(outputs);
+        let (weights, rest) = self.matrices.split_at_checked(bytes / 4).unwrap_or((self.matrices, &[]));
+        self.matrices = rest;
+        Scaled { weights, scales }
+    }
+
     /// The next matrix.
     pub(crate) fn matrix(&mut self, rows: usize, columns: usize) -> Matrix<'m> {
         match self.numeric {
             Numeric::F32 => Matrix::F32(self.vector(rows * columns)),
+            Numeric::I8 => Matrix::I8(self.scaled(rows, Layout::Blocks.bytes(rows, columns))),
+        }
+    }
+
+    /// The next matrix, which lies transposed: `[inputs][outputs]`.
+    pub(crate) fn transposed(&mut self, inputs: usize, outputs: usize) -> Matrix<'m> {
+        match self.numeric {
+            Numeric::F32 => Matrix::F32(self.vector(inputs * outputs)),
             Numeric::I8 => {
-                let scales = self.vector(rows);
-                let count = rows * columns;
-                let (taken, rest) =
-                    self.matrices.split_at_checked(count.next_multiple_of(4)).unwrap_or((self.matrices, &[]));
-                self.matrices = rest;
-                Matrix::I8 { values: taken.get(..count).unwrap_or_default(), scales }
+                let tensor =
+                    Tensor { layer: None, name: "", shape: [1, inputs, outputs], form: Form::Transposed, start: 0 };
+                Matrix::I8(self.scaled(outputs, tensor.eight_bit_bytes()))
+            }
+        }
+    }
+
+    /// The next matrix that is taken row by row, each in two parts.
+    pub(crate) fn rows(&mut self, rows: usize, parts: [usize; 2]) -> Rows<'m> {
+        match self.numeric {
+            Numeric::F32 => Rows::F32(self.vector(rows * (parts[0] + parts[1]))),
+            Numeric::I8 => {
+                let bytes: usize = parts.iter().map(|columns| Layout::Rows.bytes(1, *columns)).sum();
+                Rows::I8(self.scaled(rows, rows * bytes))
             }
         }
     }

@@ -1,93 +1,187 @@
 //! Dense layers over weights that lie in flash, with one fixed order of summation on every machine.
 //!
-//! Weights are `f32`, or `i8` with a scale for each row: y_i = s_i Σ_j W_ij x_j. The numbers in between are `f32` either
-//! way; eight bits a weight cost a conversion each and save three quarters of the flash.
+//! Weights are `f32`, or `i8` with a scale for each row: y_r = s_r unit Σ_c w_rc v_c, with x ≈ unit v in sixteen bits
+//! ([`crate::fixed`]) and the sum in integers ([`crate::kernel`]). What leaves a layer is `f32` either way.
 
-/// A matrix, row-major, where it lies.
+use crate::fixed::{Fixed, View};
+use crate::kernel;
+
+/// A matrix for products with the whole of it, where it lies.
 #[derive(Debug, Clone, Copy)]
 pub enum Matrix<'m> {
-    /// `[rows][columns]`
+    /// Row-major. `[rows][columns]`
     F32(&'m [f32]),
-    /// As numbers of -127 to 127.
-    I8 {
-        /// `[rows][columns]`
-        values: &'m [i8],
-        /// What 1 means in each row. `[rows]`
-        scales: &'m [f32],
-    },
+    /// As [`kernel::Layout::Blocks`].
+    I8(Scaled<'m>),
 }
 
-/// One row of a matrix.
+/// A matrix for products with single rows, where it lies.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'m> {
+    /// `[rows][columns]`
+    F32(&'m [f32]),
+    /// As [`kernel::Layout::Rows`].
+    I8(Scaled<'m>),
+}
+
+/// Eight-bit weights, four a word, and what 1 means in each row.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scaled<'m> {
+    /// In a layout of [`kernel`].
+    pub weights: &'m [u32],
+    /// `[rows]`
+    pub scales: &'m [f32],
+}
+
+/// One row of a matrix, or a part of it.
 #[derive(Debug, Clone, Copy)]
 pub enum Row<'m> {
     /// `[columns]`
     F32(&'m [f32]),
-    /// `[columns]`, and what 1 means.
-    I8(&'m [i8], f32),
+    /// Four weights a word, and what 1 means.
+    I8(&'m [u32], f32),
 }
 
-impl<'m> Matrix<'m> {
-    /// The `index`-th row of `columns` numbers; empty beyond the last.
+/// What a layer takes: a vector, and its sixteen-bit form where the weights have eight bits.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'x> {
+    values: &'x [f32],
+    /// Empty for `f32` weights.
+    fixed: View<'x>,
+}
+
+/// A vector that keeps its sixteen-bit form beside it; `N` is a multiple of 4.
+#[derive(Debug, Clone)]
+pub struct Vector<const N: usize> {
+    values: [f32; N],
+    fixed: Fixed<N>,
+    count: usize,
+    eight_bit: bool,
+}
+
+impl<'x> Input<'x> {
+    /// Of a vector of up to `N` numbers. `room` takes its sixteen-bit form, if the weights have eight bits.
     #[inline]
-    pub fn row(&self, index: usize, columns: usize) -> Row<'m> {
-        match *self {
-            Self::F32(values) => Row::F32(run(values, index, columns)),
-            Self::I8 { values, scales } => {
-                Row::I8(run(values, index, columns), scales.get(index).copied().unwrap_or(0.0))
-            }
+    pub fn new<const N: usize>(values: &'x [f32], room: &'x mut Fixed<N>, eight_bit: bool) -> Self {
+        if !eight_bit {
+            return Self { values, fixed: View::EMPTY };
+        }
+        room.set(values);
+        Self { values, fixed: room.view(values.len()) }
+    }
+}
+
+impl<const N: usize> Vector<N> {
+    /// No number.
+    pub const EMPTY: Self = Self { values: [0.0; N], fixed: Fixed::ZERO, count: 0, eight_bit: false };
+
+    /// Has `fill` write up to `N` numbers and say how many there are. (In place: a vector is dear to move.)
+    #[inline]
+    pub fn fill(&mut self, eight_bit: bool, fill: impl FnOnce(&mut [f32; N]) -> usize) {
+        self.count = fill(&mut self.values).min(N);
+        self.eight_bit = eight_bit;
+        if eight_bit {
+            self.fixed.set(self.values.get(..self.count).unwrap_or_default());
         }
     }
 
-    /// y = W x, `[rows]`; rows beyond either are left alone. (One copy for all layers: flash is dearer than a call.)
+    /// The numbers.
+    #[inline]
+    pub fn values(&self) -> &[f32] {
+        self.values.get(..self.count).unwrap_or_default()
+    }
+
+    /// What a layer takes of it.
+    #[inline]
+    pub fn input(&self) -> Input<'_> {
+        let fixed = if self.eight_bit { self.fixed.view(self.count) } else { View::EMPTY };
+        Input { values: self.values(), fixed }
+    }
+}
+
+impl Matrix<'_> {
+    /// Whether the weights have eight bits.
+    #[inline]
+    pub fn is_eight_bit(&self) -> bool {
+        matches!(self, Self::I8(_))
+    }
+
+    /// y += W x, `[rows]`; rows beyond either are left alone. (One copy for all layers: flash is dearer than a call.)
     #[inline(never)]
-    pub fn apply(&self, x: &[f32], y: &mut [f32]) {
-        let columns = x.len().max(1);
-        match *self {
+    pub fn add_product(&self, x: &Input<'_>, y: &mut [f32]) {
+        match self {
             Self::F32(values) => {
-                for (y, row) in y.iter_mut().zip(values.chunks_exact(columns)) {
-                    *y = dot(row, x);
+                for (y, row) in y.iter_mut().zip(values.chunks_exact(x.values.len().max(1))) {
+                    *y += dot(row, x.values);
                 }
             }
-            Self::I8 { values, scales } => {
-                for ((y, row), scale) in y.iter_mut().zip(values.chunks_exact(columns)).zip(scales) {
-                    *y = dot(row, x) * scale;
+            Self::I8(Scaled { weights, scales }) => {
+                let View { pairs, unit } = x.fixed;
+                // A block has a word for each column, a word of the vector two of them.
+                let mut blocks = weights.chunks_exact((2 * pairs.len()).max(1));
+                let (whole, rest) = y.as_chunks_mut::<{ kernel::BLOCK_ROWS }>();
+                let (scales, rest_scales) = scales.as_chunks::<{ kernel::BLOCK_ROWS }>();
+                for ((y, scales), weights) in whole.iter_mut().zip(scales).zip(&mut blocks) {
+                    let sums = kernel::block(weights, pairs);
+                    for ((y, scale), sum) in y.iter_mut().zip(scales).zip(sums) {
+                        *y += sum as f32 * (scale * unit);
+                    }
                 }
+                // Rows that do not fill a block.
+                if let Some(weights) = blocks.next() {
+                    let sums = kernel::block(weights, pairs);
+                    for ((y, scale), sum) in rest.iter_mut().zip(rest_scales).zip(sums) {
+                        *y += sum as f32 * (scale * unit);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<'m> Scaled<'m> {
+    /// The `index`-th of matrices that follow one another, each of so many words, with scales of their own.
+    #[inline]
+    pub fn part(&self, index: usize, words: usize, rows: usize) -> Self {
+        let start = index * words;
+        let end = (start + words).min(self.weights.len());
+        let begin = index * rows;
+        let last = (begin + rows).min(self.scales.len());
+        Self {
+            weights: self.weights.get(start..end).unwrap_or_default(),
+            scales: self.scales.get(begin..last).unwrap_or_default(),
+        }
+    }
+}
+
+impl<'m> Rows<'m> {
+    /// The `index`-th row in two parts, of `left` and of `right` columns; empty beyond the last.
+    #[inline]
+    pub fn row(&self, index: usize, left: usize, right: usize) -> [Row<'m>; 2] {
+        match self {
+            Self::F32(values) => {
+                let row = run(values, index, left + right);
+                let (left, right) = row.split_at_checked(left).unwrap_or((row, &[]));
+                [Row::F32(left), Row::F32(right)]
+            }
+            Self::I8(Scaled { weights, scales }) => {
+                let [left, right] = [left, right].map(|columns| columns.div_ceil(kernel::COLUMNS));
+                let row = run(weights, index, left + right);
+                let (left, right) = row.split_at_checked(left).unwrap_or((row, &[]));
+                let scale = scales.get(index).copied().unwrap_or(0.0);
+                [Row::I8(left, scale), Row::I8(right, scale)]
             }
         }
     }
 }
 
 impl Row<'_> {
-    /// Σ wᵢ xᵢ over the shorter length.
+    /// Σ w_c x_c over the shorter length.
     #[inline]
-    pub fn dot(&self, x: &[f32]) -> f32 {
-        match *self {
-            Self::F32(row) => dot(row, x),
-            Self::I8(row, scale) => dot(row, x) * scale,
-        }
-    }
-
-    /// The row from its `count`-th number on, and up to it.
-    #[inline]
-    pub fn split(&self, count: usize) -> (Self, Self) {
-        match *self {
-            Self::F32(row) => {
-                let (left, right) = row.split_at_checked(count).unwrap_or((row, &[]));
-                (Self::F32(left), Self::F32(right))
-            }
-            Self::I8(row, scale) => {
-                let (left, right) = row.split_at_checked(count).unwrap_or((row, &[]));
-                (Self::I8(left, scale), Self::I8(right, scale))
-            }
-        }
-    }
-
-    /// y += factor · row.
-    #[inline]
-    pub fn add_to(&self, factor: f32, y: &mut [f32]) {
-        match *self {
-            Self::F32(row) => add(y, row, factor),
-            Self::I8(row, scale) => add(y, row, factor * scale),
+    pub fn dot(&self, x: &Input<'_>) -> f32 {
+        match self {
+            Self::F32(row) => dot(row, x.values),
+            Self::I8(row, scale) => kernel::row(row, x.fixed.pairs) as f32 * (scale * x.fixed.unit),
         }
     }
 }
@@ -97,18 +191,25 @@ impl Row<'_> {
 pub struct Linear<'m> {
     /// `[outputs][inputs]`
     pub weight: Matrix<'m>,
-    /// `[outputs]`, or empty for none.
+    /// `[outputs]`
     pub bias: &'m [f32],
 }
 
 impl Linear<'_> {
     /// Writes `[outputs]` numbers; `x` is `[inputs]`. Rows beyond either slice are left alone.
     #[inline]
-    pub fn apply(&self, x: &[f32], y: &mut [f32]) {
-        self.weight.apply(x, y);
+    pub fn apply(&self, x: &Input<'_>, y: &mut [f32]) {
         for (y, bias) in y.iter_mut().zip(self.bias) {
-            *y += bias;
+            *y = *bias;
         }
+        self.weight.add_product(x, y);
+    }
+
+    /// As [`Linear::apply`], of a vector that no other layer takes; `N` is its length or more, a multiple of 4.
+    #[inline]
+    pub fn apply_once<const N: usize>(&self, x: &[f32], y: &mut [f32]) {
+        let mut room = Fixed::<N>::ZERO;
+        self.apply(&Input::new(x, &mut room, self.weight.is_eight_bit()), y);
     }
 }
 
@@ -120,16 +221,15 @@ pub fn run<T>(values: &[T], index: usize, width: usize) -> &[T] {
 
 /// y += factor · x.
 #[inline]
-pub fn add<T: Copy + Into<f32>>(y: &mut [f32], x: &[T], factor: f32) {
+pub fn add(y: &mut [f32], x: &[f32], factor: f32) {
     for (y, x) in y.iter_mut().zip(x) {
-        let x: f32 = (*x).into();
         *y += factor * x;
     }
 }
 
 /// Σ aᵢ bᵢ over the shorter length: four sums side by side (they hide the latency of the adder), joined pairwise.
 #[inline]
-pub fn dot<T: Copy + Into<f32>>(a: &[T], b: &[f32]) -> f32 {
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let length = a.len().min(b.len());
     let (a, b) = (a.get(..length).unwrap_or_default(), b.get(..length).unwrap_or_default());
     let (a, a_rest) = a.as_chunks::<4>();
@@ -137,14 +237,12 @@ pub fn dot<T: Copy + Into<f32>>(a: &[T], b: &[f32]) -> f32 {
     let mut sums = [0.0; 4];
     for (a, b) in a.iter().zip(b) {
         for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            let a: f32 = (*a).into();
             *sum += a * b;
         }
     }
     let [s0, s1, s2, s3] = sums;
     let mut sum = (s0 + s2) + (s1 + s3);
     for (a, b) in a_rest.iter().zip(b_rest) {
-        let a: f32 = (*a).into();
         sum += a * b;
     }
     sum
@@ -153,6 +251,9 @@ pub fn dot<T: Copy + Into<f32>>(a: &[T], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kernel::Layout;
+    use std::vec;
+    use std::vec::Vec;
 
     #[test]
     fn a_product_takes_the_shorter_length_whatever_is_left_of_the_other() {
@@ -168,26 +269,59 @@ mod tests {
         }
     }
 
+    fn vector<const N: usize>(numbers: &[f32]) -> Vector<N> {
+        let mut vector = Vector::EMPTY;
+        vector.fill(true, |values| {
+            values[..numbers.len()].copy_from_slice(numbers);
+            numbers.len()
+        });
+        vector
+    }
+
+    /// Words of a matrix in a layout.
+    fn words(layout: Layout, values: &[i8], columns: usize) -> Vec<u32> {
+        let mut bytes = vec![0_u8; layout.bytes(values.len() / columns, columns)];
+        for (index, value) in values.iter().enumerate() {
+            bytes[layout.place(columns, index / columns, index % columns)] = *value as u8;
+        }
+        bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+    }
+
     #[test]
     fn both_forms_of_a_matrix_multiply_alike() {
-        let values: [i8; 15] = core::array::from_fn(|i| (i as i8 - 7) * 16);
+        const COLUMNS: usize = 5;
+        let values: [i8; 3 * COLUMNS] = core::array::from_fn(|i| (i as i8 - 7) * 16);
         let scales = [0.5, 2.0, 0.25];
-        let plain: [f32; 15] = core::array::from_fn(|i| f32::from(values[i]) * scales[i / 5]);
-        let (eight, float) = (Matrix::I8 { values: &values, scales: &scales }, Matrix::F32(&plain));
-        let x = [1.0, -2.0, 4.0, 0.5, 8.0];
-        let (mut a, mut b) = ([0.0; 3], [0.0; 3]);
-        eight.apply(&x, &mut a);
-        float.apply(&x, &mut b);
+        let plain: [f32; 3 * COLUMNS] = core::array::from_fn(|i| f32::from(values[i]) * scales[i / COLUMNS]);
+        let blocks = words(Layout::Blocks, &values, COLUMNS);
+        let eight = Matrix::I8(Scaled { weights: &blocks, scales: &scales });
+        let float = Matrix::F32(&plain);
+        // All of sixteen bits under one power of two: nothing is lost.
+        let x = vector::<8>(&[1.0, -2.0, 4.0, 0.5, 8.0]);
+        let (mut a, mut b) = ([1.0; 3], [1.0; 3]);
+        eight.add_product(&x.input(), &mut a);
+        float.add_product(&x.input(), &mut b);
         assert_eq!(a, b);
-        for (row, expected) in a.iter().enumerate() {
-            assert_eq!(eight.row(row, 5).dot(&x), *expected);
-            let (left, right) = eight.row(row, 5).split(2);
-            assert_eq!(left.dot(&x[..2]) + right.dot(&x[2..]), *expected);
-            let (mut y, mut z) = ([1.0; 5], [1.0; 5]);
-            eight.row(row, 5).add_to(2.0, &mut y);
-            float.row(row, 5).add_to(2.0, &mut z);
-            assert_eq!(y, z);
+
+        // A row in two parts, each filled up by itself.
+        let (left, right) = (2, COLUMNS - 2);
+        let parts: Vec<u32> = values
+            .chunks(COLUMNS)
+            .flat_map(|row| {
+                let (a, b) = row.split_at(left);
+                [words(Layout::Rows, a, left), words(Layout::Rows, b, right)].concat()
+            })
+            .collect();
+        let eight = Rows::I8(Scaled { weights: &parts, scales: &scales });
+        let float = Rows::F32(&plain);
+        let (x, y) = (vector::<4>(&[1.0, -2.0]), vector::<4>(&[4.0, 0.5, 8.0]));
+        for index in 0..4 {
+            let of = |rows: &Rows<'_>| {
+                let [a, b] = rows.row(index, left, right);
+                a.dot(&x.input()) + b.dot(&y.input())
+            };
+            assert_eq!(of(&eight), of(&float), "row {index}");
+            assert_eq!(of(&eight) == 0.0, index == 3);
         }
-        assert_eq!(eight.row(3, 5).dot(&x), 0.0);
     }
 }

@@ -16,10 +16,11 @@
 use core::fmt;
 
 use crate::attention::FlowParameters;
-use crate::block::Block;
+use crate::block::{Block, Contract};
 use crate::conformal::Factors;
 use crate::format::{Channel, FormatError, Header, LEVEL_FEATURES, MAX_QUANTILES, Tensors};
-use crate::linear::{Linear, Matrix, Row, run};
+use crate::kernel::COLUMNS;
+use crate::linear::{Input, Linear, Row, Rows, run};
 use crate::math::{Real, ln, tanh};
 use crate::norm::LayerNorm;
 use crate::probe::{GROUPS, Groups};
@@ -92,11 +93,11 @@ pub struct Model<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
     /// Steps ahead that the tensors below stand for, ascending. `[knots]`
     knots: &'m [u16],
     /// `[readouts][knots][readout_features]`
-    readout: Matrix<'m>,
+    readout: Rows<'m>,
     /// `[targets][knots]`
     spread: &'m [f32],
     /// `[knots][quantiles][D_MODEL]`
-    head_weight: Matrix<'m>,
+    head_weight: Rows<'m>,
     /// `[knots][quantiles]`
     head_bias: &'m [f32],
     /// Below and above the median. `[targets][GROUPS][2]`
@@ -178,14 +179,14 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
                 flow,
                 norm_feed_forward: norm(&mut tensors),
                 expand: linear(&mut tensors, d_ff, D_MODEL, d_ff),
-                contract: linear(&mut tensors, d_ff, D_MODEL, D_MODEL),
+                contract: Contract { weight: tensors.transposed(d_ff, D_MODEL), bias: tensors.vector(D_MODEL) },
             }
         });
         let last_norm = norm(&mut tensors);
         let gate = linear(&mut tensors, features, D_MODEL, features);
-        let readout = tensors.matrix(usize::from(header.readouts) * knots, features);
+        let readout = tensors.rows(usize::from(header.readouts) * knots, header.readout_parts());
         let spread = tensors.vector(usize::from(header.targets) * knots);
-        let head_weight = tensors.matrix(knots * header.quantiles.len(), D_MODEL);
+        let head_weight = tensors.rows(knots * header.quantiles.len(), [0, D_MODEL]);
         let head_bias = tensors.vector(knots * header.quantiles.len());
         let factors = tensors.vector(usize::from(header.targets) * GROUPS * 2);
         let knots = header.knots(bytes)?;
@@ -256,7 +257,7 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
             *last = [ln(level.scale), level.location];
         }
         let mut token = [0.0; D_MODEL];
-        self.embed.apply(used, &mut token);
+        self.embed.apply_once::<{ MAX_TOKEN.next_multiple_of(COLUMNS) }>(used, &mut token);
         token
     }
 
@@ -267,7 +268,7 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
     }
 
     /// 1 + tanh(G h + b), one for each feature of the readout: `[readout_features]`.
-    pub fn gates(&self, hidden: &[f32; D_MODEL], gates: &mut [f32]) {
+    pub fn gates(&self, hidden: &Input<'_>, gates: &mut [f32]) {
         self.gate.apply(hidden, gates);
         for gate in gates {
             *gate = 1.0 + tanh(*gate);
@@ -286,18 +287,19 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
 
     /// What one knot (the last one, beyond it) says of a channel: `standing` are the readout's features that are the same for every step, gated,
     /// and `hidden` the last block's output.
-    pub fn at_knot(&self, channel: usize, knot: usize, standing: &[f32], hidden: &[f32; D_MODEL]) -> KnotForecast<'m> {
+    pub fn at_knot(&self, channel: usize, knot: usize, standing: &Input<'_>, hidden: &Input<'_>) -> KnotForecast<'m> {
         let knots = self.knots.len();
         let knot = knot.min(knots.saturating_sub(1));
         let readout = if self.header.readouts == 1 { 0 } else { channel };
-        let weights = self.readout.row(readout * knots + knot, self.header.readout_features());
-        let (aligned, rest) = weights.split(self.header.seasons.aligned());
+        let [left, right] = self.header.readout_parts();
+        let [aligned, rest] = self.readout.row(readout * knots + knot, left, right);
         let spread = self.spread.get(channel * knots + knot).copied().unwrap_or(0.0);
         let quantiles = self.header.quantiles.len();
         let mut residual = [0.0; MAX_QUANTILES];
         let biases = run(self.head_bias, knot, quantiles);
         for (quantile, (residual, bias)) in residual.iter_mut().zip(biases).enumerate() {
-            *residual = spread * (self.head_weight.row(knot * quantiles + quantile, D_MODEL).dot(hidden) + bias);
+            let [_, row] = self.head_weight.row(knot * quantiles + quantile, 0, D_MODEL);
+            *residual = spread * (row.dot(hidden) + bias);
         }
         KnotForecast { aligned, standing: rest.dot(standing), residual }
     }

@@ -19,7 +19,8 @@
 
 use core::hint::select_unpredictable;
 
-use crate::linear::Linear;
+use crate::kernel::COLUMNS;
+use crate::linear::{Linear, Vector};
 use crate::math::{Real, ln, sigmoid};
 
 /// Memories of a bin, of different lengths: the heads, which share keys and queries.
@@ -92,14 +93,17 @@ impl Encoder<'_> {
     /// k and q of a summary.
     #[inline]
     fn encode(&self, summary: &[f32; SUMMARY]) -> [[f32; KEY]; 2] {
-        let mut hidden = [0.0; HIDDEN];
-        self.expand.apply(summary, &mut hidden);
-        for unit in &mut hidden {
-            *unit = unit.at_least(0.0);
-        }
+        let mut hidden = Vector::<HIDDEN>::EMPTY;
+        hidden.fill(self.key.weight.is_eight_bit(), |hidden| {
+            self.expand.apply_once::<{ SUMMARY.next_multiple_of(COLUMNS) }>(summary, hidden);
+            for unit in &mut *hidden {
+                *unit = unit.at_least(0.0);
+            }
+            HIDDEN
+        });
         [self.key, self.query].map(|layer| {
             let mut capacity = [0.0; KEY];
-            layer.apply(&hidden, &mut capacity);
+            layer.apply(&hidden.input(), &mut capacity);
             capacity.map(sigmoid)
         })
     }

@@ -68,10 +68,7 @@ pub fn layers(header: &Header) -> Vec<Layer> {
     let layer = |tensor: flowcast_core::format::Tensor| Layer {
         name: tensor.to_string(),
         shape: tensor.shape,
-        bytes: match header.numeric {
-            Numeric::I8 if tensor.matrix => tensor.len().next_multiple_of(4) + 4 * tensor.rows(),
-            _ => 4 * tensor.len(),
-        },
+        bytes: tensor.bytes(header.numeric),
     };
     header.tensors().map(layer).collect()
 }

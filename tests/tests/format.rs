@@ -59,11 +59,11 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// Sizes that no two of are equal, so that none can take another's place.
-const D_MODEL: u16 = 6;
+const D_MODEL: u16 = 24;
 const HEADS: u16 = 3;
-const HEAD_DIM: u16 = 2;
+const HEAD_DIM: u16 = 8;
 const LAYERS: u16 = 5;
-const D_FF: u16 = 11;
+const D_FF: u16 = 29;
 const KNOTS: [u16; 5] = [1, 2, 3, 7, 13];
 const TARGETS: u16 = 3;
 const CHANNELS: u16 = 4;
@@ -179,6 +179,27 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
 /// Bytes of the tables.
 const TABLES: usize = 4 * (QUANTILES.len() + (LAYERS * HEADS) as usize) + 2 * KNOTS.len();
 
+/// A row of eight-bit weights by the document.
+fn row_words(row: &[u8]) -> Vec<u8> {
+    row.chunks(4).flat_map(|four| [0, 2, 1, 3].map(|column| four.get(column).copied().unwrap_or(0))).collect()
+}
+
+/// A matrix of eight-bit weights in blocks of four rows, by the document.
+fn blocks(rows: &[Vec<u8>]) -> Vec<u8> {
+    let at = |rows: &[Vec<u8>], row: usize, column: usize| -> u8 {
+        rows.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0)
+    };
+    let columns = rows[0].len().next_multiple_of(4);
+    let of_block = |rows: &[Vec<u8>]| -> Vec<u8> {
+        let of_pair = |column: usize| {
+            let places = [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (3, 0), (2, 1), (3, 1)];
+            places.map(|(row, more)| at(rows, row, column + more))
+        };
+        (0..columns).step_by(2).flat_map(of_pair).collect()
+    };
+    rows.chunks(4).flat_map(of_block).collect()
+}
+
 /// The weights' bytes by the document: those of form 0 or, of eight bits, those of form 1.
 fn laid_out(numeric: Numeric) -> Vec<u8> {
     let count = tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
@@ -193,12 +214,39 @@ fn laid_out(numeric: Numeric) -> Vec<u8> {
             numbers.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             continue;
         }
-        for row in values.chunks(*shape.last().unwrap()) {
-            let scale = row.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
-            numbers.extend(scale.to_le_bytes());
-            matrices.extend(row.iter().map(|value| (value / scale).round_ties_even() as i8 as u8));
+        // `[outputs][inputs]`.
+        let inputs = *shape.last().unwrap();
+        let outputs: Vec<Vec<f32>> = if name.ends_with("contract.weight") {
+            (0..inputs).map(|output| values.iter().skip(output).step_by(inputs).copied().collect()).collect()
+        } else {
+            values.chunks(inputs).map(<[f32]>::to_vec).collect()
+        };
+        let eight: Vec<Vec<u8>> = outputs
+            .iter()
+            .map(|output| {
+                let scale = output.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
+                numbers.extend(scale.to_le_bytes());
+                output.iter().map(|value| (value / scale).round_ties_even() as i8 as u8).collect()
+            })
+            .collect();
+        let part = |from: usize, to: usize| -> Vec<Vec<u8>> {
+            eight.iter().map(|output| output[from..to.min(output.len())].to_vec()).collect()
+        };
+        let seen = 4 * PERIODS.len() + 2;
+        let all = eight[0].len();
+        if name == "readout.weight" {
+            let (left, right) = (part(0, seen), part(seen, all));
+            for (left, right) in left.iter().zip(&right) {
+                matrices.extend([row_words(left), row_words(right)].concat());
+            }
+        } else if name == "head.weight" {
+            matrices.extend(eight.iter().flat_map(|row| row_words(row)));
+        } else if name.ends_with("contract.weight") {
+            let width = usize::from(D_MODEL);
+            matrices.extend((0..all).step_by(width).flat_map(|from| blocks(&part(from, from + width))));
+        } else {
+            matrices.extend(blocks(&eight));
         }
-        matrices.resize(matrices.len().next_multiple_of(4), 0);
     }
     numbers.extend(matrices);
     numbers
@@ -213,7 +261,7 @@ fn by_hand(numeric: Numeric) -> Vec<u8> {
 
     let mut fields = BTreeMap::from([
         ("magic", b"FLOW".to_vec()),
-        ("version", vec![3, 0]),
+        ("version", vec![4, 0]),
         ("numeric", vec![u8::from(numeric == Numeric::I8)]),
         ("flags", vec![1 + 2 + 4 + 16]),
         ("length", (length as u32).to_le_bytes().to_vec()),
@@ -316,7 +364,7 @@ fn the_reader_finds_every_field_that_the_document_places() {
     let eight = AlignedBytes::from(by_hand(Numeric::I8).as_slice());
     let read = Header::parse(&eight).unwrap();
     let (numbers, matrices) = read.weights(&eight).unwrap();
-    let read: Vec<u8> = [bytemuck::cast_slice::<f32, u8>(numbers), bytemuck::cast_slice::<i8, u8>(matrices)].concat();
+    let read: Vec<u8> = [bytemuck::cast_slice::<f32, u8>(numbers), bytemuck::cast_slice::<u32, u8>(matrices)].concat();
     assert_eq!(laid_out(Numeric::I8), read);
 }
 
