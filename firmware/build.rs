@@ -1,16 +1,45 @@
-//! Puts the board's memory layout where the linker finds it, so that a plain `cargo build --target …` links.
+//! Chooses the board by its feature and puts its memory layout where the linker finds it, so that a plain
+//! `cargo build --target …` links.
 
 use std::{env, fs, path::PathBuf};
 
+/// A board's feature, its target, and its memory layout.
+const BOARDS: [(&str, &str, &str); 5] = [
+    ("mps2-an385", "thumbv7m-none-eabi", "mps2.x"),
+    ("mps2-an386", "thumbv7em-none-eabihf", "mps2.x"),
+    ("mps2-an500", "thumbv7em-none-eabihf", "mps2.x"),
+    ("mps2-an505", "thumbv8m.main-none-eabihf", "mps2_an505.x"),
+    ("microbit", "thumbv6m-none-eabi", "microbit.x"),
+];
+
 fn main() {
-    const MEMORY: &str = "memory/mps2_an386.x";
-    println!("cargo::rerun-if-changed={MEMORY}");
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=memory");
+    println!("cargo::rustc-check-cfg=cfg(mps2, mps2_an505, microbit)");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
+    let chosen: Vec<_> = BOARDS
+        .into_iter()
+        .filter(|(name, ..)| {
+            let feature = format!("CARGO_FEATURE_BOARD_{}", name.to_uppercase().replace('-', "_"));
+            env::var_os(feature).is_some()
+        })
+        .collect();
+    let [(name, target, memory)] = chosen[..] else {
+        let names = BOARDS.map(|(name, ..)| format!("board-{name}")).join(", ");
+        panic!(
+            "found {} features that name a board, expected one of {names} (with --no-default-features)",
+            chosen.len()
+        );
+    };
+    let found = env::var("TARGET").unwrap_or_default();
+    assert!(found == target, "found target {found}, expected {target} for the board {name}");
+    println!("cargo::rustc-cfg={}", memory.trim_end_matches(".x"));
+    println!("cargo::rustc-env=FLOWCAST_BOARD={name}");
+
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    fs::copy(MEMORY, out.join("memory.x")).expect("the memory layout can be copied");
+    fs::copy(format!("memory/{memory}"), out.join("memory.x")).expect("the memory layout can be copied");
     // The level of what the firmware logs; defmt reads it while it compiles.
     println!("cargo::rustc-env=DEFMT_LOG=info");
     println!("cargo::rustc-link-search={}", out.display());

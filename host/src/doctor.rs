@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::output::Output;
-use crate::setup::{self, FIRMWARE_TARGET, Need};
+use crate::setup::{self, Need};
 
 /// Check what this machine has, and how to get what it lacks
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -35,10 +35,13 @@ struct Finding {
 }
 
 /// What verification and the emulated board need.
-pub const REQUIRED: [(Need, &str); 4] = [
+pub const REQUIRED: [(Need, &str); 7] = [
     (Need::Cargo, "builds everything"),
     (Need::CCompiler, "links programs for this machine"),
-    (Need::Target(FIRMWARE_TARGET), "builds firmware"),
+    (Need::Target("thumbv7em-none-eabihf"), "builds firmware for Cortex-M4F and M7"),
+    (Need::Target("thumbv6m-none-eabi"), "builds firmware for Cortex-M0"),
+    (Need::Target("thumbv7m-none-eabi"), "builds firmware for Cortex-M3"),
+    (Need::Target("thumbv8m.main-none-eabihf"), "builds firmware for Cortex-M33"),
     (Need::Qemu, "emulates a board"),
 ];
 

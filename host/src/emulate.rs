@@ -143,8 +143,12 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         Some(firmware) => firmware.clone(),
         None => {
             let preset = forecaster::preset(&header).with_context(in_model)?;
-            output.note(format!("building the firmware for preset {}", preset.name));
-            image::build(preset.name)?
+            let refused = args.machine.refuses(&header, &preset);
+            if !refused.is_empty() {
+                bail!("{} does not run {}: {}", args.machine.name, args.model.display(), refused.join("; "));
+            }
+            output.note(format!("building the firmware for {}, preset {}", args.machine.name, preset.name));
+            image::build(&args.machine, preset.name)?
         }
     };
     let (log, printer): (Box<dyn io::Write + Send>, _) = if args.log {

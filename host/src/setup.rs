@@ -7,8 +7,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// The firmware's target.
-pub const FIRMWARE_TARGET: &str = "thumbv7em-none-eabihf";
 /// The emulator of boards.
 pub const QEMU: &str = "qemu-system-arm";
 

@@ -1,7 +1,7 @@
-//! The firmware on an emulated Cortex-M4F, through the same code as `flowcast emulate`: equal to the host to the bit,
+//! The firmware on emulated boards, through the same code as `flowcast emulate`: equal to the host to the bit,
 //! the same instructions for each sample, and not to be disturbed by a bad line or a bad model.
 //!
-//! Needs `qemu-system-arm` and the firmware's Rust target; `cargo verify` gets both.
+//! Needs `qemu-system-arm` and the firmware's Rust targets; `cargo verify` gets both.
 
 use flowcast::emulate::image;
 use flowcast::emulate::machine::{Board, MACHINES, Machine};
@@ -10,9 +10,10 @@ use flowcast::file::AlignedBytes;
 use flowcast::forecaster;
 use flowcast::link::LinkError;
 use flowcast_core::forecaster::Streaming;
+use flowcast_core::format::Numeric;
 use flowcast_core::presets::{PRESETS, Preset};
 use flowcast_core::wire::{FRAME_BYTES, ModelFault, Refusal, Reply, Request, Stats, encode};
-use flowcast_tests::{Random, random_model};
+use flowcast_tests::{Random, random_model, random_model_as};
 
 const MACHINE: Machine = MACHINES[0];
 
@@ -26,7 +27,7 @@ fn aligned(bytes: &[u8]) -> AlignedBytes {
 
 /// A board with the firmware for `preset` and these bytes where its model belongs.
 fn board(preset: &str, model: &[u8]) -> Board {
-    let firmware = image::build(preset).expect("the firmware builds");
+    let firmware = image::build(&MACHINE, preset).expect("the firmware builds");
     Board::start(&MACHINE, &firmware, model, std::io::sink()).expect("the board starts")
 }
 
@@ -118,6 +119,29 @@ fn every_forecast_is_equal_to_the_hosts_whatever_the_samples() {
         assert_eq!(outcome.stats.missing as usize, missing);
         assert_eq!(outcome.stats.bad_frames, 0);
         println!("{}: {:?}, {:.0} samples/s", preset.name, outcome.stats, rows.len() as f64 / outcome.seconds);
+    }
+}
+
+/// Eight-bit weights, with and without the DSP extension, with and without floating point in hardware.
+#[test]
+fn every_board_says_what_the_host_says() {
+    for machine in MACHINES {
+        // As large as the smallest board has room for: 96 slots, the seasonal attention's among them.
+        let period = 8;
+        let mut random = Random::new(17);
+        let model = aligned(&random_model_as(Numeric::I8, &preset("tiny"), 1, period, 6, 17));
+        let mut rows = wave(10_000, 1, period, &mut random);
+        spoil(&mut rows[2 * period as usize..], &mut random);
+        let mut host = forecaster::open(&model).unwrap();
+        let firmware = image::build(&machine, "tiny").expect("the firmware builds");
+        let mut board = Board::start(&machine, &firmware, &model, std::io::sink()).expect("the board starts");
+        let outcome = board.stream(host.as_mut(), &rows, Options::default()).unwrap();
+        println!("{}: {:?}, {:.0} samples/s", machine.name, outcome.stats, rows.len() as f64 / outcome.seconds);
+        assert_eq!(outcome.difference, None, "{}", machine.name);
+        assert_eq!(outcome.forecasts as usize, rows.len() + 1 - period as usize, "{}", machine.name);
+        let used = outcome.stats.ram_bytes + outcome.stats.stack_bytes;
+        assert!((used as usize) < machine.ram_bytes, "{}: {used} bytes of RAM", machine.name);
+        assert!(outcome.stats.instructions_max.is_some(), "{} counts instructions", machine.name);
     }
 }
 

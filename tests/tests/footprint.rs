@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use flowcast::emulate::image;
+use flowcast::emulate::machine::MACHINES;
 use flowcast_core::presets::PRESETS;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SymbolKind};
 
@@ -66,7 +67,7 @@ fn group(name: &str) -> &'static str {
 #[test]
 fn no_image_holds_what_a_board_must_not_run_and_all_flash_is_named() {
     for preset in PRESETS {
-        let path = image::build(preset.name).expect("the firmware builds");
+        let path = image::build(&MACHINES[0], preset.name).expect("the firmware builds");
         let bytes = std::fs::read(&path).unwrap();
         let elf = object::File::parse(&*bytes).unwrap();
 
@@ -126,5 +127,29 @@ fn no_image_holds_what_a_board_must_not_run_and_all_flash_is_named() {
         assert!(flash <= BUDGET, "{}: {flash} bytes of flash, at most {BUDGET} expected", preset.name);
         let other = groups.get("other").copied().unwrap_or(0);
         assert!(unnamed + other <= UNNAMED, "{}: {} bytes of flash without a name", preset.name, unnamed + other);
+    }
+}
+
+/// SMLAD as Thumb encodes it (Armv7-M Architecture Reference Manual, A7.7.136): 0xFB2n, then Ra that is not 15 and a zero
+/// where other multiplications have none.
+fn has_smlad(code: &[u8]) -> bool {
+    let halfwords: Vec<u16> = code.chunks_exact(2).map(|half| u16::from_le_bytes([half[0], half[1]])).collect();
+    halfwords.windows(2).any(|pair| pair[0] & 0xFFF0 == 0xFB20 && pair[1] & 0x00E0 == 0 && pair[1] >> 12 != 15)
+}
+
+#[test]
+fn images_have_the_dsp_instructions_where_the_core_has_them() {
+    for machine in MACHINES {
+        let bytes = std::fs::read(image::build(&machine, "tiny").expect("the firmware builds")).unwrap();
+        let elf = object::File::parse(&*bytes).unwrap();
+        let kernel = elf.symbols().find(|symbol| symbol.name().is_ok_and(|name| name.contains("block_steps")));
+        let expected = ["Cortex-M4F", "Cortex-M7", "Cortex-M33"].contains(&machine.processor);
+        assert_eq!(kernel.is_some(), expected, "{}", machine.name);
+        let Some(kernel) = kernel else { continue };
+        let text = elf.section_by_index(kernel.section_index().unwrap()).unwrap();
+        // Naked functions have no size in the symbol table everywhere: the kernel is shorter than this.
+        let start = ((kernel.address() & !1) - text.address()) as usize;
+        let data = text.data().unwrap();
+        assert!(has_smlad(&data[start..data.len().min(start + 256)]), "{}", machine.name);
     }
 }

@@ -1,22 +1,16 @@
-//! The firmware for the emulated board: a model in its own region, samples and forecasts over UART0, logs by defmt.
+//! The firmware for an emulated board: a model in its own region, samples and forecasts over UART0, logs by defmt.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
 fn main() {
     panic!(
-        "built for the wrong target: cargo build -p flowcast-firmware --target thumbv7em-none-eabihf --profile firmware"
+        "built for the wrong target: cargo build -p flowcast-firmware --target thumbv7em-none-eabihf --profile firmware (or another board's target)"
     );
 }
 
 #[cfg(target_os = "none")]
 use defmt_semihosting as _;
-
-/// Most channels and most slots of the seasonal memory that this board has RAM for.
-#[cfg(target_os = "none")]
-const CHANNELS: usize = 8;
-#[cfg(target_os = "none")]
-const SLOTS: usize = 704;
 
 #[cfg(all(target_os = "none", feature = "preset-base"))]
 use flowcast_core::presets::Base as Preset;
@@ -31,11 +25,7 @@ fn main() -> ! {
     use flowcast_core::forecaster::Streaming;
     use flowcast_firmware::{
         application::{Application, Event, VERSION},
-        board::{
-            memory,
-            mps2_an386::{Counter, Led, Uart},
-            register::mps2,
-        },
+        board::{CHANNELS, NAME, SLOTS, memory, take},
     };
     use static_cell::ConstStaticCell;
 
@@ -43,10 +33,10 @@ fn main() -> ! {
     type Forecaster = Preset<'static, CHANNELS, SLOTS>;
     static FORECASTER: ConstStaticCell<Forecaster> = ConstStaticCell::new(Forecaster::unbound());
 
-    let (Some(core), Some((uart, leds))) = (cortex_m::Peripherals::take(), mps2::take()) else {
+    let Some((port, busy, meter)) = take() else {
         defmt::panic!("the board's devices are taken once, here");
     };
-    defmt::info!("flowcast firmware {}", VERSION);
+    defmt::info!("flowcast firmware {} for {}", VERSION, NAME);
     let forecaster = FORECASTER.take();
     let forecaster = forecaster.bind(memory::model()).map(|()| forecaster);
     match &forecaster {
@@ -58,7 +48,7 @@ fn main() -> ! {
         ),
         Err(_) => defmt::error!("no model that this firmware runs; the reason goes to every host that asks"),
     }
-    let mut application = Application::new(forecaster, Uart::new(uart), Led::new(leds), Counter::new(core.SYST));
+    let mut application = Application::new(forecaster, port, busy, meter);
     loop {
         match application.step() {
             Ok(Event::Quiet) => {}

@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 /// `WORDS` 32-bit registers in a row that belong to one owner.
 #[derive(Debug)]
 pub struct Registers<const WORDS: usize>(*mut u32);
@@ -31,27 +33,51 @@ impl<const WORDS: usize> Registers<WORDS> {
     }
 }
 
-/// The devices of an MPS2 board that this firmware uses; each can be taken once.
-pub mod mps2 {
-    use super::Registers;
-    use core::sync::atomic::{AtomicBool, Ordering};
+/// Whether the devices were taken. One core and no interrupts: load and store need not be one.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
-    static TAKEN: AtomicBool = AtomicBool::new(false);
+/// True the first time.
+fn first() -> bool {
+    let first = !TAKEN.load(Ordering::Relaxed);
+    TAKEN.store(true, Ordering::Relaxed);
+    first
+}
+
+/// The devices of an MPS2 board that this firmware uses; they can be taken once.
+#[cfg(not(microbit))]
+pub mod mps2 {
+    use super::{Registers, first};
 
     /// UART0: data, state, control, interrupts, baud-rate divider.
     pub type Uart = Registers<5>;
     /// FPGA system registers: LEDs first.
     pub type FpgaIo = Registers<1>;
 
+    /// A CMSDK UART and the FPGA's system registers: ARM DAI 0385, 0386 and 0500 (memory map), ARM DAI 0505 (the
+    /// secure aliases).
+    const ADDRESSES: (usize, usize) =
+        if cfg!(mps2_an505) { (0x5020_0000, 0x5030_2000) } else { (0x4000_4000, 0x4002_8000) };
+
     /// All of them, the first time; `None` ever after.
     pub fn take() -> Option<(Uart, FpgaIo)> {
-        // One core and no interrupts: load and store need not be one.
-        if TAKEN.load(Ordering::Relaxed) {
-            return None;
-        }
-        TAKEN.store(true, Ordering::Relaxed);
-        // SAFETY: AN386's memory map (ARM DAI 0386) puts a CMSDK UART at 0x4000_4000 and the FPGA's system registers at
-        // 0x4002_8000; `TAKEN` lets nobody hold them twice.
-        Some(unsafe { (Registers::at(0x4000_4000), Registers::at(0x4002_8000)) })
+        let (uart, fpga_io) = ADDRESSES;
+        // SAFETY: the board's memory map puts these devices there; `first` lets nobody hold them twice.
+        first().then(|| unsafe { (Registers::at(uart), Registers::at(fpga_io)) })
+    }
+}
+
+/// The devices of an nRF51 that this firmware uses; they can be taken once.
+#[cfg(microbit)]
+pub mod nrf51 {
+    use super::{Registers, first};
+
+    /// Any of them: tasks, events and settings within 4 KiB.
+    pub type Peripheral = Registers<0x400>;
+
+    /// UART, GPIO and TIMER0, the first time; `None` ever after.
+    pub fn take() -> Option<(Peripheral, Peripheral, Peripheral)> {
+        // SAFETY: the nRF51's memory map (reference manual 3.0, chapter 5) puts these devices there; `first` lets nobody
+        // hold them twice.
+        first().then(|| unsafe { (Registers::at(0x4000_2000), Registers::at(0x5000_0000), Registers::at(0x4000_8000)) })
     }
 }

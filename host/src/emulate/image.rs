@@ -1,4 +1,4 @@
-//! The firmware image for a preset, built from this workspace.
+//! The firmware image for a board and a preset, built from this workspace.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,30 +7,37 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::setup::{self, FIRMWARE_TARGET, Need};
+use super::machine::Machine;
+use crate::setup::{self, Need};
 
-/// Builds the emulated board's firmware for a preset, or finds it built, and returns its ELF file.
+/// Builds an emulated board's firmware for a preset, or finds it built, and returns its ELF file.
 ///
 /// # Errors
 /// The workspace or the Rust target is not there, or the firmware does not compile.
-pub fn build(preset: &str) -> Result<PathBuf> {
+pub fn build(machine: &Machine, preset: &str) -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
         bail!("no firmware sources in {}; give an image with --firmware", workspace.display());
     }
-    setup::ensure(&[Need::Cargo, Need::Target(FIRMWARE_TARGET)], false)?;
+    setup::ensure(&[Need::Cargo, Need::Target(machine.target)], false)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let target = if target.is_absolute() { target } else { workspace.join(target) };
     fs::create_dir_all(&target).with_context(|| target.display().to_string())?;
-    // All presets are built into one file: whoever builds holds the lock until the image has its own name.
+    // All boards and presets of a target are built into one file: whoever builds holds the lock until the image has its own name.
     let lock = target.join("firmware.lock");
     let lock = File::create(&lock).with_context(|| lock.display().to_string())?;
     lock.lock().context("waiting for another build of the firmware")?;
 
     let output = Command::new(setup::cargo())
         .current_dir(workspace)
-        .args(["build", "--package", "flowcast-firmware", "--bin", "emulator", "--target", FIRMWARE_TARGET])
-        .args(["--profile", "firmware", "--no-default-features", "--features", &format!("preset-{preset}")])
+        .args(["build", "--package", "flowcast-firmware", "--bin", "emulator", "--target", machine.target])
+        .args([
+            "--profile",
+            "firmware",
+            "--no-default-features",
+            "--features",
+            &format!("board-{},preset-{preset}", machine.name),
+        ])
         .args(["--message-format", "json-render-diagnostics"])
         .env("CARGO_TARGET_DIR", &target)
         .stdin(Stdio::null())
@@ -40,7 +47,7 @@ pub fn build(preset: &str) -> Result<PathBuf> {
         bail!("the firmware does not build:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     let built = executable(&output.stdout).context("cargo built the firmware and did not say where")?;
-    let image = built.with_file_name(format!("emulator-{preset}"));
+    let image = built.with_file_name(format!("{}-{preset}", machine.name));
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
     // A board may be running from the file: leave it alone when it is the same.
     if fs::read(&image).ok().as_ref() != Some(&bytes) {

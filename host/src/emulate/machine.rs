@@ -9,25 +9,72 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
+use flowcast_core::format::Header;
+use flowcast_core::presets::Preset;
+
 use crate::link::{Link, LinkError};
 use crate::setup::{Need, QEMU};
 
 /// A machine that QEMU emulates and that there is firmware for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// As QEMU names it.
+    /// As QEMU names it, and the firmware's feature `board-…`.
     pub name: &'static str,
     /// What it is.
     pub processor: &'static str,
+    /// Rust's target.
+    pub target: &'static str,
     /// Where the model's region starts; `firmware/memory/*.x` says the same.
     pub model_address: u32,
     /// Bytes of that region.
     pub model_bytes: usize,
+    /// Bytes of RAM for the firmware.
+    pub ram_bytes: usize,
+    /// What the firmware holds memory for (`firmware/src/board/*.rs` say the same): channels of a model, ...
+    pub channels: usize,
+    /// ... slots of its seasonal memory, and ...
+    pub slots: usize,
+    /// ... presets, by name.
+    pub presets: &'static [&'static str],
 }
 
-/// All of them.
-pub const MACHINES: [Machine; 1] =
-    [Machine { name: "mps2-an386", processor: "Cortex-M4F", model_address: 0x0020_0000, model_bytes: 2 << 20 }];
+/// An MPS2 board; the processor is the FPGA image's.
+const MPS2: Machine = Machine {
+    name: "mps2-an386",
+    processor: "Cortex-M4F",
+    target: "thumbv7em-none-eabihf",
+    model_address: 0x0020_0000,
+    model_bytes: 2 << 20,
+    ram_bytes: 256 << 10,
+    channels: 8,
+    slots: 704,
+    presets: &["tiny", "small", "base"],
+};
+
+/// All of them; the first is the default.
+pub const MACHINES: [Machine; 5] = [
+    MPS2,
+    Machine { name: "mps2-an385", processor: "Cortex-M3", target: "thumbv7m-none-eabi", ..MPS2 },
+    Machine { name: "mps2-an500", processor: "Cortex-M7", ..MPS2 },
+    Machine {
+        name: "mps2-an505",
+        processor: "Cortex-M33",
+        target: "thumbv8m.main-none-eabihf",
+        model_address: 0x1020_0000,
+        ..MPS2
+    },
+    Machine {
+        name: "microbit",
+        processor: "Cortex-M0",
+        target: "thumbv6m-none-eabi",
+        model_address: 0x0003_0000,
+        model_bytes: 64 << 10,
+        ram_bytes: 16 << 10,
+        channels: 1,
+        slots: 96,
+        presets: &["tiny"],
+    },
+];
 
 impl Machine {
     /// The machine of that name.
@@ -38,6 +85,21 @@ impl Machine {
         MACHINES.into_iter().find(|machine| machine.name == name).ok_or_else(|| {
             format!("no such machine, expected one of: {}", MACHINES.map(|machine| machine.name).join(", "))
         })
+    }
+
+    /// Why its firmware cannot run a model, one sentence each; empty where it can.
+    pub fn refuses(&self, header: &Header, preset: &Preset) -> Vec<String> {
+        let wrong = (!self.presets.contains(&preset.name))
+            .then(|| format!("found preset {}, expected {}", preset.name, self.presets.join(" or ")));
+        let large = [
+            (header.length(), self.model_bytes, "bytes of model"),
+            (header.channels.into(), self.channels, "channels"),
+            (header.seasons.capacity(), self.slots, "slots of the seasonal memory"),
+        ]
+        .into_iter()
+        .filter(|(found, most, _)| found > most)
+        .map(|(found, most, what)| format!("found {found} {what}, expected at most {most}"));
+        wrong.into_iter().chain(large).collect()
     }
 }
 

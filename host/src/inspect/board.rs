@@ -11,35 +11,69 @@ use crate::emulate::machine::{MACHINES, Machine};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Board {
     machine: Machine,
-    /// Bytes of RAM that the firmware's memory map has.
-    ram_bytes: usize,
     /// Bytes for the stack and everything static that is no forecaster; `flowcast emulate` prints what is in use.
     other_bytes: usize,
-    /// The firmware's capacities (`firmware/src/bin/emulator.rs`).
-    channels: usize,
-    slots: usize,
     /// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts, by preset and form of the
     /// weights, as `flowcast emulate MODEL.flow DATA.csv --json` measured them: `instructions_per_observe.max`, one
     /// channel of 10-minute samples. A preset that was not measured has none.
     instructions_per_mac: &'static [(&'static str, Numeric, f64)],
 }
 
-/// Every board; the machines are those of `flowcast emulate`.
-const BOARDS: [Board; 1] = [Board {
-    machine: MACHINES[0],
-    ram_bytes: 256 << 10,
-    other_bytes: 16 << 10,
-    channels: 8,
-    slots: 704,
-    instructions_per_mac: &[
-        ("tiny", Numeric::F32, 7.864),
-        ("small", Numeric::F32, 5.720),
-        ("base", Numeric::F32, 4.432),
-        ("tiny", Numeric::I8, 9.791),
-        ("small", Numeric::I8, 7.698),
-        ("base", Numeric::I8, 6.492),
-    ],
-}];
+/// What `flowcast emulate` measured on each of [`MACHINES`], in their order.
+const BOARDS: [Board; MACHINES.len()] = [
+    Board {
+        machine: MACHINES[0],
+        other_bytes: 16 << 10,
+        instructions_per_mac: &[
+            ("tiny", Numeric::I8, 6.573),
+            ("tiny", Numeric::F32, 8.160),
+            ("small", Numeric::I8, 3.833),
+            ("small", Numeric::F32, 5.914),
+            ("base", Numeric::I8, 2.257),
+            ("base", Numeric::F32, 4.440),
+        ],
+    },
+    Board {
+        machine: MACHINES[1],
+        other_bytes: 16 << 10,
+        instructions_per_mac: &[
+            ("tiny", Numeric::I8, 83.647),
+            ("tiny", Numeric::F32, 174.621),
+            ("small", Numeric::I8, 48.347),
+            ("small", Numeric::F32, 149.713),
+            ("base", Numeric::I8, 26.979),
+        ],
+    },
+    Board {
+        machine: MACHINES[2],
+        other_bytes: 16 << 10,
+        instructions_per_mac: &[
+            ("tiny", Numeric::I8, 6.573),
+            ("tiny", Numeric::F32, 8.160),
+            ("small", Numeric::I8, 3.833),
+            ("small", Numeric::F32, 5.914),
+            ("base", Numeric::I8, 2.257),
+            ("base", Numeric::F32, 4.440),
+        ],
+    },
+    Board {
+        machine: MACHINES[3],
+        other_bytes: 16 << 10,
+        instructions_per_mac: &[
+            ("tiny", Numeric::I8, 6.217),
+            ("tiny", Numeric::F32, 7.809),
+            ("small", Numeric::I8, 3.675),
+            ("small", Numeric::F32, 5.832),
+            ("base", Numeric::I8, 2.193),
+            ("base", Numeric::F32, 4.403),
+        ],
+    },
+    Board {
+        machine: MACHINES[4],
+        other_bytes: 12 << 10,
+        instructions_per_mac: &[("tiny", Numeric::I8, 135.007), ("tiny", Numeric::F32, 283.215)],
+    },
+];
 
 impl Board {
     /// The board of that name.
@@ -80,18 +114,12 @@ pub struct BoardReport {
 impl Board {
     /// Whether it holds a model.
     pub fn report(&self, header: &Header, preset: &Preset, cost: &Cost) -> BoardReport {
-        let flash_bytes = header.length();
-        let ram_bytes = state_bytes(preset, self.channels, self.slots) + self.other_bytes;
-        let refused = [
-            (flash_bytes, self.machine.model_bytes, "bytes of model"),
-            (ram_bytes, self.ram_bytes, "bytes of RAM"),
-            (header.channels.into(), self.channels, "channels"),
-            (header.seasons.capacity(), self.slots, "slots of the seasonal memory"),
-        ]
-        .into_iter()
-        .filter(|(found, most, _)| found > most)
-        .map(|(found, most, what)| format!("found {found} {what}, expected at most {most}"))
-        .collect::<Vec<_>>();
+        let Machine { channels, slots, ram_bytes: ram_available_bytes, .. } = self.machine;
+        let ram_bytes = state_bytes(preset, channels, slots) + self.other_bytes;
+        let mut refused = self.machine.refuses(header, preset);
+        if ram_bytes > ram_available_bytes {
+            refused.push(format!("found {ram_bytes} bytes of RAM, expected at most {ram_available_bytes}"));
+        }
         let ratio = self
             .instructions_per_mac
             .iter()
@@ -100,10 +128,10 @@ impl Board {
             name: self.machine.name,
             fits: refused.is_empty(),
             refused,
-            flash_bytes,
+            flash_bytes: header.length(),
             flash_available_bytes: self.machine.model_bytes,
             ram_bytes,
-            ram_available_bytes: self.ram_bytes,
+            ram_available_bytes,
             instructions_per_observe: ratio.map(|(_, _, ratio)| (ratio * cost.macs_per_observe as f64).round() as u64),
         }
     }

@@ -1,7 +1,7 @@
 //! `cargo verify`: every check and every test of the repository, each with its time.
 //!
-//! Goes on after a failure, so that one run says all that is wrong. What the checks lack (the firmware's Rust target,
-//! QEMU) is installed with rustup and the machine's package manager, every command printed first; `--no-install` says
+//! Goes on after a failure, so that one run says all that is wrong. What the checks lack (the firmware's Rust
+//! targets, QEMU) is installed with rustup and the machine's package manager, every command printed first; `--no-install` says
 //! what to do by hand instead.
 
 use std::env;
@@ -11,8 +11,13 @@ use std::time::Instant;
 
 const FIRMWARE_TARGET: &str = "thumbv7em-none-eabihf";
 const PRESETS: [&str; 3] = ["tiny", "small", "base"];
-/// Targets that the core must build for where they are installed: one without floating point, one with.
-const CORE_TARGETS: [&str; 2] = ["thumbv6m-none-eabi", "thumbv8m.main-none-eabihf"];
+/// The other boards with their targets.
+const BOARDS: [(&str, &str); 4] = [
+    ("mps2-an385", "thumbv7m-none-eabi"),
+    ("mps2-an500", "thumbv7em-none-eabihf"),
+    ("mps2-an505", "thumbv8m.main-none-eabihf"),
+    ("microbit", "thumbv6m-none-eabi"),
+];
 
 const USAGE: &str = "\
 Usage: cargo verify [--no-install]
@@ -91,27 +96,24 @@ fn steps(install: bool) -> Vec<Step> {
             &format!("firmware, preset {preset}"),
             &format!(
                 "build --package flowcast-firmware --target {FIRMWARE_TARGET} --profile firmware \
-                 --no-default-features --features preset-{preset}"
+                 --no-default-features --features board-mps2-an386,preset-{preset}"
             ),
         )
     }));
-    for target in CORE_TARGETS.into_iter().filter(|target| installed(target)) {
-        steps.push(step(
-            &format!("core for {target}"),
-            &format!("build --package flowcast-core --features wire --target {target} --profile firmware"),
-        ));
-    }
+    steps.extend(BOARDS.map(|(board, target)| {
+        step(
+            &format!("clippy for the firmware of {board}, warnings denied"),
+            &format!(
+                "clippy --package flowcast-firmware --target {target} --profile firmware \
+                 --no-default-features --features board-{board},preset-tiny -- --deny warnings"
+            ),
+        )
+    }));
     steps.push(step("tests, those in the documentation and the emulated board's too", "test --no-fail-fast"));
     let mut documentation = step("documentation, warnings denied", "doc --no-deps");
     documentation.environment.push(("RUSTDOCFLAGS", "--deny warnings"));
     steps.push(documentation);
     steps
-}
-
-/// Whether the toolchain has a target's libraries.
-fn installed(target: &str) -> bool {
-    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
-    output.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
 
 /// Runs a step in the workspace, its output shown as it comes.
