@@ -26,6 +26,7 @@ fn model(preset: &Preset) -> Vec<u128> {
         numeric: Numeric::F32,
         channels: 1,
         targets: 1,
+        known: 0,
         readouts: 1,
         horizon: PERIOD as u16,
         knots: KNOTS.len() as u16,

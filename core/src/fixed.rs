@@ -23,7 +23,8 @@ const MOST_EXPONENT: u32 = 2 * EXPONENT_BIAS;
 
 const _: () = assert!(MAX_COLUMNS as i64 * LARGEST as i64 * 127 <= i32::MAX as i64);
 
-/// Up to `N` numbers and their unit; `N` is a multiple of 4. Aligned to words, for kernels read two numbers at a time.
+/// Up to `N` numbers and their unit. Where `N` is no multiple of 4, the last ones cannot be filled up and have no view; a
+/// model of eight bits has no such sizes ([`crate::format`]). Aligned to words, for kernels read two numbers at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(C, align(4))]
 pub struct Fixed<const N: usize> {
@@ -48,7 +49,7 @@ impl View<'_> {
 impl<const N: usize> Fixed<N> {
     /// Zeros.
     pub const ZERO: Self = {
-        assert!(N.is_multiple_of(4) && N <= MAX_COLUMNS, "kernels take four columns at a time, up to 1024");
+        assert!(N <= MAX_COLUMNS, "kernels take up to 1024 columns");
         Self { values: [0; N], unit: 0.0 }
     };
 

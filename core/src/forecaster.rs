@@ -1,9 +1,11 @@
 //! The forecaster: a model, the state of every channel, and the verbs of its user.
 //!
 //! `observe` takes one sample of every channel: constant cost, no allocation, never fails. `forecast` gives a view that
-//! computes a step when it is asked for one, so a long horizon costs no memory.
+//! computes a step when it is asked for one, so a long horizon costs no memory. `observe_knowing` and `forecast_knowing`
+//! are the same with what is known of the samples to come ([`crate::known`]).
 
 mod inside;
+mod told;
 
 pub use inside::{Inside, Trace};
 
@@ -16,16 +18,18 @@ use crate::anomaly::Anomaly;
 use crate::attention::{FlowState, FlowTrace};
 use crate::conformal::{Conformal, Factors};
 use crate::fixed::Fixed;
-use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_READOUT, NO_MODEL, Numeric};
+use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_READOUT, MAX_STEP_FEATURES, NO_MODEL, Numeric};
 use crate::intake::{Intake, Stillness};
 use crate::kernel::COLUMNS;
+use crate::known::{KNOWN_FEATURES, Known, nothing};
 use crate::linear::{Input, Vector};
 use crate::model::{KnotForecast, Model, ModelError};
 use crate::probe::{Band, GROUPS, Groups, Probes, Schedule};
-use crate::seasonal::{Clocks, Level, MAX_ALIGNED, MAX_FEATURES, MIXED_TRENDS, Memories, SeasonalState, Seasons};
+use crate::seasonal::{Clocks, Level, MAX_FEATURES, MIXED_TRENDS, Memories, SeasonalState, Seasons};
+use told::{Column, Columns, Told};
 
 /// The most features of a readout that are the same for every step, filled up to whole kernel steps.
-const STANDING: usize = (MAX_READOUT - MAX_ALIGNED).next_multiple_of(COLUMNS);
+const STANDING: usize = (MAX_READOUT - MAX_STEP_FEATURES).next_multiple_of(COLUMNS);
 
 /// One channel's state.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -136,6 +140,7 @@ pub struct Forecast<
 > {
     forecaster: &'f Forecaster<'m, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
     model: &'f Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+    told: Told<'f>,
 }
 
 /// One channel's forecast.
@@ -149,9 +154,10 @@ pub struct ChannelForecast<'f, 'm, const D_MODEL: usize, const HEADS: usize, con
     memories: Memories<'f>,
     level: Level,
     /// 1 + tanh(G h + b) of what is read where a step will fall.
-    gates: [f32; MAX_ALIGNED],
+    gates: [f32; MAX_STEP_FEATURES],
     /// The other features of the readout, gated.
     standing: Vector<STANDING>,
+    told: Told<'f>,
     hidden: Vector<D_MODEL>,
     conformal: Conformal,
     correction: Option<Correction>,
@@ -200,6 +206,10 @@ pub trait Streaming {
     fn header(&self) -> &Header;
     /// Takes one sample of every channel; see [`Forecaster::observe`].
     fn observe(&mut self, sample: &[f32]);
+    /// The same, with what is known of those to come; see [`Forecaster::observe_knowing`].
+    fn observe_knowing(&mut self, sample: &[f32], _known: &Known<'_>) {
+        self.observe(sample);
+    }
     /// Notes that this many samples are missing; see [`Forecaster::observe_gap`].
     fn observe_gap(&mut self, samples: u32);
     /// Forgets every sample.
@@ -222,8 +232,16 @@ pub trait Streaming {
     /// Writes a channel's whole forecast, `[horizon][quantiles]`, in its unit, and returns how many numbers that is: 0
     /// while there is no forecast. Stops where `out` ends.
     fn forecast_into(&self, channel: usize, out: &mut [f32]) -> usize;
+    /// The same, with what is known of the samples to come; see [`Forecaster::forecast_knowing`].
+    fn forecast_into_knowing(&self, channel: usize, _known: &Known<'_>, out: &mut [f32]) -> usize {
+        self.forecast_into(channel, out)
+    }
     /// Calls `each(step, quantiles)` for every step ahead, 1 to the horizon; false while there is no forecast.
     fn for_each_step(&self, channel: usize, each: &mut dyn FnMut(usize, &[f32])) -> bool;
+    /// The same, with what is known of the samples to come.
+    fn for_each_step_knowing(&self, channel: usize, _known: &Known<'_>, each: &mut dyn FnMut(usize, &[f32])) -> bool {
+        self.for_each_step(channel, each)
+    }
 }
 
 impl<
@@ -295,13 +313,26 @@ impl<
     /// the phase, and the ring of last samples takes what the season expects instead.
     #[inline]
     pub fn observe(&mut self, sample: &[f32]) {
-        self.observe_traced(sample, |_, _, _| ());
+        self.observe_traced(sample, &nothing, |_, _, _| ());
     }
 
-    /// As [`Self::observe`]; `trace(channel, layer, flows)` sees the flows of each head at a sample that entered. A
-    /// `trace` that ignores them costs nothing.
+    /// As [`Self::observe`]; `known` tells of the channels that are known in advance what they will be, seen from this
+    /// sample. The board scores itself by forecasts that it makes here: give it what [`Self::forecast_knowing`] is given,
+    /// or its intervals are those of another forecast.
     #[inline]
-    pub fn observe_traced(&mut self, sample: &[f32], mut trace: impl FnMut(usize, usize, &[FlowTrace<f32>; HEADS])) {
+    pub fn observe_knowing(&mut self, sample: &[f32], known: &Known<'_>) {
+        self.observe_traced(sample, known, |_, _, _| ());
+    }
+
+    /// As [`Self::observe_knowing`]; `trace(channel, layer, flows)` sees the flows of each head at a target's sample that entered.
+    /// A `trace` that ignores them costs nothing.
+    #[inline]
+    pub fn observe_traced(
+        &mut self,
+        sample: &[f32],
+        known: &Known<'_>,
+        mut trace: impl FnMut(usize, usize, &[FlowTrace<f32>; HEADS]),
+    ) {
         let Some(model) = self.model.get() else { return };
         let header = model.header();
         let seasons = &header.seasons;
@@ -331,19 +362,23 @@ impl<
                 state.seasonal.encode(seasons, &state.level, encoder);
                 state.seasonal.leave(seasons, &self.clocks);
             }
+            // Nothing is forecast of a covariate, whatever a block would say of it.
+            if channel >= header.targets.into() {
+                continue;
+            }
             let mut token = model.embed(&features, &state.level);
             for (layer, (block, flow)) in model.blocks().iter().zip(&mut state.flow).enumerate() {
                 block.step(flow, &mut token, |flows| trace(channel, layer, flows));
             }
             state.hidden = model.norm(&token);
         }
-        self.probe();
+        self.probe(known);
     }
 
     /// Forecasts, of each channel, what will be compared with what comes: the next sample, and the one step that its
     /// schedule asks for.
     #[inline]
-    fn probe(&mut self) {
+    fn probe(&mut self, known: &Known<'_>) {
         let Some(model) = self.model.get() else { return };
         let header = model.header();
         let warm = self.samples >= header.seasons.period();
@@ -354,16 +389,17 @@ impl<
             let launch = probing.then(|| state.schedule.launch(model.groups()));
             // Computed from the first sample on, that each costs the same.
             let Some(state) = self.channels.get(index) else { break };
-            let mut forecast = ChannelForecast::of(model, state, &self.clocks, index);
+            let told = Told { known, columns: &self.channels };
+            let mut forecast = ChannelForecast::of(model, state, &self.clocks, index, told);
             forecast.prepare(&self.channels);
             let next = forecast.restore(forecast.step(1));
             let probed = launch.map(|launch| (launch, forecast.step(launch.lead)));
             let Some(state) = self.channels.get_mut(index) else { break };
-            let known = warm & state.is_ready(&header.seasons);
-            state.next = NextSample { known, band: [next.lower(), next.median(), next.upper()] };
+            let ready = warm & state.is_ready(&header.seasons);
+            state.next = NextSample { known: ready, band: [next.lower(), next.median(), next.upper()] };
             let Some((launch, step)) = probed else { continue };
             let [lower, upper] = [step.quantiles.first(), step.quantiles.last()].map(|end| end.copied().unwrap_or(0.0));
-            let lower = select_unpredictable(known, lower, f32::NAN);
+            let lower = select_unpredictable(ready, lower, f32::NAN);
             let band = Band { lower, median: step.median, upper, location: state.level.location };
             state.probes.record(&launch, Some(band));
         }
@@ -378,7 +414,9 @@ impl<
     /// Notes that `samples` samples are missing on every channel: as that many calls of [`Self::observe`] with NaN, at
     /// a constant cost.
     ///
-    /// The phase moves by the gap's length; seasonal memory and attention stay as they were before the gap.
+    /// The phase moves by the gap's length; seasonal memory and attention stay as they were before the gap. Nothing is known
+    /// in advance here: where that matters to the next sample's anomaly score, leave the gap's last sample to
+    /// [`Self::observe_knowing`].
     pub fn observe_gap(&mut self, samples: u32) {
         let Some(model) = self.model.get() else { return };
         // Whatever lies before the last RING samples of the gap leaves no trace but the phase.
@@ -399,8 +437,17 @@ impl<
 
     /// What comes next; `None` until one period has passed.
     pub fn forecast(&self) -> Option<Forecast<'_, 'm, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
+        self.forecast_knowing(&nothing)
+    }
+
+    /// As [`Self::forecast`]; `known` tells of the channels that are known in advance what they will be.
+    pub fn forecast_knowing<'f>(
+        &'f self,
+        known: &'f Known<'f>,
+    ) -> Option<Forecast<'f, 'm, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
         let model = self.model.get()?;
-        (self.samples >= model.header().seasons.period()).then_some(Forecast { forecaster: self, model })
+        let forecast = Forecast { forecaster: self, model, told: Told { known, columns: &self.channels } };
+        (self.samples >= model.header().seasons.period()).then_some(forecast)
     }
 
     /// Samples of a channel in a row, up to the last, that were missing.
@@ -498,6 +545,22 @@ impl<const SLOTS: usize, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
     }
 }
 
+impl<
+    const CHANNELS: usize,
+    const SLOTS: usize,
+    const D_MODEL: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const LAYERS: usize,
+> Columns for [ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>; CHANNELS]
+{
+    fn column(&self, channel: usize) -> Option<Column<'_>> {
+        let state = self.get(channel)?;
+        let [surprise, ..] = *state.seasonal.trends();
+        Some(Column { intake: &state.intake, memories: state.seasonal.memories(), surprise })
+    }
+}
+
 impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
     ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
@@ -509,6 +572,7 @@ impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, co
         state: &'f ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
         clocks: &Clocks,
         channel: usize,
+        told: Told<'f>,
     ) -> Self {
         Self {
             model,
@@ -517,8 +581,9 @@ impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, co
             clocks: *clocks,
             memories: state.seasonal.memories(),
             level: state.level,
-            gates: [0.0; MAX_ALIGNED],
+            gates: [0.0; MAX_STEP_FEATURES],
             standing: Vector::EMPTY,
+            told,
             hidden: Vector::EMPTY,
             conformal: state.conformal,
             correction: model.header().adapted.then(|| state.adaptation.correction()),
@@ -539,12 +604,12 @@ impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, co
         let mut gates = [0.0; MAX_READOUT];
         let features = header.readout_features();
         self.model.gates(&self.hidden.input(), gates.get_mut(..features).unwrap_or_default());
-        let (aligned_gates, standing_gates) = gates.split_at_checked(seasons.aligned()).unwrap_or_default();
+        let (aligned_gates, standing_gates) = gates.split_at_checked(header.step_features()).unwrap_or_default();
         self.standing.fill(eight_bit, |standing| {
             let own = seasons.standing(header.ring);
             state.seasonal.standing(seasons, &state.level, standing.get_mut(..own).unwrap_or_default());
             if header.mixed {
-                let all = channels.iter().take(header.channels.into()).enumerate();
+                let all = channels.iter().take(header.known_channels().start).enumerate();
                 let others = all.filter(|(other, _)| *other != self.channel);
                 let trends = others.flat_map(|(_, other)| MIXED_TRENDS.map(|trend| other.seasonal.trends()[trend]));
                 for (place, trend) in standing.iter_mut().skip(own).zip(trends) {
@@ -554,7 +619,7 @@ impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, co
             for (standing, gate) in standing.iter_mut().zip(standing_gates) {
                 *standing *= gate;
             }
-            features.saturating_sub(seasons.aligned())
+            features.saturating_sub(header.step_features())
         });
         for (gate, aligned) in self.gates.iter_mut().zip(aligned_gates) {
             *gate = *aligned;
@@ -581,11 +646,11 @@ impl<
     /// One channel's forecast; `None` for a channel that the model does not forecast, or that was missing for most of
     /// its first period and ever since.
     pub fn channel(&self, index: usize) -> Option<ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
-        let Self { forecaster: Forecaster { channels, clocks, .. }, model } = self;
+        let Self { forecaster: Forecaster { channels, clocks, .. }, model, told } = self;
         let header = model.header();
         let ready = |state: &&_| index < header.targets.into() && ChannelState::is_ready(*state, &header.seasons);
         let state = channels.get(index).filter(ready)?;
-        let mut forecast = ChannelForecast::of(model, state, clocks, index);
+        let mut forecast = ChannelForecast::of(model, state, clocks, index, *told);
         forecast.prepare(channels);
         Some(forecast)
     }
@@ -633,14 +698,21 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
     #[inline(never)]
     fn between(&self, step: u16, fraction: f32, [begin, end]: &[KnotForecast<'m>; 2]) -> Step {
         let header = self.model.header();
-        let mut aligned = [0.0; MAX_ALIGNED];
-        self.memories.aligned(&header.seasons, &self.clocks, &self.level, step.into(), &mut aligned);
-        for (aligned, gate) in aligned.iter_mut().zip(&self.gates) {
+        let mut aligned = [0.0; MAX_STEP_FEATURES];
+        let (of_memories, of_known) = aligned.split_at_mut_checked(header.seasons.aligned()).unwrap_or_default();
+        self.memories.aligned(&header.seasons, &self.clocks, &self.level, step.into(), of_memories);
+        if header.known > 0 {
+            let place = self.clocks.place_ahead(&header.seasons, step.into());
+            for (channel, features) in header.known_channels().zip(of_known.as_chunks_mut::<KNOWN_FEATURES>().0) {
+                *features = self.told.features(channel, &place, step);
+            }
+        }
+        for (aligned, gate) in aligned.iter_mut().zip(&self.gates).take(header.step_features()) {
             *aligned *= gate;
         }
         let mix = |a: f32, b: f32| a + fraction * (b - a);
-        let mut room = Fixed::<{ MAX_ALIGNED.next_multiple_of(COLUMNS) }>::ZERO;
-        let aligned = aligned.get(..header.seasons.aligned()).unwrap_or_default();
+        let mut room = Fixed::<{ MAX_STEP_FEATURES.next_multiple_of(COLUMNS) }>::ZERO;
+        let aligned = aligned.get(..header.step_features()).unwrap_or_default();
         let aligned = Input::new(aligned, &mut room, header.numeric == Numeric::I8);
         let [a, b] = [begin, end].map(|knot| knot.standing + knot.aligned.dot(&aligned));
         let displacement = mix(a, b);
@@ -705,6 +777,10 @@ impl<
         Forecaster::observe(self, sample);
     }
 
+    fn observe_knowing(&mut self, sample: &[f32], known: &Known<'_>) {
+        Forecaster::observe_knowing(self, sample, known);
+    }
+
     fn observe_gap(&mut self, samples: u32) {
         Forecaster::observe_gap(self, samples);
     }
@@ -734,8 +810,13 @@ impl<
     }
 
     fn forecast_into(&self, channel: usize, out: &mut [f32]) -> usize {
+        self.forecast_into_knowing(channel, &nothing, out)
+    }
+
+    fn forecast_into_knowing(&self, channel: usize, known: &Known<'_>, out: &mut [f32]) -> usize {
         let mut written = 0;
-        let Some(forecast) = self.forecast().and_then(|forecast| forecast.channel(channel)) else { return 0 };
+        let forecast = self.forecast_knowing(known);
+        let Some(forecast) = forecast.and_then(|forecast| forecast.channel(channel)) else { return 0 };
         for step in forecast.steps() {
             for value in step.values() {
                 let Some(place) = out.get_mut(written) else { return written };
@@ -747,7 +828,12 @@ impl<
     }
 
     fn for_each_step(&self, channel: usize, each: &mut dyn FnMut(usize, &[f32])) -> bool {
-        let Some(forecast) = self.forecast().and_then(|forecast| forecast.channel(channel)) else { return false };
+        self.for_each_step_knowing(channel, &nothing, each)
+    }
+
+    fn for_each_step_knowing(&self, channel: usize, known: &Known<'_>, each: &mut dyn FnMut(usize, &[f32])) -> bool {
+        let forecast = self.forecast_knowing(known);
+        let Some(forecast) = forecast.and_then(|forecast| forecast.channel(channel)) else { return false };
         for (index, step) in forecast.steps().enumerate() {
             each(index + 1, step.values());
         }

@@ -11,6 +11,7 @@ use heapless::Vec;
 
 use crate::fixed::MAX_COLUMNS;
 use crate::kernel::{COLUMNS, Layout};
+use crate::known::{KNOWN_FEATURES, MAX_KNOWN};
 use crate::linear::{Matrix, Rows, Scaled};
 use crate::math::{Real, round};
 use crate::probe::GROUPS;
@@ -27,8 +28,10 @@ pub const MAX_QUANTILES: usize = 9;
 pub const MAX_CHANNELS: usize = 32;
 /// The most knots of the readout: steps ahead that have weights of their own.
 pub const MAX_KNOTS: usize = 256;
+/// The most features that a step ahead reads where it will fall.
+pub const MAX_STEP_FEATURES: usize = MAX_ALIGNED + MAX_KNOWN * KNOWN_FEATURES;
 /// The most features of the readout.
-pub const MAX_READOUT: usize = MAX_ALIGNED + MAX_STANDING + (MAX_CHANNELS - 1) * MIXED_TRENDS.len();
+pub const MAX_READOUT: usize = MAX_STEP_FEATURES + MAX_STANDING + (MAX_CHANNELS - 1) * MIXED_TRENDS.len();
 /// The largest weight: with every input bounded too, no sample makes the state infinite.
 pub const MAX_WEIGHT: f32 = 1e3;
 /// The valid range of a channel reaches at most this many scales from its offset.
@@ -90,7 +93,8 @@ mod field {
     pub const SEEN_UNTIL_MS: usize = 104;
     /// One for each of the seasonal Flow-Attention's memories.
     pub const RETRIEVAL_GAIN: usize = 112;
-    pub const RESERVED: Range<usize> = 120..128;
+    pub const KNOWN: usize = 120;
+    pub const RESERVED: Range<usize> = 121..128;
     /// The quantile levels, then the heads' memory gains, then the knots, then (aligned) the channels.
     pub const TABLES: usize = 128;
 
@@ -229,8 +233,10 @@ pub struct Header {
     pub numeric: Numeric,
     /// Channels of a sample, at most [`MAX_CHANNELS`].
     pub channels: u16,
-    /// The first so many channels are forecast; the others are seen only (past covariates).
+    /// The first so many channels are forecast; the others are covariates.
     pub targets: u16,
+    /// The last so many channels are known in advance, at most [`MAX_KNOWN`]; covariates before them are seen only.
+    pub known: u16,
     /// Readouts of the linear path: 1, or one a target.
     pub readouts: u16,
     /// Steps ahead that a forecast reaches.
@@ -430,6 +436,7 @@ impl Header {
         numeric: Numeric::F32,
         channels: 0,
         targets: 0,
+        known: 0,
         readouts: 0,
         horizon: 0,
         knots: 0,
@@ -518,7 +525,7 @@ impl Header {
             scale_floor: f32_at(body, field::SCALE_FLOOR),
         };
         if seasons.retrieval.is_none() {
-            zero(body, field::RETRIEVAL_GAIN..field::RESERVED.start)?;
+            zero(body, field::RETRIEVAL_GAIN..field::KNOWN)?;
         }
         expect("bins", byte(field::BINS).into(), seasons.bins() as f32, "24, or one a slot where there are fewer")?;
         let quantiles = usize::from(byte(field::QUANTILES));
@@ -532,6 +539,7 @@ impl Header {
             numeric,
             channels: u16_at(body, field::CHANNELS),
             targets: u16_at(body, field::TARGETS),
+            known: byte(field::KNOWN).into(),
             readouts: u16_at(body, field::READOUTS),
             horizon: u16_at(body, field::HORIZON),
             knots: u16_at(body, field::KNOTS),
@@ -560,6 +568,9 @@ impl Header {
         within("d_ff", self.d_ff.into(), 1.0..=4096.0, "1 to 4096")?;
         within("channels", self.channels.into(), 1.0..=MAX_CHANNELS as f32, "1 to 32")?;
         within("targets", self.targets.into(), 1.0..=self.channels.into(), "1 to the channels")?;
+        let most = self.channels.saturating_sub(self.targets).min(MAX_KNOWN as u16);
+        let expected = "at most the channels that are not forecast, and 8";
+        within("channels known in advance", self.known.into(), 0.0..=most.into(), expected)?;
         if self.readouts != 1 {
             expect("readouts", self.readouts.into(), self.targets.into(), "1 or one a target")?;
         }
@@ -776,17 +787,27 @@ impl Header {
         self.seasons.features() + LEVEL_FEATURES
     }
 
+    /// Features that a step ahead reads where it will fall: the memories', and those of what is known in advance.
+    pub fn step_features(&self) -> usize {
+        self.seasons.aligned() + usize::from(self.known) * KNOWN_FEATURES
+    }
+
     /// Length of the readout's input: what a step reads where it will fall, what stands for every step, and of each
-    /// other channel its trends.
+    /// other channel (those that are known in advance aside) its trends.
     pub fn readout_features(&self) -> usize {
-        let others = if self.mixed { usize::from(self.channels).saturating_sub(1) } else { 0 };
-        self.seasons.aligned() + self.seasons.standing(self.ring) + others * MIXED_TRENDS.len()
+        let others = if self.mixed { usize::from(self.channels.saturating_sub(self.known + 1)) } else { 0 };
+        self.step_features() + self.seasons.standing(self.ring) + others * MIXED_TRENDS.len()
+    }
+
+    /// The channels that are known in advance.
+    pub fn known_channels(&self) -> Range<usize> {
+        self.channels.saturating_sub(self.known).into()..self.channels.into()
     }
 
     /// The two parts of the readout's input: what a step reads where it will fall, and the rest.
     pub fn readout_parts(&self) -> [usize; 2] {
-        let aligned = self.seasons.aligned();
-        [aligned, self.readout_features() - aligned]
+        let of_step = self.step_features();
+        [of_step, self.readout_features() - of_step]
     }
 
     /// Every tensor, in the order in which the weights lie.
@@ -938,6 +959,8 @@ impl Header {
             put(out, at, &season.period.to_le_bytes());
             put(out, at + 4, &season.slot_samples.to_le_bytes());
         }
+        // `check_fields` has bounded it.
+        put(out, field::KNOWN, &[self.known as u8]);
         put(out, field::SEEN_UNTIL_MS, &self.seen_until_ms.to_le_bytes());
         put(out, field::TABLES, bytemuck::cast_slice(&self.quantiles));
         put(out, field::TABLES + 4 * self.quantiles.len(), bytemuck::cast_slice(head_gains));
@@ -1142,4 +1165,4 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
 }
 
 const _: () = assert!(field::channel::UNIT.end <= field::channel::BYTES && MAX_BINS <= u8::MAX as usize);
-const _: () = assert!(field::RETRIEVAL_GAIN + 4 * RETRIEVALS == field::RESERVED.start);
+const _: () = assert!(field::RETRIEVAL_GAIN + 4 * RETRIEVALS == field::KNOWN);

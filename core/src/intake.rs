@@ -74,6 +74,14 @@ impl Intake {
         moving.then_some((reading - self.offset) * self.inverse_scale)
     }
 
+    /// The sample of a value that is told ahead; NaN if it is none within the channel's bounds. It may stand still: no
+    /// sensor made it.
+    #[inline]
+    pub(crate) fn told(&self, value: f32) -> f32 {
+        let in_range = (value >= self.valid_min) & (value <= self.valid_max);
+        select_unpredictable(in_range, (value - self.offset) * self.inverse_scale, f32::NAN)
+    }
+
     /// Half a step of a coarse sensor, as a sample; 0 for a fine one.
     pub(crate) fn half_step(&self) -> f32 {
         0.5 * self.resolution * self.inverse_scale

@@ -8,8 +8,8 @@
 //! Start at [`forecaster::Forecaster`]: `bind` a model, `observe` samples, `forecast`; `README.md` has the loop.
 //!
 //! Each file is one idea, and files depend downwards only:
-//! `forecaster → {intake, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm} → math`,
-//! `seasonal → retrieval → linear`, `{conformal, adaptation} → probe → math`.
+//! `forecaster → {intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm} → math`,
+//! `format → known → seasonal → retrieval → linear`, `{conformal, adaptation} → probe → math`.
 
 #![no_std]
 
@@ -29,6 +29,7 @@ pub mod forecaster;
 pub mod format;
 pub mod intake;
 pub mod kernel;
+pub mod known;
 pub mod linear;
 pub mod math;
 pub mod model;

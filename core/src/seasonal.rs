@@ -213,7 +213,7 @@ impl Clock {
 
 /// A sample between two slots' middles: in a slot, and so far on the way to a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct SlotPlace {
+pub struct SlotPlace {
     slot: usize,
     neighbour: usize,
     /// 0 where a slot is one sample, below 1/2 in any.
@@ -245,6 +245,11 @@ impl Clocks {
         for (clock, season) in self.clocks.iter_mut().zip(&seasons.list) {
             clock.skip(season, samples);
         }
+    }
+
+    /// Where the sample `steps_ahead` samples on (1 is the next) falls in the first season.
+    pub fn place_ahead(&self, seasons: &Seasons, steps_ahead: u32) -> SlotPlace {
+        self.first().place_ahead(&seasons.first(), steps_ahead)
     }
 
     /// The first season's clock.
@@ -284,6 +289,26 @@ impl Memories<'_> {
         self.means.get(slot)
     }
 
+    /// What each memory of the first season holds for a place, and whether its slot was ever visited.
+    #[inline]
+    pub fn of_first_season(&self, place: &SlotPlace) -> (bool, [f32; MEMORIES]) {
+        self.at(place, 0)
+    }
+
+    /// The same in the season whose slots begin at `start`.
+    #[inline]
+    fn at(&self, place: &SlotPlace, start: usize) -> (bool, [f32; MEMORIES]) {
+        let [slot, neighbour] = [place.slot, place.neighbour].map(|slot| start + slot);
+        let [known, next_known] =
+            [slot, neighbour].map(|slot| self.visits.get(slot).is_some_and(|visits| *visits != 0));
+        let [mut means, next] = [slot, neighbour].map(|slot| self.means.get(slot).copied().unwrap_or_default());
+        let fraction = select_unpredictable(next_known, place.fraction, 0.0);
+        for (mean, next) in means.iter_mut().zip(&next) {
+            *mean += fraction * (next - *mean);
+        }
+        (known, means)
+    }
+
     /// Writes what every memory of every season holds for the sample `steps_ahead` samples on, less its level:
     /// `[seasons][MEMORIES]`, 0 where the slot was never visited; then what is retrieved, `[RETRIEVALS]`. Between the
     /// middles of two slots of several samples, what they hold is interpolated.
@@ -294,15 +319,9 @@ impl Memories<'_> {
         for (((season, clock), levels), place) in
             seasons.list.iter().zip(&clocks.clocks).zip(&level.memories).zip(places)
         {
-            let SlotPlace { slot, neighbour, fraction } = clock.place_ahead(season, steps_ahead);
-            let [slot, neighbour] = [slot, neighbour].map(|slot| start + slot);
+            let (known, means) = self.at(&clock.place_ahead(season, steps_ahead), start);
             start += season.slots;
-            let [known, next_known] =
-                [slot, neighbour].map(|slot| self.visits.get(slot).is_some_and(|visits| *visits != 0));
-            let [means, next] = [slot, neighbour].map(|slot| self.means.get(slot).copied().unwrap_or_default());
-            let fraction = select_unpredictable(next_known, fraction, 0.0);
-            for (((place, mean), next), relative) in place.iter_mut().zip(&means).zip(&next).zip(levels) {
-                let mean = mean + fraction * (next - mean);
+            for ((place, mean), relative) in place.iter_mut().zip(&means).zip(levels) {
                 *place = select_unpredictable(known, mean - (level.location + relative), 0.0);
             }
         }

@@ -28,6 +28,7 @@ fn training(criterion: &mut Criterion) {
             horizon: Some(144),
             preset,
             targets: 3,
+            known: 0,
             adapted: false,
             protocol: Protocol::Tail { test_fraction: 0.2 },
         };

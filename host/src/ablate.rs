@@ -130,6 +130,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         horizon,
         preset: args.preset,
         targets: args.target.len(),
+        known: 0,
         adapted: false,
         protocol: Protocol::Tail { test_fraction: args.test_fraction },
     };

@@ -254,6 +254,7 @@ pub(crate) mod tests {
                 numeric: Numeric::F32,
                 channels,
                 targets: channels,
+                known: 0,
                 readouts: 0,
                 horizon,
                 knots: 0,

@@ -240,6 +240,7 @@ fn training(args: &Args, targets: usize, horizon: usize, seed: u64) -> train::Op
             horizon: Some(horizon),
             preset: args.preset,
             targets,
+            known: 0,
             adapted: false,
             protocol: Protocol::Ett,
         },

@@ -15,6 +15,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 
+use crate::data::Series;
 use crate::file::{AlignedBytes, write_atomic};
 use crate::forecaster::slot_samples;
 use crate::ridge::LinearPath;
@@ -84,8 +85,11 @@ pub struct Config {
     pub corrected: bool,
     /// Whether the point forecast is adapted on the device (`flowcast_core::adaptation`).
     pub adapted: bool,
-    /// The first so many channels are forecast, the others are seen only.
+    /// The first so many channels are forecast, the others are covariates.
     pub targets: u16,
+    /// The last so many channels are known in advance.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub known: u16,
     /// Time of the first row that training did not read, in milliseconds since 1970; 0 where the data told no times.
     pub seen_until_ms: u64,
     /// Memory of each head in samples, `[layers][heads]`; `None` is infinite.
@@ -119,13 +123,35 @@ impl Config {
             .with_context(|| format!("found preset {:?}, expected tiny, small or base", self.preset))
     }
 
-    /// Takes over what the closed form chose; seasons that it left out are left out of the state too.
+    /// Takes over what the closed form chose; seasons and columns that it left out are left out of the state too.
     pub fn take_parts(&mut self, linear: &LinearPath) {
         self.own_readouts = linear.own_readouts;
         self.retrieval = linear.parts.retrieval;
         self.ring = linear.parts.ring;
         self.mixed = linear.parts.mixed;
         self.periods.truncate(linear.parts.seasons);
+        let first = self.channels.len() - usize::from(self.known);
+        let pays = |index: usize| index < first || linear.parts.known & 1 << (index - first) != 0;
+        self.channels = std::mem::take(&mut self.channels)
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, channel)| pays(index).then_some(channel))
+            .collect();
+        self.known = linear.parts.known.count_ones() as u16;
+    }
+
+    /// The channels that are known in advance.
+    pub fn known(&self) -> &[ChannelConfig] {
+        &self.channels[self.channels.len() - usize::from(self.known)..]
+    }
+
+    /// The columns of a series that are the model's channels.
+    ///
+    /// # Errors
+    /// One is missing.
+    pub fn columns_of(&self, series: &Series) -> Result<Series> {
+        let names: Vec<String> = self.channels.iter().map(|channel| channel.name.clone()).collect();
+        series.select(&names).map_err(|name| anyhow::anyhow!("column `{name}` is missing"))
     }
 
     /// The seasons of the periods, and the memories' constants.
@@ -163,6 +189,7 @@ impl Config {
             numeric: Numeric::F32,
             channels,
             targets: self.targets,
+            known: self.known,
             readouts: if self.own_readouts { self.targets } else { 1 },
             horizon: self.horizon,
             knots: self.knots.len() as u16,
@@ -231,6 +258,12 @@ fn heapless_levels<const N: usize>(levels: &[f32]) -> Result<heapless::Vec<f32, 
     heapless::Vec::from_slice(levels)
         .ok()
         .with_context(|| format!("found {} quantiles, expected at most {N}", levels.len()))
+}
+
+/// For serde: the file of a model without known columns does not speak of them.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_none(count: &u16) -> bool {
+    *count == 0
 }
 
 /// What the file's metadata hold.

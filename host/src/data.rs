@@ -109,6 +109,15 @@ impl Series {
         }
     }
 
+    /// What comes from row `next` on, as a column known in advance is told: `(channel, steps_ahead)`, where 1 is that row;
+    /// NaN beyond the last one.
+    pub fn to_come(&self, next: usize) -> impl Fn(usize, usize) -> f32 + '_ {
+        move |channel, steps_ahead| {
+            let value = self.values.get(channel).and_then(|values| values.get(next + steps_ahead - 1));
+            value.copied().unwrap_or(f32::NAN)
+        }
+    }
+
     /// The time of a row, where the file told it.
     pub fn time(&self, row: usize) -> Option<Timestamp> {
         let offset = i64::try_from(row as u64 * self.interval_ms).ok()?;

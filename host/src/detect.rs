@@ -156,10 +156,10 @@ pub fn detect(
         }
         expected.fill(f32::NAN);
         for (channel, quantiles) in expected.chunks_exact_mut(levels).enumerate() {
-            forecaster.forecast_into(channel, quantiles);
+            forecaster.forecast_into_knowing(channel, &series.to_come(row), quantiles);
         }
         series.row(row, &mut sample);
-        forecaster.observe(&sample);
+        forecaster.observe_knowing(&sample, &series.to_come(row + 1));
         let time = series.time(row).map(|time| time.to_string());
         for (channel, (value, quantiles)) in sample.iter().zip(expected.chunks_exact(levels)).enumerate() {
             let known = !value.is_nan() && !quantiles[0].is_nan();
@@ -284,6 +284,7 @@ mod tests {
             horizon: Some(24),
             preset: PRESETS[0],
             targets: 1,
+            known: 0,
             adapted: false,
             protocol: Protocol::Tail { test_fraction: 0.5 },
         };

@@ -138,6 +138,13 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let header = host.header().clone();
     let series = read(args, &header, &model, output)?;
     let rows = session::last_rows(&series, args.samples as usize)?;
+    let untold = &series.columns[header.known_channels()];
+    if !untold.is_empty() {
+        output.remark(format!(
+            "the messages to a board carry nothing of the future: neither it nor this machine is told {} in advance here",
+            untold.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        ));
+    }
 
     let firmware = match &args.firmware {
         Some(firmware) => firmware.clone(),

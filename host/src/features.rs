@@ -4,6 +4,7 @@
 //! length costs little memory, for the memories' state is kept once in a while and rerun from there.
 
 use flowcast_core::intake::{Intake, Stillness};
+use flowcast_core::known::{KNOWN_FEATURES, features as known_features};
 use flowcast_core::retrieval::SUMMARY;
 use flowcast_core::seasonal::{
     Clocks, Level, MAX_ALIGNED, MAX_FEATURES, MAX_STANDING, MEMORIES, MIXED_TRENDS, RING, SeasonalState, Seasons,
@@ -30,6 +31,8 @@ pub struct Features {
     foretold: Option<Foretold>,
     knots: Vec<u16>,
     channels: Vec<Channel>,
+    /// The last so many channels are known in advance.
+    known: usize,
 }
 
 struct Channel {
@@ -52,6 +55,20 @@ pub struct Parts {
     pub ring: bool,
     /// Trends of the other channels.
     pub mixed: bool,
+    /// Which of the columns that are known in advance: bit `i` for the `i`-th of them.
+    pub known: u8,
+}
+
+/// Where the memories stand after a sample that was there.
+pub struct After<'a> {
+    /// The sample's row.
+    pub row: usize,
+    /// The channel's memories.
+    pub state: &'a State,
+    /// Where the next sample falls.
+    pub clocks: &'a Clocks,
+    /// The memories of the columns that are known in advance. `[known]`
+    known: &'a [State],
 }
 
 /// Features of consecutive samples of one channel; a missing one has no place here.
@@ -68,7 +85,7 @@ pub struct Window {
 /// What the readout sees at one row.
 #[derive(Debug, Clone, Default)]
 pub struct Readout {
-    /// `[knots][aligned]`
+    /// `[knots][Features::aligned]`
     pub aligned: Vec<f32>,
     /// `[standing]`, others' trends included.
     pub standing: Vec<f32>,
@@ -99,7 +116,14 @@ impl Features {
             Channel { samples, mixed, kept }
         });
         let channels = channels.collect();
-        Self { seasons, keys: keys.cloned(), foretold: None, knots: config.knots.clone(), channels }
+        Self {
+            seasons,
+            keys: keys.cloned(),
+            foretold: None,
+            knots: config.knots.clone(),
+            channels,
+            known: config.known.into(),
+        }
     }
 
     /// The same, but that the readout is told something else in the place of what the device retrieves.
@@ -132,24 +156,43 @@ impl Features {
         self.channels.len()
     }
 
+    /// How many of the channels, the last ones, are known in advance.
+    pub fn known(&self) -> usize {
+        self.known
+    }
+
+    /// Channels whose trends the readout of one of them could see, those that are known in advance aside.
+    pub fn mixing(&self) -> usize {
+        self.channels.len() - self.known
+    }
+
+    /// How many features a step ahead reads where it will fall: as `Header::step_features`.
+    pub fn aligned(&self) -> usize {
+        self.seasons.aligned() + self.known * KNOWN_FEATURES
+    }
+
     /// All that the readout could see.
     pub fn every_part(&self) -> Parts {
         let retrieval = self.seasons.retrieval.is_some();
-        Parts { seasons: self.seasons.list.len(), retrieval, ring: true, mixed: true }
+        let known = ((1_u16 << self.known) - 1) as u8;
+        Parts { seasons: self.seasons.list.len(), retrieval, ring: true, mixed: true, known }
     }
 
     /// Where each of the readout's features stands among those with every part: indices for some parts, aligned ones
     /// first.
     pub fn columns(&self, parts: Parts) -> Vec<usize> {
         let memories = self.seasons.list.len() * MEMORIES;
-        let aligned = self.seasons.aligned();
+        let retrieved = self.seasons.aligned();
+        let aligned = self.aligned();
         let kept = parts.seasons * MEMORIES;
         let trends = aligned + memories - 1;
         let ring = trends + TRENDS;
         let mixed = ring + RING;
-        let others = (self.channels.len() - 1) * MIXED_TRENDS.len();
+        let others = (self.mixing() - 1) * MIXED_TRENDS.len();
+        let is_known = |column: &usize| parts.known & 1 << ((column - retrieved) / KNOWN_FEATURES) != 0;
         (0..kept)
-            .chain((memories..aligned).filter(|_| parts.retrieval))
+            .chain((memories..retrieved).filter(|_| parts.retrieval))
+            .chain((retrieved..aligned).filter(is_known))
             .chain(aligned..aligned + kept - 1)
             .chain(trends..ring)
             .chain((ring..mixed).filter(|_| parts.ring))
@@ -157,12 +200,13 @@ impl Features {
             .collect()
     }
 
-    /// What the readout sees of a channel after a row, parts as told.
-    pub fn readout(&self, channel: usize, row: usize, state: &State, clocks: &Clocks, parts: Parts) -> Readout {
+    /// What the readout sees of a channel, parts as told; of the columns that are known in advance, every one.
+    pub fn readout(&self, channel: usize, after: &After<'_>, parts: Parts) -> Readout {
+        let After { row, state, clocks, known } = *after;
         let seasons = &self.seasons;
         let mut token = [0.0; MAX_FEATURES];
         let level = state.features(seasons, clocks, &mut token);
-        let mut aligned = Vec::with_capacity(self.knots.len() * seasons.aligned());
+        let mut aligned = Vec::with_capacity(self.knots.len() * self.aligned());
         for knot in &self.knots {
             let mut read = [0.0; MAX_ALIGNED];
             state.memories().aligned(seasons, clocks, &level, (*knot).into(), &mut read);
@@ -173,13 +217,18 @@ impl Features {
                 }
             }
             aligned.extend_from_slice(&read[..seasons.aligned()]);
+            let place = clocks.place_ahead(seasons, (*knot).into());
+            for (column, own) in self.channels[self.mixing()..].iter().zip(known) {
+                let told = column.samples.get(row + usize::from(*knot)).copied().unwrap_or(f32::NAN);
+                aligned.extend(known_features(&own.memories(), &place, own.trends()[0], told));
+            }
         }
         let mut standing = [0.0; MAX_STANDING];
         let width = seasons.standing(parts.ring);
         state.standing(seasons, &level, &mut standing[..width]);
         let mut standing = standing[..width].to_vec();
         if parts.mixed {
-            let others = self.channels.iter().enumerate().filter(|(other, _)| *other != channel);
+            let others = self.channels[..self.mixing()].iter().enumerate().filter(|(other, _)| *other != channel);
             standing.extend(others.flat_map(|(_, other)| other.mixed[row]));
         }
         Readout { aligned, standing, level: Some(level) }
@@ -189,10 +238,10 @@ impl Features {
     pub fn window(&self, channel: usize, start: usize, end: usize, length: usize) -> Window {
         let mut window = Window::default();
         let mut features = [0.0; MAX_FEATURES];
-        self.visit(channel, start, end, |row, state, clocks| {
-            window.levels.push(state.features(&self.seasons, clocks, &mut features));
+        self.visit(channel, start, end, |after| {
+            window.levels.push(after.state.features(&self.seasons, after.clocks, &mut features));
             window.features.extend_from_slice(&features[..self.width()]);
-            window.rows.push(row);
+            window.rows.push(after.row);
             window.rows.len() < length
         });
         window
@@ -222,22 +271,23 @@ impl Features {
     }
 
     /// Shows the memories after each sample that is there from row `start` on, up to row `end`, while `each` says so.
-    pub fn visit(
-        &self,
-        channel: usize,
-        start: usize,
-        end: usize,
-        mut each: impl FnMut(usize, &State, &Clocks) -> bool,
-    ) {
+    pub fn visit(&self, channel: usize, start: usize, end: usize, mut each: impl FnMut(&After<'_>) -> bool) {
         let Channel { samples, kept, .. } = &self.channels[channel];
         let first = start / KEEP * KEEP;
         let Some(mut state) = kept.get(start / KEEP).copied() else { return };
+        let columns = &self.channels[self.mixing()..];
+        let mut known: Vec<State> = columns.iter().map(|column| column.kept[start / KEEP]).collect();
         let mut clocks = Clocks::default();
         clocks.skip(&self.seasons, first as u32);
         let keys = self.keys.as_ref();
         for (row, sample) in samples.iter().enumerate().take(end).skip(first) {
+            for (state, column) in known.iter_mut().zip(columns) {
+                // Nothing is retrieved of them.
+                step(state, &mut clocks.clone(), &self.seasons, None, column.samples[row]);
+            }
             step(&mut state, &mut clocks, &self.seasons, keys, *sample);
-            if row >= start && !sample.is_nan() && !each(row, &state, &clocks) {
+            let after = After { row, state: &state, clocks: &clocks, known: &known };
+            if row >= start && !sample.is_nan() && !each(&after) {
                 return;
             }
         }

@@ -92,8 +92,10 @@ pub struct Report {
     pub interval_ms: u64,
     /// The seasons, the main one first.
     pub seasons: Vec<SeasonReport>,
-    /// Channels that are forecast; the others are seen only.
+    /// Channels that are forecast, the first ones; the others are covariates.
     pub targets: u16,
+    /// Channels that are known in advance, the last ones.
+    pub known: u16,
     /// Steps ahead with weights of their own.
     pub knots: u16,
     /// Periods that each memory of the seasonal Flow-Attention holds; none without it.
@@ -161,6 +163,7 @@ pub fn inspect(bytes: &[u8], board: Option<&Board>) -> Result<Report> {
         interval_ms: header.interval_ms,
         seasons: header.seasons.list.iter().map(|season| SeasonReport::new(season, header.interval_ms)).collect(),
         targets: header.targets,
+        known: header.known,
         knots: header.knots,
         retrieval: header.seasons.retrieval.into_iter().flatten().map(|gain| 1.0 / gain).collect(),
         ring: header.ring,
@@ -247,7 +250,11 @@ impl Report {
             let periods = self.retrieval.iter().map(|periods| format!("{periods:.0}")).collect::<Vec<_>>();
             line(format_args!("season    attention from period to period, over {} of them", periods.join(" and ")));
         }
-        let seen = [(self.ring, "the last samples"), (self.mixed, "the other channels")];
+        let seen = [
+            (self.ring, "the last samples"),
+            (self.mixed, "the other channels"),
+            (self.known > 0, "what is known in advance"),
+        ];
         let seen: String = seen.iter().filter(|(seen, _)| *seen).map(|(_, what)| format!(", {what}")).collect();
         line(format_args!("readout   {} knots; sees memories, levels, trends{seen}", self.knots));
         let learned = [(self.corrected, "the intervals"), (self.adapted, "bias and scale of the forecast")];
@@ -269,8 +276,14 @@ impl Report {
                 0.0 => String::new(),
                 step => format!(", in steps of {step}"),
             };
+            let known = usize::from(self.known) + index >= self.channels.len();
+            let role = match (index < self.targets.into(), known) {
+                (true, _) => "",
+                (_, true) => ", known in advance",
+                (_, false) => ", seen only",
+            };
             line(format_args!(
-                "channel {index} {}: {} to {}{unit}, mean {}, deviation {}{step}{stuck}",
+                "channel {index} {}{role}: {} to {}{unit}, mean {}, deviation {}{step}{stuck}",
                 channel.name, channel.valid_min, channel.valid_max, channel.offset, channel.scale
             ));
         }
@@ -345,6 +358,7 @@ mod tests {
             corrected: true,
             adapted: false,
             targets: channels as u16,
+            known: 0,
             seen_until_ms: 0,
             memories,
             channels: (0..channels).map(channel).collect(),

@@ -377,6 +377,7 @@ mod tests {
     use crate::file::AlignedBytes;
     use crate::forecaster::open;
     use crate::train::{self, learning::Learning};
+    use flowcast_core::known::nothing;
     use flowcast_core::presets::PRESETS;
 
     const ROWS: usize = 1_200;
@@ -403,6 +404,7 @@ mod tests {
         let wishes = train::setup::Wishes {
             periods: vec![24],
             targets: 2,
+            known: 0,
             adapted: false,
             horizon: Some(24),
             preset: PRESETS[0],
@@ -480,7 +482,7 @@ mod tests {
         let mut seen = 0;
         for row in 0..ROWS {
             series().row(row, &mut sample);
-            traced.observe_traced(&sample, &mut |_, _, flows| seen += flows.len());
+            traced.observe_traced(&sample, &nothing, &mut |_, _, flows| seen += flows.len());
             plain.observe(&sample);
         }
         let fan = |model: &dyn Inside| {

@@ -16,7 +16,8 @@
 //! A sample of the ring says the less the older it is: λ grows with the square of its age for it (Litterman,
 //! "Forecasting with Bayesian vector autoregressions", 1986), times a factor of its own that each knot chooses. So far
 //! knots may have next to none of the ring. The ring, and what the seasonal Flow-Attention retrieves, stay if they take
-//! their share off the error of one group of steps.
+//! their share off the error of one group of steps; so does each of the columns that are known in advance, the best one
+//! first.
 //!
 //! Where validation gains by it, a knot's weights are then moved towards the median (`robust`), unless the mean is what is
 //! wanted ([`Aim`]).
@@ -140,10 +141,11 @@ fn for_each_row(
     }
     let stride = stride(rows.len().div_ceil(most.max(1)), period);
     let end = rows.end.min(samples.len().saturating_sub(horizon));
-    features.visit(channel, rows.start, end, |row, state, clocks| {
+    features.visit(channel, rows.start, end, |after| {
+        let row = after.row;
         let missing = missing_before[row + 1 + horizon] - missing_before[row + 1];
         if row % stride == 0 && missing as f64 <= MOST_MISSING * horizon as f64 {
-            let readout = features.readout(channel, row, state, clocks, features.every_part());
+            let readout = features.readout(channel, after, features.every_part());
             let location = f64::from(readout.level.map_or(0.0, |level| level.location));
             each(&readout, &mut knots.iter().map(|knot| f64::from(future[row + usize::from(*knot)]) - location));
         }
@@ -155,7 +157,7 @@ impl Moments {
     fn of(features: &Features, channel: usize, rows: Range<usize>, most: usize) -> Option<Self> {
         let every = features.every_part();
         let knots = features.knots();
-        let aligned = features.seasons().aligned();
+        let aligned = features.aligned();
         let width = features.columns(every).len() - aligned;
         let mut sums = Self {
             standing: DMatrix::zeros(width, width),
@@ -456,7 +458,7 @@ pub fn fit(
     let held: Vec<Moments> =
         part(validation.clone()).into_iter().zip(&train).map(|(held, train)| held.unwrap_or(train.clone())).collect();
 
-    let first = told.unwrap_or(Parts { seasons: 1, retrieval: false, ring: false, mixed: false });
+    let first = told.unwrap_or(Parts { seasons: 1, retrieval: false, ring: false, mixed: false, known: 0 });
     let new = |parts: Parts| {
         let weights = targets * features.knots().len() * features.columns(parts).len();
         (parts == first || weights <= MOST_WEIGHTS).then(|| Fit::new(features, &train, &held, parts)).flatten()
@@ -471,6 +473,16 @@ pub fn fit(
         let candidate = new(wider(best.parts));
         best = best.or(candidate);
     }
+    for _ in (0..features.known()).filter(|_| choosing) {
+        let known = best.parts.known;
+        let wider = (0..features.known()).map(|column| known | 1 << column).filter(|wider| *wider != known);
+        let candidates = wider.filter_map(|known| new(Parts { known, ..best.parts }));
+        let candidate = candidates.min_by(|a, b| a.ratio(&best).total_cmp(&b.ratio(&best)));
+        best = best.or_for_some(candidate, features.knots());
+        if best.parts.known == known {
+            break;
+        }
+    }
     if choosing && features.seasons().retrieval.is_some() {
         let candidate = new(Parts { retrieval: true, ..best.parts });
         best = best.or_for_some(candidate, features.knots());
@@ -479,7 +491,7 @@ pub fn fit(
         let candidate = new(with_ring(best.parts));
         best = best.or_for_some(candidate, features.knots());
     }
-    if choosing && features.channels() > 1 {
+    if choosing && features.mixing() > 1 {
         let candidate = new(with_others(best.parts));
         best = best.or(candidate);
     }
@@ -523,6 +535,7 @@ mod tests {
             horizon: Some(24),
             preset: PRESETS[0],
             targets: 1,
+            known: 0,
             adapted: false,
             protocol: Protocol::Tail { test_fraction: 0.2 },
         };

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use flowcast_core::format::Header;
+use flowcast_core::known::MAX_KNOWN;
 use flowcast_core::presets::{PRESETS, Preset};
 use serde::Serialize;
 
@@ -90,6 +91,10 @@ pub struct Args {
     /// Columns that are seen but not forecast: what else the board measures; as --target
     #[arg(long, value_name = "COLUMN")]
     pub covariate: Vec<String>,
+    /// Columns whose values are known for the whole horizon ahead: a plan, a tariff, a holiday, a forecast of the weather;
+    /// as --target. Those that do not pay are left out
+    #[arg(long, value_name = "COLUMN")]
+    pub known: Vec<String>,
     /// Seasons, at most three: samples or durations, the main one first [default: a day and a week, or the longest of
     /// hour, minute and second that fits the rows]
     #[arg(long, value_delimiter = ',', value_name = "N|DURATION")]
@@ -190,6 +195,8 @@ pub struct Report {
     pub periods: Vec<u32>,
     /// Steps ahead.
     pub horizon: u16,
+    /// Columns known in advance that pay: the model's last channels.
+    pub known: Vec<String>,
     /// The kept model on the validation rows.
     pub validation: Validation,
     /// The closed form on them.
@@ -213,15 +220,29 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     if let Some(twice) = covariates.iter().find(|column| targets.contains(column)) {
         bail!("--covariate: column {twice:?} is a target already");
     }
-    let columns = [targets.as_slice(), &covariates].concat();
+    let known = data::resolve(&args.data, &args.known)?;
+    for (columns, what) in [(&targets, "target"), (&covariates, "covariate")] {
+        if let Some(twice) = known.iter().find(|column| columns.contains(column)) {
+            bail!("--known: column {twice:?} is a {what} already");
+        }
+    }
+    ensure!(known.len() <= MAX_KNOWN, "--known: found {} columns, expected at most {MAX_KNOWN}", known.len());
+    let columns = [targets.as_slice(), &covariates, &known].concat();
     let read = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
     let protocol = Protocol::new(args.protocol, args.test_fraction)?;
     let series = protocol.read(&args.data, &read, output)?;
     let interval_ms = series.interval_ms;
     let periods = Steps::periods(&args.period, interval_ms)?;
     let horizon = args.horizon.map(|horizon| horizon.of_option("horizon", interval_ms)).transpose()?;
-    let wishes =
-        Wishes { periods, targets: targets.len(), adapted: args.adapt, horizon, preset: args.preset, protocol };
+    let wishes = Wishes {
+        periods,
+        targets: targets.len(),
+        known: known.len(),
+        adapted: args.adapt,
+        horizon,
+        preset: args.preset,
+        protocol,
+    };
     let checkpoint = checkpoint::path(&args.out);
     let options = Options {
         wishes,
@@ -248,6 +269,12 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     output.remarks(asked.iter().filter(|period| !report.periods.contains(period)).map(|period| {
         format!(
             "the season of {period} samples is left out: on the validation rows it takes less than 2 % off the error"
+        )
+    }));
+    output.remarks(known.iter().filter(|column| !report.known.contains(column)).map(|column| {
+        format!(
+            "column `{column}` is left out: knowing it in advance takes less than 2 % off the error of any group of steps on \
+             the validation rows"
         )
     }));
     model.save(&args.out, &report.learning)?;
@@ -307,8 +334,9 @@ pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(Tra
     let device = options.device.open()?;
     let (config, split) = setup::prepare(series, &options.wishes)?;
     output.note("reading features, training keys and fitting the linear path in closed form");
-    let ClosedForm { config, features, linear, keys, fewest } =
+    let ClosedForm { config, features, linear, keys, narrowed, fewest } =
         ClosedForm::fit(config, series, &split, options.wishes.protocol.aim(), options.seed)?;
+    let series = narrowed.as_ref().unwrap_or(series);
 
     let header = config.header()?;
     let shape = Shape::new(config.targets.into(), config.knots.len(), fewest);
@@ -453,6 +481,7 @@ impl Training<'_> {
             device: if self.device.is_cpu() { "cpu" } else { "cuda" },
             periods: self.config.periods.clone(),
             horizon: self.config.horizon,
+            known: self.config.known().iter().map(|channel| channel.name.clone()).collect(),
             validation: self.validate(&model, true)?,
             closed_form,
             naive: Naive::new(
@@ -475,7 +504,7 @@ impl Training<'_> {
         let mut sample = vec![0.0; self.series.columns.len()];
         for row in self.burnt_in()..self.split.validation.end {
             self.series.row(row, &mut sample);
-            forecaster.observe(&sample);
+            forecaster.observe_knowing(&sample, &self.series.to_come(row + 1));
         }
         let factors = (0..usize::from(self.header.targets))
             .flat_map(|channel| forecaster.interval_factors(channel))
@@ -524,7 +553,7 @@ pub(crate) fn residual_quantiles(
     split: &Split,
 ) -> (Vec<f32>, Vec<f32>) {
     let (horizon, targets) = (usize::from(header.horizon), usize::from(header.targets));
-    let (knots, width, aligned) = (features.knots(), header.readout_features(), header.seasons.aligned());
+    let (knots, width, aligned) = (features.knots(), header.readout_features(), header.step_features());
     // The validation rows too: what the fit has seen, it misses by less.
     let rows = split.training.start..split.validation.end - horizon;
     let stride = (rows.len() * targets / RESIDUAL_ORIGINS).max(1);
@@ -538,8 +567,8 @@ pub(crate) fn residual_quantiles(
         let weights = &linear.readout[own..own + knots.len() * width];
         let mut residuals: Vec<Vec<f32>> = vec![Vec::new(); knots.len()];
         for row in rows.clone().step_by(stride) {
-            features.visit(channel, row, row + 1, |row, state, clocks| {
-                let readout = features.readout(channel, row, state, clocks, linear.parts);
+            features.visit(channel, row, row + 1, |after| {
+                let readout = features.readout(channel, after, linear.parts);
                 let Some(level) = readout.level else { return false };
                 let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
                 let reads = readout.aligned.chunks_exact(aligned).zip(weights.chunks_exact(width));
@@ -599,6 +628,7 @@ mod tests {
             horizon: Some(24),
             preset: PRESETS[0],
             targets: series.columns.len(),
+            known: 0,
             adapted: false,
             protocol: tail(),
         };
@@ -630,6 +660,7 @@ mod tests {
             horizon: Some(12),
             preset: PRESETS[0],
             targets: series.columns.len(),
+            known: 0,
             adapted: false,
             protocol: Protocol::Ett,
         };
@@ -657,5 +688,77 @@ mod tests {
             let beside = width_beside(Some(other));
             assert!(alone > 0.5 && beside < 1.5 * alone && beside > alone / 1.5, "{alone} alone, {beside} beside");
         }
+    }
+
+    const HORIZON: usize = 8;
+
+    /// A daily wave that jumps where a plan says, in hours that no season knows; the plan; and noise.
+    fn planned() -> Series {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        let (mut on, mut left) = (0.0, 0);
+        let mut values = vec![Vec::new(); 3];
+        for row in 0..1_000 {
+            if left == 0 {
+                (on, left) = (1.0 - on, rng.random_range(3..18));
+            }
+            left -= 1;
+            let wave = (row as f32 * 0.2618).sin();
+            values[0].push(10.0 + wave + 4.0 * on + rng.random_range(-0.5..0.5_f32));
+            values[1].push(on);
+            values[2].push(rng.random_range(-1.0..1.0_f32));
+        }
+        let columns = ["load", "plan", "noise"].map(str::to_owned).to_vec();
+        Series { columns, interval_ms: 3_600_000, start: None, values }
+    }
+
+    #[test]
+    fn a_plan_takes_most_of_the_error_away_and_a_column_that_tells_nothing_is_left_out() {
+        let series = planned();
+        let trained = |known: usize, epochs: usize| {
+            let wishes = Wishes {
+                periods: vec![24],
+                horizon: Some(HORIZON),
+                preset: PRESETS[0],
+                targets: 1,
+                known,
+                adapted: false,
+                protocol: tail(),
+            };
+            let options = Options { wishes, epochs, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+            train(&series, &options, &Output::default()).unwrap()
+        };
+        let names =
+            |model: &TrainedModel| model.config.channels.iter().map(|channel| channel.name.clone()).collect::<Vec<_>>();
+        let (seen, blind) = trained(0, 0);
+        assert_eq!((names(&seen).len(), blind.known.len()), (3, 0));
+        let (model, told) = trained(2, 1);
+        assert_eq!(names(&model), ["load", "plan"]);
+        assert_eq!(told.known, ["plan"]);
+        assert!(told.closed_form.mae < 0.4 * blind.validation.mae, "{:?} and {:?}", told.closed_form, blind.validation);
+        // The joint training goes on from there.
+        assert!(told.epochs == 1 && told.validation.mae < 1.05 * told.closed_form.mae, "{told:?}");
+
+        // A board that is told forecasts the held-out rows as well; one that is not takes what the season expects.
+        let bytes = model.to_flow().unwrap();
+        let kept = model.config.columns_of(&series).unwrap();
+        let (mut knowing, mut plain) = (open(&bytes).unwrap(), open(&bytes).unwrap());
+        let (mut sample, mut missed, mut count) = (vec![0.0; 2], [0.0, 0.0], 0.0);
+        for row in 0..kept.rows() - HORIZON {
+            kept.row(row, &mut sample);
+            knowing.observe_knowing(&sample, &kept.to_come(row + 1));
+            plain.observe(&sample);
+            if row < 800 {
+                continue;
+            }
+            count += HORIZON as f32;
+            let came = &kept.values[0][row + 1..];
+            knowing.for_each_step_knowing(0, &kept.to_come(row + 1), &mut |step, quantiles| {
+                missed[0] += (quantiles[1] - came[step - 1]).abs();
+            });
+            plain.for_each_step(0, &mut |step, quantiles| missed[1] += (quantiles[1] - came[step - 1]).abs());
+        }
+        let [knowing, plain] =
+            missed.map(|missed| f64::from(missed / count) / f64::from(model.config.channels[0].scale));
+        assert!(knowing < 0.4 * plain, "{knowing} and {plain}");
     }
 }

@@ -72,6 +72,7 @@ pub fn random_model_as(
         numeric,
         channels: channels as u16,
         targets: channels as u16,
+        known: 0,
         readouts: channels as u16,
         horizon: horizon as u16,
         knots: knots.len() as u16,

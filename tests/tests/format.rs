@@ -66,7 +66,8 @@ const LAYERS: u16 = 5;
 const D_FF: u16 = 29;
 const KNOTS: [u16; 5] = [1, 2, 3, 7, 13];
 const TARGETS: u16 = 3;
-const CHANNELS: u16 = 4;
+const CHANNELS: u16 = 6;
+const KNOWN: u16 = 2;
 const HORIZON: u16 = 13;
 const PERIODS: [u32; 2] = [19, 141];
 const SLOT_SAMPLES: [u32; 2] = [2, 9];
@@ -85,6 +86,7 @@ fn header(numeric: Numeric) -> Header {
         numeric,
         channels: CHANNELS,
         targets: TARGETS,
+        known: KNOWN,
         readouts: TARGETS,
         horizon: HORIZON,
         knots: KNOTS.len() as u16,
@@ -131,6 +133,8 @@ fn channels() -> [Channel<'static>; CHANNELS as usize] {
         channel("a name that fills all 32 bytes..", "", 7),
         channel("ß", "µg/m³", 1),
         channel("d", "8 bytes.", u32::MAX),
+        channel("plan", "", 0),
+        channel("tariff", "ct/kWh", 0),
     ]
 }
 
@@ -146,7 +150,7 @@ fn weights(count: usize) -> Vec<f32> {
 /// Names and shapes of the tensors by the document, in its order.
 fn tensors() -> Vec<(String, Vec<usize>)> {
     let features = 4 * usize::from(SLOTS[0].min(24)) + 24;
-    let seen = 8 * PERIODS.len() + 7 + 24 + 2 * usize::from(CHANNELS - 1) + 2;
+    let seen = 8 * PERIODS.len() + 7 + 24 + 2 * usize::from(CHANNELS - KNOWN - 1) + 2 + 3 * usize::from(KNOWN);
     let size = |name: &str| -> usize {
         match name {
             "`d_model`" => D_MODEL.into(),
@@ -232,7 +236,7 @@ fn laid_out(numeric: Numeric) -> Vec<u8> {
         let part = |from: usize, to: usize| -> Vec<Vec<u8>> {
             eight.iter().map(|output| output[from..to.min(output.len())].to_vec()).collect()
         };
-        let seen = 4 * PERIODS.len() + 2;
+        let seen = 4 * PERIODS.len() + 2 + 3 * usize::from(KNOWN);
         let all = eight[0].len();
         if name == "readout.weight" {
             let (left, right) = (part(0, seen), part(seen, all));
@@ -283,6 +287,7 @@ fn by_hand(numeric: Numeric) -> Vec<u8> {
         ("feature_clamp", header.feature_clamp.to_le_bytes().to_vec()),
         ("scale_floor", header.seasons.scale_floor.to_le_bytes().to_vec()),
         ("retrieval_gain", RETRIEVAL_GAIN.iter().flat_map(|gain| gain.to_le_bytes()).collect()),
+        ("known", vec![KNOWN as u8]),
         ("memory_gain", MEMORY_GAIN.iter().flat_map(|gain| gain.to_le_bytes()).collect()),
     ]);
     for (name, size) in [
@@ -410,12 +415,15 @@ fn what_is_refused_first_is_named_first() {
 
     // Reserved bytes, the space between the tables and the channels, and the end of a text.
     let tables = 128 + TABLES;
-    for reserved in [120, 127, tables, tables.next_multiple_of(16) - 1] {
+    for reserved in [121, 127, tables, tables.next_multiple_of(16) - 1] {
         let mut file = good.clone();
         assert_eq!(file[reserved], 0);
         file[reserved] = 1;
         assert!(name(&seal(file)).contains("reserved bytes"), "byte {reserved}");
     }
+    let mut file = good.clone();
+    file[120] = (CHANNELS - TARGETS) as u8 + 1;
+    assert!(name(&seal(file)).contains("channels known in advance 4, expected at most"), "more than are not forecast");
     let mut file = good.clone();
     file[tables.next_multiple_of(16) + 55] = b'x';
     assert!(name(&seal(file)).contains("channel 0"), "a name goes on after its end");

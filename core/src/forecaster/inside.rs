@@ -3,6 +3,7 @@
 
 use super::{Forecaster, Streaming};
 use crate::attention::FlowTrace;
+use crate::known::Known;
 use crate::seasonal::MEMORIES;
 
 /// Sees `(channel, layer, flows of each head)`.
@@ -10,8 +11,8 @@ pub type Trace<'t> = dyn FnMut(usize, usize, &[FlowTrace<f32>]) + 't;
 
 /// Reads a forecaster's inside, whatever its sizes.
 pub trait Inside: Streaming {
-    /// As [`Streaming::observe`]; `trace` is called at samples that enter.
-    fn observe_traced(&mut self, sample: &[f32], trace: &mut Trace<'_>);
+    /// As [`Streaming::observe_knowing`]; `trace` is called at targets' samples that enter.
+    fn observe_traced(&mut self, sample: &[f32], known: &Known<'_>, trace: &mut Trace<'_>);
     /// 1/N of each head of a layer, N its memory in samples; 0 is infinite. Empty beyond the layers that there are.
     fn memory_gains(&self, layer: usize) -> &[f32];
     /// What the seasonal memories of a channel hold for a slot of a season, in deviations of the training data, shortest
@@ -28,8 +29,8 @@ impl<
     const LAYERS: usize,
 > Inside for Forecaster<'_, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
-    fn observe_traced(&mut self, sample: &[f32], trace: &mut Trace<'_>) {
-        Forecaster::observe_traced(self, sample, |channel, layer, flows| trace(channel, layer, flows));
+    fn observe_traced(&mut self, sample: &[f32], known: &Known<'_>, trace: &mut Trace<'_>) {
+        Forecaster::observe_traced(self, sample, known, |channel, layer, flows| trace(channel, layer, flows));
     }
 
     fn memory_gains(&self, layer: usize) -> &[f32] {

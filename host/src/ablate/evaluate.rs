@@ -47,15 +47,16 @@ fn streams(
         let (mut origins, mut wanted, mut readouts) = (Vec::new(), Vec::new(), Vec::new());
         let mut first = None;
         let mut token = [0.0; MAX_FEATURES];
-        features.visit(channel, 0, last, |row, state, clocks| {
-            let level = state.features(features.seasons(), clocks, &mut token);
+        features.visit(channel, 0, last, |after| {
+            let row = after.row;
+            let level = after.state.features(features.seasons(), after.clocks, &mut token);
             Network::token(header, &token[..features.width()], &level, &mut tokens);
             if row >= rows.start && (row - rows.start).is_multiple_of(stride) {
                 origins.push(row);
                 wanted.push(length as u32);
-                readouts.push(features.readout(channel, row, state, clocks, parts));
+                readouts.push(features.readout(channel, after, parts));
             } else if length == 0 {
-                first = Some(features.readout(channel, row, state, clocks, parts));
+                first = Some(features.readout(channel, after, parts));
             }
             length += 1;
             true

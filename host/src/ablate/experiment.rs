@@ -109,7 +109,7 @@ impl Experiment {
         // So is what the device learns by itself.
         config.corrected = false;
         let seen = seen(series, split.validation.end);
-        let ClosedForm { config, features, linear, keys, fewest } =
+        let ClosedForm { config, features, linear, keys, fewest, .. } =
             ClosedForm::fit(config, &seen, &split, Aim::Median, 1)?;
         let channels = usize::from(config.targets);
         let header = config.header()?;
@@ -346,6 +346,7 @@ mod tests {
             horizon: Some(4),
             preset: PRESETS[0],
             targets: series.columns.len(),
+            known: 0,
             adapted: false,
             protocol: Protocol::Tail { test_fraction: 0.2 },
         };

@@ -270,6 +270,7 @@ mod tests {
                 corrected: false,
                 adapted: false,
                 targets: 1,
+                known: 0,
                 seen_until_ms: 0,
                 memories,
                 channels,

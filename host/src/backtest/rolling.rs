@@ -1,4 +1,5 @@
-//! The model over a series: it streams every row, and what it forecasts at the origins is scored.
+//! The model over a series: it streams every row, and what it forecasts at the origins is scored. Of what comes it is told
+//! the columns that are known in advance alone.
 
 use anyhow::{Result, bail, ensure};
 use flowcast_core::forecaster::Streaming;
@@ -73,7 +74,7 @@ pub fn roll(model: &mut dyn Streaming, series: &Series, plan: &Plan, bar: &Progr
                 let actual = plan.actual(values, row);
                 let forecast = &mut forecast[..actual.len() * levels];
                 // A channel of which most readings were no measurements has no forecast: nobody is scored on it.
-                if model.forecast_into(channel, forecast) < forecast.len() {
+                if model.forecast_into_knowing(channel, &series.to_come(row), forecast) < forecast.len() {
                     continue;
                 }
                 rolled.errors[channel].push(row, forecast, actual);
@@ -89,7 +90,7 @@ pub fn roll(model: &mut dyn Streaming, series: &Series, plan: &Plan, bar: &Progr
             break;
         }
         series.row(row, &mut sample);
-        model.observe(&sample);
+        model.observe_knowing(&sample, &series.to_come(row + 1));
         if row % 1_024 == 0 {
             crate::interrupt::check()?;
             bar.set_position(row as u64);

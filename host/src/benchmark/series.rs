@@ -225,6 +225,7 @@ fn training(args: &Args, series: &Series, horizon: Option<usize>) -> train::Opti
             horizon,
             preset: args.preset,
             targets: series.columns.len(),
+            known: 0,
             adapted: false,
             protocol: Protocol::Tail { test_fraction: TEST_FRACTION },
         },

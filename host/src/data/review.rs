@@ -50,7 +50,10 @@ impl Series {
                 ));
             }
             notes.extend(fault::note(name, values, (low, high)));
-            notes.extend(self.stuck(rows.start, channel, values, period));
+            // What never counts as dead may stand still: a plan does.
+            if channel.stuck_limit > 0 {
+                notes.extend(self.stuck(rows.start, channel, values, period));
+            }
             if let Some(change) = unit_change_of(values, period) {
                 notes.push(self.tell(
                     &Change { row: rows.start + change.row, ..change },

@@ -33,7 +33,7 @@ impl Cost {
         let [channels, targets] = [header.channels, header.targets].map(usize::from);
         let [horizon, knots] = [header.horizon, header.knots].map(usize::from);
         let quantiles = header.quantiles.len();
-        let aligned = header.seasons.aligned();
+        let aligned = header.step_features();
         let pooling = MEMORIES * header.seasons.slots();
         // Keys and queries, and what is written; what a step reads.
         let (retrieval, read) = match header.seasons.retrieval {
@@ -44,14 +44,15 @@ impl Cost {
         let projections = 4 * d_model * d_model;
         let attention = heads * ((4 + 4) * head_dim + 2 * head_dim * head_dim);
         let feed_forward = 2 * d_model * d_ff;
-        let observe =
-            aligned + TRENDS + pooling + retrieval + embedding + layers * (projections + attention + feed_forward);
+        let observe = header.seasons.aligned() + TRENDS + pooling + retrieval;
+        // A target's alone: nothing is forecast of a covariate.
+        let token = embedding + layers * (projections + attention + feed_forward);
         let start = header.readout_features() * (d_model + 1);
         let knot = header.readout_features() - aligned + quantiles * d_model;
         let step = 3 * aligned + read + quantiles + 1;
         Cost {
             // Each sample of a target is forecast one step ahead, and one more step as a probe.
-            macs_per_observe: channels * observe + targets * (start + 2 * (2 * knot + step)),
+            macs_per_observe: channels * observe + targets * (token + start + 2 * (2 * knot + step)),
             macs_per_forecast_start: start,
             macs_per_forecast_step: 2 * knot + step,
             macs_per_forecast: targets * (start + knots * knot + horizon * step),

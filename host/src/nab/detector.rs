@@ -51,6 +51,7 @@ pub fn detect(labelled: &Labelled) -> Result<Detection> {
         horizon: Some(1),
         preset: PRESETS[0],
         targets: 1,
+        known: 0,
         adapted: false,
         protocol: Protocol::Tail { test_fraction: 0.0 },
     };

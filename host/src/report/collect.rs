@@ -156,14 +156,16 @@ pub fn collect(
         }
         series.row(row, &mut sample);
         match row.checked_sub(flow_rows.start) {
-            None => model.observe(&sample),
-            Some(place) => model.observe_traced(&sample, &mut |channel, layer, heads_flows| {
-                let Some((competition, allocation)) = flows.get_mut(channel) else { return };
-                for (head, flow) in heads_flows.iter().enumerate() {
-                    competition[layer * heads + head][place] = flow.source_competition;
-                    allocation[layer * heads + head][place] = flow.sink_allocation;
-                }
-            }),
+            None => model.observe_knowing(&sample, &series.to_come(row + 1)),
+            Some(place) => {
+                model.observe_traced(&sample, &series.to_come(row + 1), &mut |channel, layer, heads_flows| {
+                    let Some((competition, allocation)) = flows.get_mut(channel) else { return };
+                    for (head, flow) in heads_flows.iter().enumerate() {
+                        competition[layer * heads + head][place] = flow.source_competition;
+                        allocation[layer * heads + head][place] = flow.sink_allocation;
+                    }
+                })
+            }
         }
         let origin = row + 1;
         if !test.contains(&origin) {
@@ -172,7 +174,8 @@ pub fn collect(
         // Every origin tells the next step, some the whole horizon.
         let steps = if (origin - test.start).is_multiple_of(stride) { horizon } else { 1 };
         for (channel, counts) in counts.iter_mut().enumerate() {
-            let known = model.forecast_into(channel, &mut fan[..steps * count]) / count;
+            let known =
+                model.forecast_into_knowing(channel, &series.to_come(origin), &mut fan[..steps * count]) / count;
             for (step, quantiles) in (1..=known).zip(fan.chunks_exact(count)) {
                 let target = origin + step - 1;
                 let Some(value) = series.values[channel].get(target).filter(|value| value.is_finite()) else {

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::config::{Config, RETRIEVAL_GAIN};
 use crate::data::Series;
-use crate::features::Features;
+use crate::features::{After, Features};
 use crate::protocol::Protocol;
 use crate::train::setup::{self, Split, Wishes};
 
@@ -31,6 +31,7 @@ fn prepared(days: usize) -> (Config, Split, Series) {
         horizon: Some(PERIOD),
         preset: PRESETS[0],
         targets: 1,
+        known: 0,
         adapted: false,
         protocol: Protocol::Tail { test_fraction: 0.2 },
     };
@@ -76,7 +77,7 @@ fn what_the_device_retrieves_is_what_training_saw() {
     let width = PERIOD / bins;
     let mut compared = 0;
     let mut largest = 0.0_f32;
-    features.visit(0, 0, rows, |row, state, clocks| {
+    features.visit(0, 0, rows, |&After { row, state, clocks, .. }| {
         let day = row / PERIOD;
         if row % width == width - 1 && day > 0 {
             let level = state.features(seasons, clocks, &mut [0.0; MAX_FEATURES]);

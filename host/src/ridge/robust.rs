@@ -46,7 +46,7 @@ struct Case {
 
 impl Rows {
     fn of(features: &Features, channel: usize, rows: Range<usize>, most: usize) -> Self {
-        let (knots, aligned) = (features.knots().len(), features.seasons().aligned());
+        let (knots, aligned) = (features.knots().len(), features.aligned());
         let mut found =
             Self { standing: Vec::new(), aligned: vec![Vec::new(); knots], future: vec![Vec::new(); knots] };
         for_each_row(features, channel, rows, most, |readout, future| {
@@ -120,7 +120,7 @@ pub fn refit(fit: &mut Fit, features: &Features, targets: usize, training: Range
         return;
     }
     let columns = Columns::new(features, fit.parts);
-    let aligned = features.seasons().aligned();
+    let aligned = features.aligned();
     let own_readouts = fit.own_readouts;
     fit.knots.par_iter_mut().enumerate().for_each(|(index, knot)| {
         let cases = |rows: &[Rows]| rows.iter().map(|rows| rows.at(index, &columns, aligned)).collect::<Vec<_>>();

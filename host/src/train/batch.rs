@@ -111,7 +111,7 @@ pub fn batch(
         })
         .collect();
 
-    let (aligned, knots) = (header.seasons.aligned(), features.knots());
+    let (aligned, knots) = (header.step_features(), features.knots());
     let width = features.width();
     let mut tokens = Vec::with_capacity(sequences.len() * shape.length * header.token_features());
     let count = sequences.len() * shape.positions;
@@ -171,15 +171,15 @@ impl Sequence {
         let mut sequence = Self { positions: positions.to_vec(), ..Self::default() };
         let mut token = [0.0; MAX_FEATURES];
         let mut wanted = positions.iter().peekable();
-        features.visit(channel, rows.start, rows.end, |row, state, clocks| {
+        features.visit(channel, rows.start, rows.end, |after| {
             let window = &mut sequence.window;
             let index = window.rows.len();
-            window.levels.push(state.features(features.seasons(), clocks, &mut token));
+            window.levels.push(after.state.features(features.seasons(), after.clocks, &mut token));
             window.features.extend_from_slice(&token[..features.width()]);
-            window.rows.push(row);
+            window.rows.push(after.row);
             // A position may be drawn more than once.
             while wanted.next_if(|position| **position == index).is_some() {
-                sequence.readouts.push(features.readout(channel, row, state, clocks, parts));
+                sequence.readouts.push(features.readout(channel, after, parts));
             }
             index + 1 < length
         });

@@ -27,6 +27,8 @@ pub struct ClosedForm {
     pub linear: LinearPath,
     /// Of the seasonal Flow-Attention, if it pays.
     pub keys: Option<Keys>,
+    /// The series without the columns that are left out, where any are.
+    pub narrowed: Option<Series>,
     /// Readings that train, of the target that has the fewest.
     pub fewest: usize,
 }
@@ -66,15 +68,17 @@ impl ClosedForm {
             config.retrieval = true;
             features = Features::new(&config, series, keys.as_ref());
         }
-        let linear = ridge::fit(&features, targets, whole(&split.training), whole(&split.validation), None, aim)
+        let mut linear = ridge::fit(&features, targets, whole(&split.training), whole(&split.validation), None, aim)
             .with_context(column)?;
         let offered = config.clone();
         config.take_parts(&linear);
         keys = keys.filter(|_| config.retrieval);
+        let narrowed = (config.known < offered.known).then(|| config.columns_of(series)).transpose()?;
         // What was left out is left out of the state too.
-        if config.seasons() != offered.seasons() {
-            features = Features::new(&config, series, keys.as_ref());
+        if config.seasons() != offered.seasons() || narrowed.is_some() {
+            features = Features::new(&config, narrowed.as_ref().unwrap_or(series), keys.as_ref());
+            linear.parts.known = features.every_part().known;
         }
-        Ok(Self { config, features, linear, keys, fewest })
+        Ok(Self { config, features, linear, keys, narrowed, fewest })
     }
 }

@@ -53,8 +53,10 @@ pub struct Wishes {
     pub horizon: Option<usize>,
     /// The backbone.
     pub preset: Preset,
-    /// The first so many columns are forecast, the others are seen only.
+    /// The first so many columns are forecast, the others are covariates.
     pub targets: usize,
+    /// The last so many columns are known in advance.
+    pub known: usize,
     /// Whether the device adapts the point forecast.
     pub adapted: bool,
     /// Which rows train, choose and are held out.
@@ -138,6 +140,7 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
         corrected: true,
         adapted: wishes.adapted,
         targets: wishes.targets as u16,
+        known: wishes.known as u16,
         seen_until_ms: series.time(seen).map_or(0, |time| time.as_millisecond().max(0) as u64),
         memories: Config::spread_memories(&wishes.preset, period),
         channels,
@@ -177,7 +180,12 @@ fn channels(
             still.longest = still.dead.iter().map(|run| run.length).max().unwrap_or(0);
             dead.push(format!("`{name}`"));
         }
-        channels.push(channel(name, known, *bounds, &still, period)?);
+        let mut channel = channel(name, known, *bounds, &still, period)?;
+        // A plan is no sensor: it may stand still for as long as it likes.
+        if index + wishes.known >= series.columns.len() {
+            channel.stuck_limit = 0;
+        }
+        channels.push(channel);
     }
     ensure!(
         dead.len() < wishes.targets,

@@ -97,14 +97,14 @@ pub fn validate(
             crate::interrupt::check()?;
         }
         series.row(row, &mut sample);
-        forecaster.observe(&sample);
+        forecaster.observe_knowing(&sample, &series.to_come(row + 1));
         if row < rows.start || !(row - rows.start).is_multiple_of(stride) {
             continue;
         }
         for (channel, error) in error.iter().enumerate() {
             let config = &model.config.channels[channel];
             let future = &features.samples(channel)[row + 1..];
-            forecaster.for_each_step(channel, &mut |step, quantiles| {
+            forecaster.for_each_step_knowing(channel, &series.to_come(row + 1), &mut |step, quantiles| {
                 let Some(came) = future.get(step - 1).filter(|came| !came.is_nan()) else { return };
                 let mut scaled = [0.0; flowcast_core::format::MAX_QUANTILES];
                 for (scaled, quantile) in scaled.iter_mut().zip(quantiles) {
