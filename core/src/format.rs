@@ -42,7 +42,8 @@ pub const ALIGNMENT: usize = 16;
 /// Features beside the seasonal ones that a token holds: ln scale and location.
 pub const LEVEL_FEATURES: usize = 2;
 
-const MAGIC: [u8; 4] = *b"FLOW";
+/// What a model file starts with.
+pub const MAGIC: [u8; 4] = *b"FLOW";
 /// The largest number of an eight-bit weight; -128 is not used.
 const LARGEST_I8: f32 = 127.0;
 /// Bits of the header's flags.

@@ -20,13 +20,13 @@ use flowcast_core::presets::Preset;
 use flowcast_core::seasonal::Seasons;
 use serde::Serialize;
 
-use crate::data::{ReadOptions, Series};
-use crate::duration::{Steps, parse_duration, show_ms};
+use crate::data::{self, ReadOptions, Series};
+use crate::duration::{self, Steps, parse_duration, show_ms};
 use crate::file::{refuse_overwriting, write_atomic};
 use crate::interrupt;
 use crate::output::Output;
 use crate::protocol::Protocol;
-use crate::train::setup::Wishes;
+use crate::train::setup::{self, Wishes};
 use crate::train::{self, EPOCH_STEPS};
 use cells::Cells;
 use experiment::Experiment;
@@ -39,8 +39,8 @@ pub struct Args {
     /// Measurements: .csv, .csv.gz or .csv.xz files of one layout
     #[arg(required = true, value_name = "DATA")]
     pub data: Vec<PathBuf>,
-    /// Columns to forecast
-    #[arg(long, required = true, value_delimiter = ',', value_name = "COLUMN")]
+    /// Columns to forecast, separated by commas or each with a --target of its own; a name may hold commas
+    #[arg(long, required = true, value_name = "COLUMN")]
     pub target: Vec<String>,
     /// The column of times, if it is not found by itself
     #[arg(long, value_name = "COLUMN")]
@@ -49,10 +49,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub interval: Option<Duration>,
     /// Seasons: samples or durations, the main one first [default: as `flowcast train`]
-    #[arg(long, value_delimiter = ',', value_name = "N|DURATION")]
+    #[arg(long, value_delimiter = ',', value_name = "N|DURATION", value_parser = duration::season)]
     pub period: Vec<Steps>,
     /// How far ahead to forecast: steps or a duration [default: one season, at most 288 steps]
-    #[arg(long, value_name = "N|DURATION")]
+    #[arg(long, value_name = "N|DURATION", value_parser = duration::horizon)]
     pub horizon: Option<Steps>,
     /// The backbone: tiny, small or base
     #[arg(long, default_value = "small", value_name = "NAME", value_parser = train::preset)]
@@ -120,20 +120,15 @@ pub struct Report {
 /// # Errors
 /// Unreadable or untrainable data, an unwritable file, an interruption (which leaves the finished cells).
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let read = ReadOptions { time: args.time.clone(), columns: args.target.clone(), interval: args.interval };
-    let series = Series::read(&args.data, &read)?;
+    let targets = data::resolve(&args.data, &args.target)?;
+    let read = ReadOptions { time: args.time.clone(), columns: targets.clone(), interval: args.interval };
+    let protocol = Protocol::Tail { test_fraction: args.test_fraction };
+    let series = protocol.read(&args.data, &read, output)?;
     let interval_ms = series.interval_ms;
     let periods = Steps::periods(&args.period, interval_ms)?;
     let horizon = args.horizon.map(|horizon| horizon.of_option("horizon", interval_ms)).transpose()?;
-    let wishes = Wishes {
-        periods,
-        horizon,
-        preset: args.preset,
-        targets: args.target.len(),
-        known: 0,
-        adapted: false,
-        protocol: Protocol::Tail { test_fraction: args.test_fraction },
-    };
+    let wishes =
+        Wishes { periods, horizon, preset: args.preset, targets: targets.len(), known: 0, adapted: false, protocol };
     if let Some(out) = &args.out {
         refuse_overwriting(&args.data, out)?;
         ensure!(!out.is_dir(), "{} is a folder, expected a file to write", out.display());
@@ -151,10 +146,12 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
 fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Result<Report> {
     interrupt::listen();
     let mut cells = Cells::beside(args.out.as_deref())?;
-    output.note("reading features and fitting the linear path in closed form");
     // Here, where the files' names are known, for a refusal to name them.
     let names = || args.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    let experiment = Experiment::new(series, wishes).with_context(names)?;
+    let (config, split) = setup::prepare(series, wishes).with_context(names)?;
+    output.remarks(setup::review(series, &config, &split).with_context(names)?);
+    output.note("reading features and fitting the linear path in closed form");
+    let experiment = Experiment::new(series, config, split).with_context(names)?;
     let config = experiment.config();
     let test_rows = series.rows() - wishes.protocol.borders(series, 0).test;
     ensure!(
@@ -278,15 +275,34 @@ mod tests {
     }
 
     #[test]
+    fn faults_of_the_data_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let row =
+            |row: usize| if row % 50 == 7 { "-9999\n".to_owned() } else { format!("{}\n", (row as f32 * 0.7).sin()) };
+        std::fs::write(path("data.csv"), "x\n".to_owned() + &(0..230).map(row).collect::<String>()).unwrap();
+        let line = format!(
+            "flowcast {} --target x --interval 1h --period 12 --horizon 3 --preset tiny --place block --epochs 0 --seeds 1 \
+             --variants none",
+            path("data.csv")
+        );
+        let output = Output::keeping();
+        run(&Line::parse_from(line.split(' ')).args, &output).unwrap();
+        let notes = output.kept().unwrap().json["notes"].to_string();
+        assert!(notes.contains("column `x`: 4 of 184 readings taken as missing"), "{notes}");
+    }
+
+    #[test]
     fn a_table_goes_on_where_it_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let rows: String = (0..230).map(|row| format!("{}\n", (row as f32 * 0.7).sin())).collect();
-        std::fs::write(path("data.csv"), "x\n".to_owned() + &rows).unwrap();
+        // A name with a comma, as `flowcast train` takes it.
+        std::fs::write(path("data.csv"), "\"x,y\"\n".to_owned() + &rows).unwrap();
         let table = |variants: &str, out: &str| -> serde_json::Value {
             let (data, out) = (path("data.csv"), path(out));
             let line = format!(
-                "flowcast {data} --target x --interval 1h --period 12 --horizon 3 --preset tiny --place block --epochs 0 --seeds 2 --out {out} \
+                "flowcast {data} --target x,y --interval 1h --period 12 --horizon 3 --preset tiny --place block --epochs 0 --seeds 2 --out {out} \
                  --variants {variants}"
             );
             run(&Line::parse_from(line.split(' ')).args, &Output::keeping()).unwrap();

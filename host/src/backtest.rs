@@ -22,7 +22,7 @@ use flowcast_core::format::Header;
 use crate::baseline::Baseline;
 use crate::data::{ReadOptions, Series};
 use crate::duration::{Steps, parse_duration, show_ms};
-use crate::file::{AlignedBytes, refuse_overwriting, write_atomic};
+use crate::file::{refuse_overwriting, write_atomic};
 use crate::forecaster;
 use crate::output::Output;
 use crate::protocol::{self, Protocol};
@@ -118,7 +118,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         refuse_overwriting(&inputs, output)?;
     }
     let protocol = Protocol::new(args.protocol, args.test_fraction)?;
-    let bytes = AlignedBytes::read(&args.model)?;
+    let bytes = forecaster::read(&args.model)?;
     let mut model = forecaster::open(&bytes).with_context(|| args.model.display().to_string())?;
     let names = channel_names(model.header(), &bytes);
     let read = ReadOptions { time: args.time.clone(), columns: names, interval: args.interval };
@@ -433,7 +433,7 @@ pub(crate) mod tests {
         };
         assert_eq!(
             error(&series(100), &Options::default()),
-            "found 20 held-out rows (of 100), expected at least the model's horizon of 36"
+            "found 20 held-out rows (of 100), expected at least the model's horizon of 36: a series of 178 rows"
         );
         assert_eq!(
             error(&series(600), &Options { horizons: vec![37], ..Options::default() }),

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::data::ReadOptions;
 use crate::device::DeviceChoice;
-use crate::duration::Steps;
+use crate::duration::{self, MOST_HORIZON, Steps};
 use crate::file::write_atomic;
 use crate::interrupt;
 use crate::output::Output;
@@ -32,12 +32,13 @@ const ENDINGS: [&str; 3] = [".csv", ".csv.gz", ".csv.xz"];
 
 /// Train and test on the literature's benchmarks beside the best published errors, or on series of your own beside the best baseline
 #[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("data").required(true))]
 pub struct Args {
     /// The folder with NAME.csv, NAME.csv.gz or NAME.csv.xz for each data set; every column but the time is forecast
-    #[arg(value_name = "FOLDER", required_unless_present = "series")]
+    #[arg(value_name = "FOLDER", group = "data")]
     pub folder: Option<PathBuf>,
     /// Instead of FOLDER: columns of a file, one model for each --series; the last 20 % of its rows are held out
-    #[arg(long, value_name = "FILE:COLUMN[,COLUMN]", conflicts_with = "folder")]
+    #[arg(long, value_name = "FILE:COLUMN[,COLUMN]", group = "data")]
     pub series: Vec<Source>,
     /// Data sets by name
     #[arg(long, value_delimiter = ',', value_name = "NAME", default_values_t = published::datasets().map(str::to_owned),
@@ -52,7 +53,7 @@ pub struct Args {
         conflicts_with = "series")]
     pub seeds: u64,
     /// How far ahead to forecast the --series: steps or a duration [default: one season, at most 288 steps]
-    #[arg(long, value_name = "N|DURATION", requires = "series")]
+    #[arg(long, value_name = "N|DURATION", value_parser = duration::horizon, requires = "series")]
     pub horizon: Option<Steps>,
     /// Forecasts of each of the --series, at most
     #[arg(long, default_value_t = series::ORIGINS, value_name = "N", value_parser = series::origins, requires = "series")]
@@ -76,8 +77,8 @@ pub struct Args {
 
 fn steps(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
-        Ok(steps) if (1..=16_384).contains(&steps) => Ok(steps),
-        _ => Err(format!("found `{text}`, expected a number of steps from 1 to 16384")),
+        Ok(steps) if (1..=MOST_HORIZON).contains(&steps) => Ok(steps),
+        _ => Err(format!("found `{text}`, expected a number of steps from 1 to {MOST_HORIZON}")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use flowcast_core::format::{Channel, Header, Numeric};
+use flowcast_core::format::{Channel, Header, MAGIC, Numeric};
 use flowcast_core::presets::Preset;
 use flowcast_core::retrieval::RETRIEVALS;
 use flowcast_core::seasonal::{MEMORIES, Season, Seasons};
@@ -15,6 +15,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 
+use crate::checksum;
 use crate::data::Series;
 use crate::file::{AlignedBytes, write_atomic};
 use crate::forecaster::slot_samples;
@@ -269,6 +270,8 @@ fn is_none(count: &u16) -> bool {
 /// What the file's metadata hold.
 #[derive(Serialize)]
 struct Metadata<'a> {
+    /// First: [`checksum::seal`] finds it there.
+    checksum: &'static str,
     #[serde(flatten)]
     config: &'a Config,
     learning: &'a Learning,
@@ -299,9 +302,11 @@ impl TrainedModel {
             ));
         }
         // One entry: the order of several would not be the same twice.
-        let metadata = serde_json::to_string(&Metadata { config: &self.config, learning })?;
+        let metadata = serde_json::to_string(&Metadata { checksum: checksum::OPEN, config: &self.config, learning })?;
         let metadata = HashMap::from([(METADATA.to_owned(), metadata)]);
-        write_atomic(path, &serialize(views, Some(metadata))?)
+        let mut bytes = serialize(views, Some(metadata))?;
+        checksum::seal(&mut bytes)?;
+        write_atomic(path, &bytes)
     }
 
     /// How the training of `MODEL.safetensors` went; `None` where the file does not tell.
@@ -319,16 +324,19 @@ impl TrainedModel {
     /// Reads `MODEL.safetensors`.
     ///
     /// # Errors
-    /// The file is not one of Flowcast's, or a tensor is missing, of another shape or not finite.
+    /// The file is not one of Flowcast's, was altered, or a tensor is missing, of another shape or not finite.
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
         Self::parse(&bytes).with_context(|| path.display().to_string())
     }
 
     fn parse(bytes: &[u8]) -> Result<Self> {
+        let exported = bytes.starts_with(&MAGIC);
+        ensure!(!exported, "exported already: expected the MODEL.safetensors that `flowcast train` wrote");
         let not_ours = "not a trained model: expected a safetensors file that `flowcast train` wrote";
         let (_, metadata) = SafeTensors::read_metadata(bytes).context(not_ours)?;
         let config = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA)).context(not_ours)?;
+        checksum::check(bytes)?;
         let config: Config = serde_json::from_str(config).context(not_ours)?;
         let tensors = SafeTensors::deserialize(bytes).context(not_ours)?;
         let header = config.header()?;

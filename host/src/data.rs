@@ -6,6 +6,7 @@
 mod error;
 mod even;
 pub mod fault;
+mod fill;
 mod grid;
 mod names;
 pub mod review;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use error::{DataError, Place};
+pub use fill::filled;
 use grid::{Grid, GridError};
 pub use names::resolve;
 use table::Table;
@@ -139,7 +141,11 @@ impl Series {
 
     /// The first row of the held-out end, when this fraction of the rows is held out: the one split that training and back-test share.
     pub fn test_start(&self, test_fraction: f64) -> usize {
-        let rows = self.rows();
+        Series::test_start_of(self.rows(), test_fraction)
+    }
+
+    /// The same of a series of so many rows.
+    pub fn test_start_of(rows: usize, test_fraction: f64) -> usize {
         rows - ((rows as f64 * test_fraction.clamp(0.0, 1.0)).round() as usize).min(rows)
     }
 

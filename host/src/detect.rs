@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::backtest::{channel_names, channel_units, check_interval, seen};
 use crate::data::{self, ReadOptions, Series};
 use crate::duration::parse_duration;
-use crate::file::{AlignedBytes, refuse_overwriting, write_atomic};
+use crate::file::{refuse_overwriting, write_atomic};
 use crate::forecaster;
 use crate::output::Output;
 
@@ -96,7 +96,7 @@ pub struct Report {
 /// # Errors
 /// The model or the data cannot be read or do not fit each other, the scores cannot be written.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let model = AlignedBytes::read(&args.model)?;
+    let model = forecaster::read(&args.model)?;
     let mut forecaster = forecaster::open(&model).with_context(|| args.model.display().to_string())?;
     let header = forecaster.header().clone();
     let columns = match args.columns.as_slice() {
@@ -247,6 +247,7 @@ impl Report {
 mod tests {
     use super::*;
     use crate::device::DeviceChoice;
+    use crate::file::AlignedBytes;
     use crate::protocol::Protocol;
     use crate::train::setup::Wishes;
     use crate::train::{Options, train};

@@ -30,6 +30,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The least samples of a season.
+pub const LEAST_PERIOD: u32 = 2;
+/// The most steps ahead that a model file holds.
+pub const MOST_HORIZON: usize = 16_384;
+
 /// A number of sampling intervals, given as such (`144`) or as a duration (`1d`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steps {
@@ -110,6 +115,32 @@ impl fmt::Display for Steps {
             Steps::Count(steps) => write!(formatter, "{steps}"),
             Steps::Time(duration) => formatter.write_str(&show_ms(duration.as_millis() as u64)),
         }
+    }
+}
+
+/// [`Steps`] of a season.
+///
+/// # Errors
+/// No steps, or a season that is no season; of a duration, only the data tell.
+pub fn season(text: &str) -> Result<Steps, String> {
+    match text.parse()? {
+        Steps::Count(steps) if steps < LEAST_PERIOD as usize => {
+            Err(format!("found {steps} sample, expected at least {LEAST_PERIOD}"))
+        }
+        steps => Ok(steps),
+    }
+}
+
+/// [`Steps`] of a horizon.
+///
+/// # Errors
+/// No steps, or too many; of a duration, only the data tell.
+pub fn horizon(text: &str) -> Result<Steps, String> {
+    match text.parse()? {
+        Steps::Count(steps) if steps > MOST_HORIZON => {
+            Err(format!("found {steps} steps, expected at most {MOST_HORIZON}"))
+        }
+        steps => Ok(steps),
     }
 }
 

@@ -16,7 +16,6 @@ use serde::Serialize;
 
 use crate::backtest::{channel_names, channel_units, check_interval};
 use crate::data::{self, ReadOptions, Series};
-use crate::file::AlignedBytes;
 use crate::forecaster;
 use crate::output::Output;
 use crate::setup::{self, Need};
@@ -132,7 +131,7 @@ impl Report {
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     setup::ensure(&[Need::Qemu], false)?;
     crate::interrupt::listen();
-    let model = AlignedBytes::read(&args.model)?;
+    let model = forecaster::read(&args.model)?;
     let in_model = || args.model.display().to_string();
     let mut host = forecaster::open(&model).with_context(in_model)?;
     let header = host.header().clone();

@@ -7,7 +7,7 @@ use flowcast_core::format::{Header, Numeric};
 use serde::Serialize;
 
 use crate::config::TrainedModel;
-use crate::file::{refuse_overwriting, write_atomic};
+use crate::file::{not_ending_in, refuse_overwriting, write_atomic};
 use crate::output::Output;
 
 /// Export a trained model as the file that boards run
@@ -17,11 +17,19 @@ pub struct Args {
     #[arg(value_name = "MODEL.safetensors")]
     pub model: PathBuf,
     /// The file to write
-    #[arg(long, value_name = "MODEL.flow")]
+    #[arg(long, value_name = "MODEL.flow", value_parser = out)]
     pub out: PathBuf,
     /// Weights of eight bits with a scale for each row: a quarter of the flash
     #[arg(long, value_name = "FORM")]
     pub quantize: Option<Quantize>,
+}
+
+fn out(text: &str) -> Result<PathBuf, String> {
+    not_ending_in(
+        "safetensors",
+        "expected MODEL.flow, which boards read: `flowcast train` writes MODEL.safetensors",
+        text,
+    )
 }
 
 /// A smaller form of the weights.

@@ -16,6 +16,19 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     try_write(target.as_deref().unwrap_or(path), bytes).with_context(|| format!("{} was not written", path.display()))
 }
 
+/// An output file on the command line that no ending of the other kind of model may name: `train` writes one kind, `export`
+/// the other.
+///
+/// # Errors
+/// It ends in `.` and `other`; `instead` says what to do.
+pub fn not_ending_in(other: &str, instead: &str, text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(ending) if ending.eq_ignore_ascii_case(other) => Err(format!("found a .{other} file, {instead}")),
+        _ => Ok(path),
+    }
+}
+
 /// Refuses an output that is one of the inputs.
 ///
 /// # Errors

@@ -1,10 +1,15 @@
 //! Opens a model file with the backbone that it was trained for.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
 use flowcast_core::forecaster::{Forecaster, Inside};
 use flowcast_core::format::{Header, MAX_CHANNELS};
 use flowcast_core::presets::{PRESETS, Preset};
 use flowcast_core::seasonal::MAX_SEASONS;
+use safetensors::SafeTensors;
+
+use crate::file::AlignedBytes;
 
 /// Slots that the host holds: of the seasonal memories, all seasons together, and of the seasonal Flow-Attention.
 pub const SLOTS: usize = 704;
@@ -35,6 +40,22 @@ pub fn preset(header: &Header) -> Result<Preset> {
         );
     };
     Ok(preset)
+}
+
+/// The bytes of `MODEL.flow`, for [`open`].
+///
+/// # Errors
+/// The file cannot be read, or is the `MODEL.safetensors` that it is yet to be exported from.
+pub fn read(path: &Path) -> Result<AlignedBytes> {
+    let bytes = AlignedBytes::read(path)?;
+    ensure!(
+        SafeTensors::read_metadata(&bytes).is_err(),
+        "{} is a trained model, expected an exported one: `flowcast export {} --out {}` writes it",
+        path.display(),
+        path.display(),
+        path.with_extension("flow").display()
+    );
+    Ok(bytes)
 }
 
 /// Checks a model and makes a forecaster of the preset that fits; `model` starts at a multiple of 4.

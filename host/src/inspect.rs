@@ -15,8 +15,7 @@ use serde::Serialize;
 
 use crate::duration::show_ms;
 use crate::export::{Layer, layers};
-use crate::file::AlignedBytes;
-use crate::forecaster::preset;
+use crate::forecaster::{self, preset};
 use crate::output::Output;
 use board::{Board, BoardReport};
 use cost::{Cost, state_bytes};
@@ -134,7 +133,7 @@ pub struct Report {
 /// # Errors
 /// The file is no model, or one of no preset.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let bytes = AlignedBytes::read(&args.model)?;
+    let bytes = forecaster::read(&args.model)?;
     let report = inspect(&bytes, args.board.as_ref()).with_context(|| args.model.display().to_string())?;
     output.result(|| format!("{}: {}", args.model.display(), report.text()), &report)
 }
@@ -329,6 +328,7 @@ impl Report {
 mod tests {
     use super::*;
     use crate::config::{ChannelConfig, Config, TrainedModel, knots};
+    use crate::file::AlignedBytes;
     use flowcast_core::presets::{PRESETS, Preset};
 
     fn model(preset: &Preset, channels: usize, period: u32, horizon: u16) -> AlignedBytes {

@@ -5,6 +5,7 @@ pub mod attention;
 pub mod backtest;
 pub mod baseline;
 pub mod benchmark;
+pub mod checksum;
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -121,14 +121,41 @@ impl Protocol {
 
     /// Divides the rows of a series; `tail` leaves at least `least_validation` of them to choose, if there are so many.
     pub fn borders(self, series: &Series, least_validation: usize) -> Borders {
-        let rows = series.rows();
+        self.borders_of(series.rows(), series.interval_ms, least_validation)
+    }
+
+    /// The rows that a series needs in all for its borders to be `enough`; `None` where no number is.
+    pub fn least_rows(
+        self,
+        interval_ms: u64,
+        least_validation: usize,
+        enough: impl Fn(&Borders) -> bool,
+    ) -> Option<usize> {
+        const MOST: usize = 1 << 40;
+        let fits = |rows: usize| enough(&self.borders_of(rows, interval_ms, least_validation));
+        let (mut few, mut many) = (0, 1);
+        while !fits(many) {
+            (few, many) = (many, many * 2);
+            if many > MOST {
+                return None;
+            }
+        }
+        // No part shrinks as rows come (but for the rows of an ETT file, which no error is about).
+        while many - few > 1 {
+            let middle = few.midpoint(many);
+            if fits(middle) { many = middle } else { few = middle }
+        }
+        Some(many)
+    }
+
+    fn borders_of(self, rows: usize, interval_ms: u64, least_validation: usize) -> Borders {
         match self {
             Protocol::Tail { test_fraction } => {
-                let test = series.test_start(test_fraction);
+                let test = Series::test_start_of(rows, test_fraction);
                 let chosen = ((test as f64 * VALIDATION_FRACTION).round() as usize).max(least_validation);
                 Borders { validation: test.saturating_sub(chosen), test, end: rows }
             }
-            Protocol::Ett => ett_borders(rows, series.interval_ms),
+            Protocol::Ett => ett_borders(rows, interval_ms),
         }
     }
 
@@ -191,6 +218,21 @@ mod tests {
         assert_eq!(tail.borders(&series(1_000, 1), 0), Borders { validation: 680, test: 800, end: 1_000 });
         assert_eq!(tail.borders(&series(1_000, 1), 200), Borders { validation: 600, test: 800, end: 1_000 });
         assert_eq!(tail.borders(&series(10, 1), 200).validation, 0);
+    }
+
+    #[test]
+    fn the_rows_needed_are_the_fewest_that_do() {
+        for protocol in [Protocol::Tail { test_fraction: 0.2 }, Protocol::Tail { test_fraction: 0.0 }, Protocol::Ett] {
+            let enough = |rows: usize| {
+                let borders = protocol.borders(&series(rows, 60_000), 40);
+                borders.validation >= 120 && borders.test - borders.validation >= 40
+            };
+            let needed = protocol
+                .least_rows(60_000, 40, |borders| borders.validation >= 120 && borders.test - borders.validation >= 40);
+            assert_eq!(needed, (1..10_000).find(|rows| enough(*rows)), "{protocol:?}");
+        }
+        let never = Protocol::Tail { test_fraction: 0.0 }.least_rows(1, 0, |borders| borders.end > borders.test);
+        assert_eq!(never, None);
     }
 
     #[test]

@@ -32,6 +32,7 @@ use flowcast_core::seasonal::RING;
 use nalgebra::{Cholesky, DMatrix, DVector};
 use rayon::prelude::*;
 
+use crate::data::filled;
 use crate::features::{Features, Parts, Readout};
 
 /// λ and μ to choose from, relative to the mean square of the features.
@@ -99,16 +100,6 @@ pub struct LinearPath {
     pub own_readouts: bool,
     /// Root mean squared error on validation, in deviations: `[targets][knots]`.
     pub error: Vec<Vec<f32>>,
-}
-
-/// Samples with the missing ones filled from the period before, or the last one.
-fn filled(samples: &[f32], period: usize) -> Vec<f32> {
-    let mut filled: Vec<f32> = Vec::with_capacity(samples.len());
-    for (row, sample) in samples.iter().enumerate() {
-        let before = row.checked_sub(period).map(|row| filled[row]).or(filled.last().copied()).unwrap_or(0.0);
-        filled.push(if sample.is_nan() { before } else { *sample });
-    }
-    filled
 }
 
 /// A stride of about `least` that every phase of a season has its turn with.

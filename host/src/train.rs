@@ -32,9 +32,9 @@ use serde::Serialize;
 use crate::config::{Config, TrainedModel};
 use crate::data::{self, ReadOptions, Series};
 use crate::device::DeviceChoice;
-use crate::duration::{Steps, parse_duration, show_ms};
+use crate::duration::{self, Steps, parse_duration, show_ms};
 use crate::features::Features;
-use crate::file::refuse_overwriting;
+use crate::file::{not_ending_in, refuse_overwriting};
 use crate::forecaster::open;
 use crate::interrupt;
 use crate::model::{Network, StepUnits};
@@ -97,10 +97,10 @@ pub struct Args {
     pub known: Vec<String>,
     /// Seasons, at most three: samples or durations, the main one first [default: a day and a week, or the longest of
     /// hour, minute and second that fits the rows]
-    #[arg(long, value_delimiter = ',', value_name = "N|DURATION")]
+    #[arg(long, value_delimiter = ',', value_name = "N|DURATION", value_parser = duration::season)]
     pub period: Vec<Steps>,
     /// How far ahead to forecast: steps or a duration [default: one season, at most 288 steps]
-    #[arg(long, value_name = "N|DURATION")]
+    #[arg(long, value_name = "N|DURATION", value_parser = duration::horizon)]
     pub horizon: Option<Steps>,
     /// The backbone: tiny, small or base
     #[arg(long, default_value = "small", value_name = "NAME", value_parser = preset)]
@@ -130,8 +130,12 @@ pub struct Args {
     #[arg(long)]
     pub resume: bool,
     /// The file to write
-    #[arg(long, value_name = "MODEL.safetensors")]
+    #[arg(long, value_name = "MODEL.safetensors", value_parser = out)]
     pub out: PathBuf,
+}
+
+fn out(text: &str) -> Result<PathBuf, String> {
+    not_ending_in("flow", "expected MODEL.safetensors, of which `flowcast export` then makes MODEL.flow", text)
 }
 
 /// A backbone by name.
@@ -260,9 +264,9 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     }
     // Here, where the files' names are known, for a refusal to name them.
     let names = || args.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    let (config, split) = setup::prepare(&series, &options.wishes).with_context(names)?;
-    output.remarks(setup::review(&series, &config, &split).with_context(names)?);
-    let (model, report) = train(&series, &options, output)?;
+    let prepared = setup::prepare(&series, &options.wishes).with_context(names)?;
+    output.remarks(setup::review(&series, &prepared.0, &prepared.1).with_context(names)?);
+    let (model, report) = train_prepared(&series, prepared, &options, output)?;
     output.remarks(report.without_gain());
     // A season that was asked for does not go in silence.
     let asked = &options.wishes.periods;
@@ -329,10 +333,19 @@ impl Report {
 /// # Errors
 /// Untrainable data, a device that is not there, an interruption by Ctrl-C.
 pub fn train(series: &Series, options: &Options, output: &Output) -> Result<(TrainedModel, Report)> {
+    train_prepared(series, setup::prepare(series, &options.wishes)?, options, output)
+}
+
+/// As [`train`], of what [`setup::prepare`] found.
+fn train_prepared(
+    series: &Series,
+    (config, split): (Config, Split),
+    options: &Options,
+    output: &Output,
+) -> Result<(TrainedModel, Report)> {
     let started = Instant::now();
     interrupt::listen();
     let device = options.device.open()?;
-    let (config, split) = setup::prepare(series, &options.wishes)?;
     output.note("reading features, training keys and fitting the linear path in closed form");
     let ClosedForm { config, features, linear, keys, narrowed, fewest } =
         ClosedForm::fit(config, series, &split, options.wishes.protocol.aim(), options.seed)?;
@@ -437,7 +450,10 @@ impl Training<'_> {
             (progress, best) = checkpoint::load(path, &identity, &network, &mut optimizer)?;
             self.output.note(format!("going on after step {} of {steps}", progress.step));
         } else if let Some((path, true)) = &self.options.checkpoint {
-            self.output.note(format!("{} is not there: training starts anew", path.display()));
+            self.output.remark(format!(
+                "--resume: {} is not there, nothing was interrupted: training starts anew",
+                path.display()
+            ));
         }
         let before = progress.seconds;
         let seconds = || before + started.elapsed().as_secs_f64();

@@ -26,7 +26,7 @@ use crate::retrieval::{self, Days, Keys, Trained};
 use crate::ridge::{self, Aim, LinearPath};
 use crate::train::batch::Shape;
 use crate::train::closed_form::ClosedForm;
-use crate::train::setup::{self, Split, Wishes};
+use crate::train::setup::Split;
 use crate::train::step::Step;
 use crate::train::{EPOCH_STEPS, residual_quantiles};
 
@@ -98,12 +98,12 @@ fn seen(series: &Series, rows: usize) -> Series {
 }
 
 impl Experiment {
-    /// Reads the rows before the held-out end and fits the linear path in closed form.
+    /// Reads the rows before the held-out end and fits the linear path in closed form, for what
+    /// [`prepare`](crate::train::setup::prepare) found.
     ///
     /// # Errors
     /// Untrainable data.
-    pub fn new(series: &Series, wishes: &Wishes) -> Result<Self> {
-        let (mut config, split) = setup::prepare(series, wishes)?;
+    pub fn new(series: &Series, mut config: Config, split: Split) -> Result<Self> {
         // Whether rounding to a sensor's step pays is another question.
         config.channels.iter_mut().for_each(|channel| channel.resolution = 0.0);
         // So is what the device learns by itself.
@@ -316,6 +316,7 @@ mod tests {
     use super::*;
     use crate::config::TrainedModel;
     use crate::protocol::Protocol;
+    use crate::train::setup::{Wishes, prepare};
     use crate::train::validation::validate;
     use flowcast_core::presets::PRESETS;
     use rand::{RngExt, SeedableRng};
@@ -350,7 +351,8 @@ mod tests {
             adapted: false,
             protocol: Protocol::Tail { test_fraction: 0.2 },
         };
-        Experiment::new(series, &wishes).unwrap()
+        let (config, split) = prepare(series, &wishes).unwrap();
+        Experiment::new(series, config, split).unwrap()
     }
 
     /// The sequence form over a whole stream is what the device computes, sample by sample.

@@ -73,10 +73,14 @@ impl Plan {
         // The first row cannot be forecast: nothing came before it.
         let held_out = borders.test.max(1)..borders.end;
         if held_out.len() < horizon {
+            let needed = options.protocol.least_rows(series.interval_ms, 0, |borders| {
+                borders.end - borders.test.max(1).min(borders.end) >= horizon
+            });
             bail!(
-                "found {} held-out rows (of {}), expected at least the model's horizon of {horizon}",
+                "found {} held-out rows (of {}), expected at least the model's horizon of {horizon}{}",
                 held_out.len(),
-                series.rows()
+                series.rows(),
+                needed.map_or_else(String::new, |rows| format!(": a series of {rows} rows"))
             );
         }
         // Under `ett` each horizon has its own windows: all that end within the held-out rows.

@@ -4,8 +4,8 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use super::plan::Plan;
-use crate::baseline::{self, Fit};
-use crate::data::Series;
+use crate::baseline::Fit;
+use crate::data::{Series, filled};
 use crate::metrics::Accumulator;
 
 /// Parts of a channel's origins that are worked on at a time. Their sums are added in order, and their number is no machine's: so are
@@ -25,7 +25,7 @@ pub struct Rival {
 pub fn score(series: &Series, plan: &Plan, origins: &[Vec<usize>], bar: &ProgressBar) -> Vec<Vec<Rival>> {
     let mut rivals = vec![Vec::with_capacity(origins.len()); plan.baselines.len()];
     for (values, origins) in series.values.iter().zip(origins) {
-        let past = baseline::filled(values, plan.seasons.period);
+        let past = filled(values, plan.seasons.period);
         // Missing values before the first one cannot be filled.
         let first = past.iter().position(|value| !value.is_nan()).unwrap_or(past.len());
         let shards: Vec<Vec<Rival>> = origins

@@ -10,11 +10,21 @@ use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 
 use super::validation::Validation;
+use crate::checksum;
 use crate::file::write_atomic;
 use crate::model::Network;
 use crate::optimizer::AdamW;
 
 const METADATA: &str = "flowcast-training";
+
+/// What the file's metadata hold.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    /// First: [`checksum::seal`] finds it there.
+    checksum: &'static str,
+    #[serde(flatten)]
+    progress: &'a Progress,
+}
 
 /// Where a training stands, beside its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,19 +76,22 @@ pub fn save(path: &Path, progress: &Progress, network: &Network, best: &[f32], o
             Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values))?))
         })
         .collect::<Result<Vec<_>>>()?;
-    let metadata = HashMap::from([(METADATA.to_owned(), serde_json::to_string(progress)?)]);
-    write_atomic(path, &serialize(views, Some(metadata))?)
+    let metadata = serde_json::to_string(&Metadata { checksum: checksum::OPEN, progress })?;
+    let mut bytes = serialize(views, Some(HashMap::from([(METADATA.to_owned(), metadata)])))?;
+    checksum::seal(&mut bytes)?;
+    write_atomic(path, &bytes)
 }
 
 /// Reads a checkpoint into a network and an optimizer; returns where it stood and the best weights.
 ///
 /// # Errors
-/// The file is none, or one of another training.
+/// The file is none, was altered, or is one of another training.
 pub fn load(path: &Path, identity: &str, network: &Network, optimizer: &mut AdamW) -> Result<(Progress, Vec<f32>)> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let not_ours = || format!("{} is no checkpoint of `flowcast train`", path.display());
     let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(not_ours)?;
     let progress = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA)).with_context(not_ours)?;
+    checksum::check(&bytes).with_context(|| path.display().to_string())?;
     let progress: Progress = serde_json::from_str(progress).with_context(not_ours)?;
     ensure!(
         progress.identity == identity,

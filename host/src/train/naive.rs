@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::validation::stride;
+use crate::data::filled;
 use crate::features::Features;
 
 /// Mean errors over all targets and steps, in deviations of the training data.
@@ -56,16 +57,6 @@ impl Naive {
     }
 }
 
-/// Each missing sample from the past: a season earlier, or else the one before; 0, the mean, before the first.
-fn filled(samples: &[f32], period: usize) -> Vec<f32> {
-    let mut past: Vec<f32> = Vec::with_capacity(samples.len());
-    for sample in samples {
-        let earlier = past.len().checked_sub(period).map(|row| past[row]).or(past.last().copied()).unwrap_or(0.0);
-        past.push(if sample.is_nan() { earlier } else { *sample });
-    }
-    past
-}
-
 #[derive(Default)]
 struct Sums {
     squared: f64,
@@ -83,16 +74,5 @@ impl Sums {
     fn mean(&self) -> Errors {
         let count = self.count.max(1) as f64;
         Errors { mse: self.squared / count, mae: self.absolute / count }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn holes_are_filled_from_the_past() {
-        let nan = f32::NAN;
-        assert_eq!(filled(&[nan, 1.0, 2.0, nan, nan, 5.0], 3), [0.0, 1.0, 2.0, 0.0, 1.0, 5.0]);
     }
 }

@@ -12,6 +12,7 @@ use crate::config::{ChannelConfig, Config, knots};
 use crate::data::fault::Bounds;
 use crate::data::still::Stillness;
 use crate::data::{DataError, Series};
+use crate::duration::{LEAST_PERIOD, MOST_HORIZON};
 use crate::protocol::{Borders, Protocol};
 use crate::season;
 
@@ -108,22 +109,27 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
     let columns = series.columns.len();
     ensure!(columns <= MAX_CHANNELS, "--target: found {columns} columns, expected at most {MAX_CHANNELS}");
     for period in &periods {
-        ensure!(*period >= 2, "--period: found {period} samples, expected at least 2");
+        ensure!(*period >= LEAST_PERIOD, "--period: found {period} samples, expected at least {LEAST_PERIOD}");
     }
-    ensure!((1..=16384).contains(&horizon), "--horizon: found {horizon} steps, expected 1 to 16384");
+    ensure!((1..=MOST_HORIZON).contains(&horizon), "--horizon: found {horizon} steps, expected 1 to {MOST_HORIZON}");
 
     let least_validation = horizon + RING;
     let borders = wishes.protocol.borders(series, least_validation);
     let shortest = 3 * period as usize + RING + horizon;
-    let shares = (borders.validation, borders.test - borders.validation);
-    ensure!(
-        shares.0 >= shortest && shares.1 >= least_validation,
-        "found a series of {} rows, {} to train on and {} to choose with, expected at least {shortest} and {least_validation} of them \
-         for this season and horizon",
-        series.rows(),
-        shares.0,
-        shares.1,
-    );
+    let shares = |borders: &Borders| (borders.validation, borders.test - borders.validation);
+    let enough = |borders: &Borders| {
+        let (trains, chooses) = shares(borders);
+        trains >= shortest && chooses >= least_validation
+    };
+    if !enough(&borders) {
+        let needed = wishes.protocol.least_rows(series.interval_ms, least_validation, enough);
+        let (rows, (trains, chooses)) = (series.rows(), shares(&borders));
+        bail!(
+            "found a series of {rows} rows, expected at least {} for a season of {period} samples and a horizon of {horizon}: {shortest} \
+             to train on (found {trains}) and {least_validation} to choose with (found {chooses})",
+            needed.map_or_else(|| "more".to_owned(), |rows| rows.to_string()),
+        );
+    }
     let channels = channels(series, wishes, &borders, &bounds, period)?;
     let first = (2 * period as usize).min(seen / 4);
     let config = Config {

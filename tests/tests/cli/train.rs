@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use flowcast::checksum::seal;
 use serde_json::Value;
 
 use super::{Bench, HEADER, flowcast, rows};
@@ -54,6 +55,10 @@ fn wrong_usage_of_training_exits_with_2() {
         &["--test-fraction", "1"],
         &["--epochs", "-1"],
         &["--period", "0"],
+        &["--period", "1"],
+        &["--period", "12,1"],
+        &["--horizon", "16385"],
+        &["--out", "m.flow"],
         &["--horizon", "soon"],
         &["--device", "toaster"],
     ] {
@@ -72,6 +77,9 @@ fn wrong_usage_of_training_exits_with_2() {
         &["train", "data.csv", "--target", "c0"],
         &["export"],
         &["export", "m.safetensors"],
+        &["export", "m.safetensors", "--out", "n.safetensors"],
+        &["benchmark"],
+        &["benchmark", ".", "--series", "data.csv:c0"],
         &["inspect"],
         &["inspect", "model.flow", "--board", "toaster"],
     ] {
@@ -79,6 +87,11 @@ fn wrong_usage_of_training_exits_with_2() {
     }
     let presets = bench.run(&["train", "data.csv", "--target", "c0", "--preset", "huge", "--out", "m"]).stderr;
     assert!(String::from_utf8(presets).unwrap().contains("tiny, small, base"));
+    let out = String::from_utf8(bench.run(&train("data.csv", "m.flow", "0")).stderr).unwrap();
+    assert!(out.contains("found a .flow file, expected MODEL.safetensors, of which `flowcast export`"), "{out}");
+    // One or the other, as its usage says.
+    let usage = String::from_utf8(bench.run(&["benchmark"]).stderr).unwrap();
+    assert!(usage.contains("<FOLDER|--series <FILE:COLUMN[,COLUMN]>>"), "{usage}");
 }
 
 #[test]
@@ -106,7 +119,13 @@ fn data_that_cannot_be_trained_on_gives_one_line_with_its_place() {
         ("silent where it counts", silent, &["column `c0` has no reading in rows", "choose the model"]),
         ("a constant channel", every("20.5"), &["column `c0`", "the same value in every row (20.5)", "varies"]),
         ("no values", every(""), &["column `c0`", "no value at all", "expected numbers"]),
-        ("too short", HEADER.to_owned() + &good[..100].concat(), &["found a series of 100 rows", "expected at least"]),
+        (
+            "too short",
+            HEADER.to_owned() + &good[..100].concat(),
+            &[
+                "found a series of 100 rows, expected at least 112 for a season of 12 samples and a horizon of 3: 63 to train on",
+            ],
+        ),
     ];
     bench.write("m.safetensors", b"the last good one");
     for (what, text, parts) in cases {
@@ -182,10 +201,20 @@ fn files_that_are_no_trained_model_are_refused_by_name() {
     let config = String::from_utf8(trained[8..8 + header].to_vec()).unwrap();
     let changed = config.replace("\\\"knots\\\":[1,2,3]", "\\\"knots\\\":[1,3]  ");
     assert_ne!(config, changed);
-    let changed = [&trained[..8], changed.as_bytes(), &trained[8 + header..]].concat();
+    let mut changed = [&trained[..8], changed.as_bytes(), &trained[8 + header..]].concat();
+    seal(&mut changed).unwrap();
     let mut infinite = trained.clone();
     let end = infinite.len() - 4;
     infinite[end..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    seal(&mut infinite).unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = trained.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let name = trained.windows(6).position(|window| window == b"offset").unwrap();
+    let unsealed = String::from_utf8(trained[8..8 + header].to_vec()).unwrap().replace("checksum", "checkers");
+    let unsealed = [&trained[..8], unsealed.as_bytes(), &trained[8 + header..]].concat();
     let before = bench.names();
     for (what, bytes, parts) in [
         ("garbage", &b"time,c0,c1\n2024-05-01 00:00,1,2\n"[..], &["expected a safetensors file"][..]),
@@ -193,7 +222,10 @@ fn files_that_are_no_trained_model_are_refused_by_name() {
         ("cut in its header", &trained[..header / 2], &["expected a safetensors file"]),
         ("cut in its weights", &trained[..trained.len() - 100], &["expected a safetensors file"]),
         ("someone else's", &other, &["expected a safetensors file that `flowcast train` wrote"]),
-        ("a model file", &exported, &["expected a safetensors file"]),
+        ("a model file", &exported, &["exported already: expected the MODEL.safetensors that `flowcast train` wrote"]),
+        ("a weight's bit", &flipped(trained.len() - 9), &["the file is corrupt: its CRC-32 is"]),
+        ("the configuration's bit", &flipped(name), &["the file is corrupt: its CRC-32 is"]),
+        ("no checksum", &unsealed, &["found no checksum: a file of a development version", "train it again"]),
         ("another shape", &changed, &["readout.weight", "expected F32", "2"]),
         ("an infinite weight", &infinite, &["weight", "inf", "finite"]),
     ] {
@@ -214,6 +246,33 @@ fn files_that_are_no_trained_model_are_refused_by_name() {
     std::fs::remove_dir(bench.path("folder")).unwrap();
     assert_eq!(bench.names(), before);
     assert_eq!(bench.bytes("good.flow"), exported);
+}
+
+/// Every command that wants `MODEL.flow` says what makes one of `MODEL.safetensors`.
+#[test]
+fn a_model_that_is_not_exported_is_refused_with_the_command_that_does() {
+    let bench = bench();
+    bench.json(&train("data.csv", "m.safetensors", "0"));
+    for words in [
+        &["backtest", "m.safetensors", "data.csv"][..],
+        &["detect", "m.safetensors", "data.csv"],
+        &["inspect", "m.safetensors"],
+    ] {
+        let error = bench.refusal(words);
+        let expected =
+            "m.safetensors is a trained model, expected an exported one: `flowcast export m.safetensors --out m.flow`";
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_resumption_of_nothing_is_said() {
+    let bench = bench();
+    let result = bench.json(&[&train("data.csv", "m.safetensors", "1")[..], &["--resume"]].concat());
+    let notes = result["notes"].to_string();
+    assert!(notes.contains("--resume: m.safetensors.checkpoint is not there"), "{notes}");
+    let result = bench.json(&train("data.csv", "m.safetensors", "1"));
+    assert!(!result["notes"].to_string().contains("--resume"));
 }
 
 /// A run that may write files of at most 4 KiB: as on a full disk, a write comes back short and the next one fails.
@@ -350,6 +409,11 @@ fn an_interrupted_training_goes_on_to_the_same_file() {
     assert!(error.contains("m.safetensors.checkpoint is of another training"), "{error}");
 
     let kept = std::fs::read(&checkpoint).unwrap();
+    let mut altered = kept.clone();
+    altered[kept.len() - 20] ^= 4;
+    bench.write("m.safetensors.checkpoint", &altered);
+    let error = bench.refusal(&resume(&words));
+    assert!(error.contains("m.safetensors.checkpoint: the file is corrupt"), "{error}");
     bench.write("m.safetensors.checkpoint", &kept[..kept.len() / 2]);
     let error = bench.refusal(&resume(&words));
     assert!(error.contains("is no checkpoint of `flowcast train`"), "{error}");
