@@ -10,7 +10,7 @@
 //!
 //! The target's own memories, short and long, hold what the column did to it at the times that they remember: only what is
 //! new beside those tells anything. T_0 is what the present sample surprised by, whose effect the target's last samples
-//! show. What is not told is taken to be B_1[slot], the memory's expectation: then the first of them is 0.
+//! show. What is not told is taken to be `B_1[slot]`, the memory's expectation: then the first of them is 0.
 //!
 //! ```
 //! use flowcast_core::presets::Small;

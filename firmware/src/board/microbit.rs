@@ -26,7 +26,7 @@ pub fn take() -> Option<(Uart, Led, Counter)> {
 pub struct Uart(nrf51::Peripheral);
 
 // Word offsets.
-const START_RX: usize = 0x000 / 4;
+const START_RX: usize = 0;
 const START_TX: usize = 0x008 / 4;
 const RX_READY: usize = 0x108 / 4;
 const TX_READY: usize = 0x11C / 4;
@@ -127,7 +127,7 @@ pub type Counter = counter::Counter<Timer0>;
 #[derive(Debug)]
 pub struct Timer0(nrf51::Peripheral);
 
-const START: usize = 0x000 / 4;
+const START: usize = 0;
 const CAPTURE_0: usize = 0x040 / 4;
 const BIT_MODE: usize = 0x508 / 4;
 const PRESCALER: usize = 0x510 / 4;
