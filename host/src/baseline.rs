@@ -118,7 +118,7 @@ impl Baseline {
         matches!(self, Baseline::Ets | Baseline::MstlEts | Baseline::MstlWeekEts)
     }
 
-    /// Forecasts `out.len()` steps from everything up to now: `past` is [`filled`], oldest first, not empty.
+    /// Forecasts `out.len()` steps from everything up to now: `past` is [`crate::data::filled`], oldest first, not empty.
     ///
     /// # Panics
     /// If `past` is empty.
