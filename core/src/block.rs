@@ -4,6 +4,7 @@ use crate::attention::{FlowParameters, FlowState, FlowTrace};
 use crate::fixed::Fixed;
 use crate::kernel::Layout;
 use crate::linear::{Input, Linear, Matrix, Scaled, add, dot, run};
+use crate::math::Real as _;
 use crate::norm::LayerNorm;
 
 /// A block's weights, where they lie, and its attention's parameters.
@@ -72,24 +73,27 @@ impl<const HEADS: usize> Block<'_, HEADS> {
         match (&self.expand.weight, &self.contract.weight) {
             (Matrix::F32(expand), Matrix::F32(contract)) => {
                 for (unit, bias) in self.expand.bias.iter().enumerate() {
-                    let hidden = rectified(dot(run(expand, unit, D_MODEL), &normed) + bias);
+                    // A select: a skipped unit would make the cost depend on the data.
+                    let hidden = (dot(run(expand, unit, D_MODEL), &normed) + bias).at_least(0.0);
                     add(x, run(contract, unit, D_MODEL), hidden);
                 }
             }
             (Matrix::I8(expand), Matrix::I8(contract)) => {
                 let input = Input::new(&normed, &mut room, true);
                 let mut room = Fixed::<D_MODEL>::ZERO;
-                for (index, biases) in self.expand.bias.chunks(D_MODEL).enumerate() {
+                // So many hidden units at a time as the token is wide: both layers' next weights.
+                let words = Layout::Blocks.words(D_MODEL, D_MODEL).max(1);
+                let layers = expand.weights.chunks(words).zip(contract.weights.chunks(words));
+                let outputs = expand.scales.chunks(D_MODEL).zip(self.expand.bias.chunks(D_MODEL));
+                for ((expand, contracted), (scales, bias)) in layers.zip(outputs) {
                     let mut hidden = [0.0; D_MODEL];
-                    let units = hidden.get_mut(..biases.len()).unwrap_or_default();
-                    let expand = expand.part(index, Layout::Blocks.words(D_MODEL, D_MODEL), D_MODEL);
-                    Linear { weight: Matrix::I8(expand), bias: biases }.apply(&input, units);
+                    let units = hidden.get_mut(..bias.len()).unwrap_or_default();
+                    let expand = Linear { weight: Matrix::I8(Scaled { weights: expand, scales }), bias };
+                    expand.apply(&input, units);
                     for unit in &mut *units {
-                        *unit = rectified(*unit);
+                        *unit = unit.at_least(0.0);
                     }
-                    let words = Layout::Blocks.words(D_MODEL, D_MODEL);
-                    let weights = contract.part(index, words, 0).weights;
-                    let contract = Matrix::I8(Scaled { weights, scales: contract.scales });
+                    let contract = Matrix::I8(Scaled { weights: contracted, scales: contract.scales });
                     contract.add_product(&Input::new(units, &mut room, true), x);
                 }
             }
@@ -97,10 +101,4 @@ impl<const HEADS: usize> Block<'_, HEADS> {
             _ => {}
         }
     }
-}
-
-/// max(x, 0). A select: a skipped unit would make the cost depend on the data.
-#[inline]
-fn rectified(x: f32) -> f32 {
-    if x > 0.0 { x } else { 0.0 }
 }

@@ -7,14 +7,14 @@
 //! The unit follows the vector, so nothing has to be calibrated and nothing saturates; an error is at most half a unit,
 //! 2⁻¹⁴ of the largest number. With |v| ≤ 2¹⁴ and |w| ≤ 127, sums of [`MAX_COLUMNS`] products stay within 32 bits.
 
+use crate::math::ROUND;
+
 /// The largest magnitude of a number: 2¹⁴.
 pub const LARGEST: i32 = 1 << LARGEST_BITS;
 /// The most columns whose products an `i32` sums without overflow: 1024 · 2¹⁴ · 127 < 2³¹.
 pub const MAX_COLUMNS: usize = 1024;
 
 const LARGEST_BITS: u32 = 14;
-/// Adding this to a number within ±2²² rounds it, halves to even, and leaves it in the low bits.
-const ROUND: f32 = 12_582_912.0;
 const MANTISSA_BITS: u32 = 23;
 const EXPONENT_BIAS: u32 = 127;
 /// Of smaller numbers 2^-100 is taken for the largest, so that every unit and its inverse are normal numbers.

@@ -356,15 +356,15 @@ impl<
             };
             state.missing_run = 0;
             state.seasonal.observe(seasons, &present, x);
+            // Nothing is forecast of a covariate: its memories and trends are all that others read of it.
+            if channel >= header.targets.into() {
+                continue;
+            }
             let mut features = [0.0; MAX_FEATURES];
             state.level = state.seasonal.features(seasons, &self.clocks, &mut features);
             if let Some(encoder) = model.encoder() {
                 state.seasonal.encode(seasons, &state.level, encoder);
                 state.seasonal.leave(seasons, &self.clocks);
-            }
-            // Nothing is forecast of a covariate, whatever a block would say of it.
-            if channel >= header.targets.into() {
-                continue;
             }
             let mut token = model.embed(&features, &state.level);
             for (layer, (block, flow)) in model.blocks().iter().zip(&mut state.flow).enumerate() {
@@ -648,8 +648,8 @@ impl<
     pub fn channel(&self, index: usize) -> Option<ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
         let Self { forecaster: Forecaster { channels, clocks, .. }, model, told } = self;
         let header = model.header();
-        let ready = |state: &&_| index < header.targets.into() && ChannelState::is_ready(*state, &header.seasons);
-        let state = channels.get(index).filter(ready)?;
+        let state =
+            channels.get(index).filter(|state| index < header.targets.into() && state.is_ready(&header.seasons))?;
         let mut forecast = ChannelForecast::of(model, state, clocks, index, *told);
         forecast.prepare(channels);
         Some(forecast)

@@ -26,6 +26,8 @@ pub const VERSION: u16 = 4;
 pub const MAX_QUANTILES: usize = 9;
 /// The most channels of a model.
 pub const MAX_CHANNELS: usize = 32;
+/// The most steps ahead that a forecast reaches.
+pub const MAX_HORIZON: u16 = 16_384;
 /// The most knots of the readout: steps ahead that have weights of their own.
 pub const MAX_KNOTS: usize = 256;
 /// The most features that a step ahead reads where it will fall.
@@ -323,6 +325,42 @@ pub enum Form {
     Rows([usize; 2]),
 }
 
+impl Form {
+    /// Bytes of the eight-bit weights between so many outputs and inputs.
+    fn bytes(self, outputs: usize, inputs: usize) -> usize {
+        match self {
+            Self::Vector => 0,
+            Self::Matrix => Layout::Blocks.bytes(outputs, inputs),
+            Self::Transposed => {
+                let (whole, rest) = (inputs / outputs.max(1), inputs % outputs.max(1));
+                whole * Layout::Blocks.bytes(outputs, outputs) + Layout::Blocks.bytes(outputs, rest)
+            }
+            Self::Rows(parts) => outputs * parts.iter().map(|columns| Layout::Rows.bytes(1, *columns)).sum::<usize>(),
+        }
+    }
+
+    /// Where the weight between an output and an input of so many lies among them, in bytes.
+    fn place(self, [output, outputs]: [usize; 2], [input, inputs]: [usize; 2]) -> usize {
+        match self {
+            Self::Vector => 0,
+            Self::Matrix => Layout::Blocks.place(inputs, output, input),
+            Self::Transposed => {
+                let part = input / outputs.max(1);
+                let before = part * outputs;
+                let columns = (inputs - before).min(outputs);
+                self.bytes(outputs, before) + Layout::Blocks.place(columns, output, input - before)
+            }
+            Self::Rows([left, right]) => {
+                let start = self.bytes(output, inputs);
+                match input.checked_sub(left) {
+                    None => start + Layout::Rows.place(left, 0, input),
+                    Some(column) => start + Layout::Rows.bytes(1, left) + Layout::Rows.place(right, 0, column),
+                }
+            }
+        }
+    }
+}
+
 impl Tensor {
     /// Outputs, each of which has a scale in an eight-bit model; 0 of a vector.
     pub fn outputs(&self) -> usize {
@@ -357,39 +395,7 @@ impl Tensor {
 
     /// Bytes of its eight-bit weights in an eight-bit model.
     fn eight_bit_bytes(&self) -> usize {
-        let (outputs, inputs) = (self.outputs(), self.inputs());
-        match self.form {
-            Form::Vector => 0,
-            Form::Matrix => Layout::Blocks.bytes(outputs, inputs),
-            Form::Transposed => {
-                let (whole, rest) = (inputs / outputs.max(1), inputs % outputs.max(1));
-                whole * Layout::Blocks.bytes(outputs, outputs) + Layout::Blocks.bytes(outputs, rest)
-            }
-            Form::Rows(parts) => outputs * parts.iter().map(|columns| Layout::Rows.bytes(1, *columns)).sum::<usize>(),
-        }
-    }
-
-    /// Where the weight between an input and an output lies among its eight-bit weights, in bytes.
-    fn place(&self, output: usize, input: usize) -> usize {
-        let (outputs, inputs) = (self.outputs().max(1), self.inputs());
-        match self.form {
-            Form::Vector => 0,
-            Form::Matrix => Layout::Blocks.place(inputs, output, input),
-            Form::Transposed => {
-                let part = input / outputs;
-                let columns = (inputs - part * outputs).min(outputs);
-                let start = part * Layout::Blocks.bytes(outputs, outputs);
-                start + Layout::Blocks.place(columns, output, input % outputs)
-            }
-            Form::Rows([left, right]) => {
-                let [before, behind] = [left, right].map(|columns| Layout::Rows.bytes(1, columns));
-                let start = output * (before + behind);
-                match input.checked_sub(left) {
-                    None => start + Layout::Rows.place(left, 0, input),
-                    Some(column) => start + before + Layout::Rows.place(right, 0, column),
-                }
-            }
-        }
+        self.form.bytes(self.outputs(), self.inputs())
     }
 
     /// Where the weight between an input and an output lies among the tensor's numbers.
@@ -579,7 +585,7 @@ impl Header {
             let rest = usize::from(self.d_model) % COLUMNS;
             expect("eight-bit weights and d_model modulo 4", rest as f32, 0.0, "0")?;
         }
-        within("horizon", self.horizon.into(), 1.0..=16384.0, "1 to 16384")?;
+        within("horizon", self.horizon.into(), 1.0..=MAX_HORIZON.into(), "1 to 16384")?;
         let most = self.horizon.min(MAX_KNOTS as u16);
         let least = self.horizon.min(2);
         within(
@@ -1005,7 +1011,8 @@ impl Header {
                 put(out, number_at, &scale.to_le_bytes());
                 number_at += 4;
                 for input in 0..tensor.inputs() {
-                    put(out, matrix_at + tensor.place(output, input), &[quantize(of(input), scale) as u8]);
+                    let place = tensor.form.place([output, tensor.outputs()], [input, tensor.inputs()]);
+                    put(out, matrix_at + place, &[quantize(of(input), scale) as u8]);
                 }
             }
             matrix_at += tensor.eight_bit_bytes();
@@ -1046,10 +1053,11 @@ impl<'m> Tensors<'m> {
         taken
     }
 
-    /// The next eight-bit matrix, of so many outputs and bytes.
-    fn scaled(&mut self, outputs: usize, bytes: usize) -> Scaled<'m> {
+    /// The next eight-bit matrix.
+    fn scaled(&mut self, form: Form, outputs: usize, inputs: usize) -> Scaled<'m> {
         let scales = self.vector(outputs);
-        let (weights, rest) = self.matrices.split_at_checked(bytes / 4).unwrap_or((self.matrices, &[]));
+        let words = form.bytes(outputs, inputs) / size_of::<u32>();
+        let (weights, rest) = self.matrices.split_at_checked(words).unwrap_or((self.matrices, &[]));
         self.matrices = rest;
         Scaled { weights, scales }
     }
@@ -1058,7 +1066,7 @@ impl<'m> Tensors<'m> {
     pub(crate) fn matrix(&mut self, rows: usize, columns: usize) -> Matrix<'m> {
         match self.numeric {
             Numeric::F32 => Matrix::F32(self.vector(rows * columns)),
-            Numeric::I8 => Matrix::I8(self.scaled(rows, Layout::Blocks.bytes(rows, columns))),
+            Numeric::I8 => Matrix::I8(self.scaled(Form::Matrix, rows, columns)),
         }
     }
 
@@ -1066,22 +1074,16 @@ impl<'m> Tensors<'m> {
     pub(crate) fn transposed(&mut self, inputs: usize, outputs: usize) -> Matrix<'m> {
         match self.numeric {
             Numeric::F32 => Matrix::F32(self.vector(inputs * outputs)),
-            Numeric::I8 => {
-                let tensor =
-                    Tensor { layer: None, name: "", shape: [1, inputs, outputs], form: Form::Transposed, start: 0 };
-                Matrix::I8(self.scaled(outputs, tensor.eight_bit_bytes()))
-            }
+            Numeric::I8 => Matrix::I8(self.scaled(Form::Transposed, outputs, inputs)),
         }
     }
 
     /// The next matrix that is taken row by row, each in two parts.
     pub(crate) fn rows(&mut self, rows: usize, parts: [usize; 2]) -> Rows<'m> {
+        let columns = parts.iter().sum();
         match self.numeric {
-            Numeric::F32 => Rows::F32(self.vector(rows * (parts[0] + parts[1]))),
-            Numeric::I8 => {
-                let bytes: usize = parts.iter().map(|columns| Layout::Rows.bytes(1, *columns)).sum();
-                Rows::I8(self.scaled(rows, rows * bytes))
-            }
+            Numeric::F32 => Rows::F32(self.vector(rows * columns)),
+            Numeric::I8 => Rows::I8(self.scaled(Form::Rows(parts), rows, columns)),
         }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! Each file is one idea, and files depend downwards only:
 //! `forecaster → {intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm} → math`,
-//! `format → known → seasonal → retrieval → linear`, `{conformal, adaptation} → probe → math`.
+//! `format → known → seasonal → retrieval → linear → {fixed, kernel}`, `{conformal, adaptation} → probe → math`.
 
 #![no_std]
 

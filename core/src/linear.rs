@@ -121,13 +121,13 @@ impl Matrix<'_> {
                 let mut blocks = weights.chunks_exact((2 * pairs.len()).max(1));
                 let (whole, rest) = y.as_chunks_mut::<{ kernel::BLOCK_ROWS }>();
                 let (scales, rest_scales) = scales.as_chunks::<{ kernel::BLOCK_ROWS }>();
+                // Whole blocks apart from the rest: their four rows are unrolled.
                 for ((y, scales), weights) in whole.iter_mut().zip(scales).zip(&mut blocks) {
                     let sums = kernel::block(weights, pairs);
                     for ((y, scale), sum) in y.iter_mut().zip(scales).zip(sums) {
                         *y += sum as f32 * (scale * unit);
                     }
                 }
-                // Rows that do not fill a block.
                 if let Some(weights) = blocks.next() {
                     let sums = kernel::block(weights, pairs);
                     for ((y, scale), sum) in rest.iter_mut().zip(rest_scales).zip(sums) {
@@ -135,21 +135,6 @@ impl Matrix<'_> {
                     }
                 }
             }
-        }
-    }
-}
-
-impl<'m> Scaled<'m> {
-    /// The `index`-th of matrices that follow one another, each of so many words, with scales of their own.
-    #[inline]
-    pub fn part(&self, index: usize, words: usize, rows: usize) -> Self {
-        let start = index * words;
-        let end = (start + words).min(self.weights.len());
-        let begin = index * rows;
-        let last = (begin + rows).min(self.scales.len());
-        Self {
-            weights: self.weights.get(start..end).unwrap_or_default(),
-            scales: self.scales.get(begin..last).unwrap_or_default(),
         }
     }
 }

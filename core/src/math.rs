@@ -74,7 +74,7 @@ impl Real for f64 {
 }
 
 /// Adding and subtracting 1.5·2²³ rounds to the nearest integer and leaves it in the low bits.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 /// The nearest integer, halves to even, for |x| ≤ 2²².
 #[inline]

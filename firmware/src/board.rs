@@ -6,6 +6,7 @@
 mod counter;
 pub mod fault;
 pub mod memory;
+mod polled;
 pub mod register;
 
 #[cfg(microbit)]

@@ -33,7 +33,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// The least samples of a season.
 pub const LEAST_PERIOD: u32 = 2;
 /// The most steps ahead that a model file holds.
-pub const MOST_HORIZON: usize = 16_384;
+pub const MOST_HORIZON: usize = flowcast_core::format::MAX_HORIZON as usize;
 
 /// A number of sampling intervals, given as such (`144`) or as a duration (`1d`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -399,6 +399,12 @@ mod tests {
         // A long horizon takes few weights: only some steps have their own.
         let long = inspect(&model(&PRESETS[2], 2, 144, 8000), Some(&board)).unwrap().board.unwrap();
         assert!(long.fits && long.flash_bytes < 512 << 10, "{long:?}");
+        // The smallest board runs the smallest preset, and says of another one what would fit.
+        let small_board = Board::named("microbit").unwrap();
+        let fits = inspect(&model(&PRESETS[0], 1, 144, 144), Some(&small_board)).unwrap().board.unwrap();
+        assert!(fits.fits && fits.refused.is_empty(), "{fits:?}");
+        let wrong = inspect(&model(&PRESETS[1], 1, 144, 144), Some(&small_board)).unwrap().board.unwrap();
+        assert_eq!(wrong.refused[0], "found preset small, expected tiny");
         assert!(Board::named("toaster").unwrap_err().contains("mps2-an386"));
     }
 }

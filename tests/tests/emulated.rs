@@ -8,6 +8,7 @@ use flowcast::emulate::machine::{Board, MACHINES, Machine};
 use flowcast::emulate::session::{MARKS, Options};
 use flowcast::file::AlignedBytes;
 use flowcast::forecaster;
+use flowcast::inspect::cost::state_bytes;
 use flowcast::link::LinkError;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::Numeric;
@@ -142,6 +143,8 @@ fn every_board_says_what_the_host_says() {
         let used = outcome.stats.ram_bytes + outcome.stats.stack_bytes;
         assert!((used as usize) < machine.ram_bytes, "{}: {used} bytes of RAM", machine.name);
         assert!(outcome.stats.instructions_max.is_some(), "{} counts instructions", machine.name);
+        let told = state_bytes(&preset("tiny"), machine.channels, machine.slots);
+        assert_eq!(outcome.stats.state_bytes as usize, told, "{}: as `flowcast inspect` counts", machine.name);
     }
 }
 

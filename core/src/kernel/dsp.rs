@@ -43,6 +43,31 @@ macro_rules! cpu {
     };
 }
 
+/// Takes a step r2 times, four to a turn while there are as many.
+macro_rules! repeated {
+    ($step:ident) => {
+        concat!(
+            "subs r2, r2, #4\n",
+            "blo 2f\n",
+            "1:\n",
+            $step!(),
+            $step!(),
+            $step!(),
+            $step!(),
+            "subs r2, r2, #4\n",
+            "bhs 1b\n",
+            "2:\n",
+            "adds r2, r2, #4\n",
+            "beq 4f\n",
+            "3:\n",
+            $step!(),
+            "subs r2, r2, #1\n",
+            "bne 3b\n",
+            "4:",
+        )
+    };
+}
+
 /// Four columns of four rows. r0: the vector; r1: weights; r8 to r11: sums; r3 to r7, r12 and lr are used.
 macro_rules! block_step {
     () => {
@@ -82,23 +107,7 @@ unsafe extern "C" fn block_steps(x: *const u32, weights: *const u32, steps: usiz
         "mov r9, #0",
         "mov r10, #0",
         "mov r11, #0",
-        "subs r2, r2, #4",
-        "blo 2f",
-        "1:",
-        block_step!(),
-        block_step!(),
-        block_step!(),
-        block_step!(),
-        "subs r2, r2, #4",
-        "bhs 1b",
-        "2:",
-        "adds r2, r2, #4",
-        "beq 4f",
-        "3:",
-        block_step!(),
-        "subs r2, r2, #1",
-        "bne 3b",
-        "4:",
+        repeated!(block_step),
         "pop {{r0}}",
         "stmia r0, {{r8-r11}}",
         "pop {{r4-r11, pc}}",
@@ -129,23 +138,7 @@ unsafe extern "C" fn row_steps(x: *const u32, weights: *const u32, steps: usize)
         cpu!(),
         "push {{r4, r5, r6, lr}}",
         "mov r3, #0",
-        "subs r2, r2, #4",
-        "blo 2f",
-        "1:",
-        row_step!(),
-        row_step!(),
-        row_step!(),
-        row_step!(),
-        "subs r2, r2, #4",
-        "bhs 1b",
-        "2:",
-        "adds r2, r2, #4",
-        "beq 4f",
-        "3:",
-        row_step!(),
-        "subs r2, r2, #1",
-        "bne 3b",
-        "4:",
+        repeated!(row_step),
         "mov r0, r3",
         "pop {{r4, r5, r6, pc}}",
     )

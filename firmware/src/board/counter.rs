@@ -37,7 +37,6 @@ impl<TIMER: Timer> Counter<TIMER> {
         let mut counter = Self { timer, overhead: Some(0) };
         let overhead = counter.instructions(|| {});
         let (short, long) = (counter.spin(1_000), counter.spin(51_000));
-        // Two instructions a turn, three where a branch that is taken and one that is not are both there (Armv6-M).
         let turns = match (short, long) {
             (Some(short), Some(long)) => long.wrapping_sub(short),
             _ => 0,

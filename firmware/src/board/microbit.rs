@@ -5,9 +5,9 @@
 use core::convert::Infallible;
 
 use embedded_hal::digital::{ErrorType as PinErrorType, OutputPin};
-use embedded_io::{ErrorType, Read, Write};
 
 use super::counter::{self, Timer};
+use super::polled::{Polled, Serial};
 use super::register::nrf51;
 
 /// Most channels and most slots of the seasonal memory that this board has RAM for.
@@ -16,9 +16,9 @@ pub const CHANNELS: usize = 1;
 pub const SLOTS: usize = 96;
 
 /// The port, the pin and the counter, the first time; `None` ever after.
-pub fn take() -> Option<(Uart, Led, Counter)> {
+pub fn take() -> Option<(Polled<Uart>, Led, Counter)> {
     let (uart, gpio, timer) = nrf51::take()?;
-    Some((Uart::new(uart), Led::new(gpio), Counter::new(Timer0::new(timer))))
+    Some((Polled(Uart::new(uart)), Led::new(gpio), Counter::new(Timer0::new(timer))))
 }
 
 /// The UART, polled.
@@ -53,35 +53,21 @@ impl Uart {
     }
 }
 
-impl ErrorType for Uart {
-    type Error = Infallible;
-}
-
-impl Read for Uart {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let Some(first) = buffer.first_mut() else {
-            return Ok(0);
-        };
+impl Serial for Uart {
+    fn receive(&mut self) -> u8 {
         while self.0.read::<RX_READY>() == 0 {}
         self.0.write::<RX_READY>(0);
-        *first = self.0.read::<RX_DATA>() as u8;
-        Ok(1)
-    }
-}
-
-impl Write for Uart {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        for &byte in bytes {
-            self.0.write::<TX_READY>(0);
-            self.0.write::<TX_DATA>(byte.into());
-            while self.0.read::<TX_READY>() == 0 {}
-        }
-        Ok(bytes.len())
+        self.0.read::<RX_DATA>() as u8
     }
 
-    fn flush(&mut self) -> Result<(), Infallible> {
-        // `write` has waited for every byte.
-        Ok(())
+    fn send(&mut self, byte: u8) {
+        self.0.write::<TX_READY>(0);
+        self.0.write::<TX_DATA>(byte.into());
+        while self.0.read::<TX_READY>() == 0 {}
+    }
+
+    fn drain(&mut self) {
+        // `send` has waited for every byte.
     }
 }
 

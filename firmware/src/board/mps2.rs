@@ -4,9 +4,9 @@ use core::convert::Infallible;
 
 use cortex_m::peripheral::{SYST, syst::SystClkSource};
 use embedded_hal::digital::{ErrorType as PinErrorType, OutputPin};
-use embedded_io::{ErrorType, Read, Write};
 
 use super::counter::{self, Timer};
+use super::polled::{Polled, Serial};
 use super::register::mps2;
 
 /// Most channels and most slots of the seasonal memory that this board has RAM for.
@@ -15,9 +15,9 @@ pub const CHANNELS: usize = 8;
 pub const SLOTS: usize = 704;
 
 /// The port, the pin and the counter, the first time; `None` ever after.
-pub fn take() -> Option<(Uart, Led, Counter)> {
+pub fn take() -> Option<(Polled<Uart>, Led, Counter)> {
     let (core, (uart, leds)) = (cortex_m::Peripherals::take()?, mps2::take()?);
-    Some((Uart::new(uart), Led::new(leds), Counter::new(SysTick::new(core.SYST))))
+    Some((Polled(Uart::new(uart)), Led::new(leds), Counter::new(SysTick::new(core.SYST))))
 }
 
 /// UART0, a CMSDK APB UART: one byte in each direction and no queue, polled.
@@ -43,33 +43,19 @@ impl Uart {
     }
 }
 
-impl ErrorType for Uart {
-    type Error = Infallible;
-}
-
-impl Read for Uart {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let Some(first) = buffer.first_mut() else {
-            return Ok(0);
-        };
+impl Serial for Uart {
+    fn receive(&mut self) -> u8 {
         while self.0.read::<STATE>() & RECEIVE_FULL == 0 {}
-        *first = self.0.read::<DATA>() as u8;
-        Ok(1)
-    }
-}
-
-impl Write for Uart {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        for &byte in bytes {
-            while self.0.read::<STATE>() & TRANSMIT_FULL != 0 {}
-            self.0.write::<DATA>(byte.into());
-        }
-        Ok(bytes.len())
+        self.0.read::<DATA>() as u8
     }
 
-    fn flush(&mut self) -> Result<(), Infallible> {
+    fn send(&mut self, byte: u8) {
+        self.drain();
+        self.0.write::<DATA>(byte.into());
+    }
+
+    fn drain(&mut self) {
         while self.0.read::<STATE>() & TRANSMIT_FULL != 0 {}
-        Ok(())
     }
 }
 

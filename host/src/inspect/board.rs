@@ -13,69 +13,54 @@ pub struct Board {
     machine: Machine,
     /// Bytes for the stack and everything static that is no forecaster; `flowcast emulate` prints what is in use.
     other_bytes: usize,
-    /// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts, by preset and form of the
-    /// weights, as `flowcast emulate MODEL.flow DATA.csv --json` measured them: `instructions_per_observe.max`, one
-    /// channel of 10-minute samples. A preset that was not measured has none.
-    instructions_per_mac: &'static [(&'static str, Numeric, f64)],
+    /// As `flowcast emulate MODEL.flow DATA.csv --json` measured them: `instructions_per_observe.max`, one channel of
+    /// 10-minute samples. A preset that was not measured has none.
+    instructions_per_mac: &'static Ratios,
 }
 
-/// What `flowcast emulate` measured on each of [`MACHINES`], in their order.
+/// Every board, as [`MACHINES`] has them.
 const BOARDS: [Board; MACHINES.len()] = [
-    Board {
-        machine: MACHINES[0],
-        other_bytes: 16 << 10,
-        instructions_per_mac: &[
-            ("tiny", Numeric::I8, 6.573),
-            ("tiny", Numeric::F32, 8.160),
-            ("small", Numeric::I8, 3.833),
-            ("small", Numeric::F32, 5.914),
-            ("base", Numeric::I8, 2.257),
-            ("base", Numeric::F32, 4.440),
-        ],
-    },
-    Board {
-        machine: MACHINES[1],
-        other_bytes: 16 << 10,
-        instructions_per_mac: &[
-            ("tiny", Numeric::I8, 83.647),
-            ("tiny", Numeric::F32, 174.621),
-            ("small", Numeric::I8, 48.347),
-            ("small", Numeric::F32, 149.713),
-            ("base", Numeric::I8, 26.979),
-        ],
-    },
-    Board {
-        machine: MACHINES[2],
-        other_bytes: 16 << 10,
-        instructions_per_mac: &[
-            ("tiny", Numeric::I8, 6.573),
-            ("tiny", Numeric::F32, 8.160),
-            ("small", Numeric::I8, 3.833),
-            ("small", Numeric::F32, 5.914),
-            ("base", Numeric::I8, 2.257),
-            ("base", Numeric::F32, 4.440),
-        ],
-    },
-    Board {
-        machine: MACHINES[3],
-        other_bytes: 16 << 10,
-        instructions_per_mac: &[
-            ("tiny", Numeric::I8, 6.217),
-            ("tiny", Numeric::F32, 7.809),
-            ("small", Numeric::I8, 3.675),
-            ("small", Numeric::F32, 5.832),
-            ("base", Numeric::I8, 2.193),
-            ("base", Numeric::F32, 4.403),
-        ],
-    },
-    Board {
-        machine: MACHINES[4],
-        other_bytes: 12 << 10,
-        instructions_per_mac: &[("tiny", Numeric::I8, 135.007), ("tiny", Numeric::F32, 283.215)],
-    },
+    Board::new(0, &ARMV7EM),
+    Board::new(1, &CORTEX_M3),
+    Board::new(2, &ARMV7EM),
+    Board::new(3, &CORTEX_M33),
+    Board { other_bytes: 10 << 10, ..Board::new(4, &CORTEX_M0) },
 ];
 
+/// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts, by preset and form of the weights.
+type Ratios = [(&'static str, Numeric, f64)];
+
+/// Cortex-M4F and M7 run the same instructions.
+const ARMV7EM: [(&str, Numeric, f64); 6] = [
+    ("tiny", Numeric::I8, 6.649),
+    ("tiny", Numeric::F32, 8.210),
+    ("small", Numeric::I8, 3.871),
+    ("small", Numeric::F32, 6.038),
+    ("base", Numeric::I8, 2.264),
+    ("base", Numeric::F32, 4.452),
+];
+const CORTEX_M3: [(&str, Numeric, f64); 5] = [
+    ("tiny", Numeric::I8, 83.592),
+    ("tiny", Numeric::F32, 174.548),
+    ("small", Numeric::I8, 48.329),
+    ("small", Numeric::F32, 149.683),
+    ("base", Numeric::I8, 26.975),
+];
+const CORTEX_M33: [(&str, Numeric, f64); 6] = [
+    ("tiny", Numeric::I8, 6.337),
+    ("tiny", Numeric::F32, 7.876),
+    ("small", Numeric::I8, 3.703),
+    ("small", Numeric::F32, 5.866),
+    ("base", Numeric::I8, 2.193),
+    ("base", Numeric::F32, 4.415),
+];
+const CORTEX_M0: [(&str, Numeric, f64); 2] = [("tiny", Numeric::I8, 134.890), ("tiny", Numeric::F32, 283.091)];
+
 impl Board {
+    const fn new(machine: usize, instructions_per_mac: &'static Ratios) -> Self {
+        Self { machine: MACHINES[machine], other_bytes: 16 << 10, instructions_per_mac }
+    }
+
     /// The board of that name.
     ///
     /// # Errors
