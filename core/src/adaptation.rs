@@ -46,62 +46,67 @@ const TINY: f32 = 1e-12;
 
 /// One group's means.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Means {
+struct Means<R> {
     /// D.
-    displacement: f32,
+    displacement: R,
     /// Q.
-    displacement_square: f32,
+    displacement_square: R,
     /// R.
-    residual: f32,
+    residual: R,
     /// S.
-    product: f32,
+    product: R,
     /// P.
-    plain_error: f32,
+    plain_error: R,
     /// A.
-    adapted_error: f32,
+    adapted_error: R,
 }
 
 /// One channel's adaptation: 100 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Adaptation {
-    groups: [Means; GROUPS],
+pub struct Adaptation<R> {
+    groups: [Means<R>; GROUPS],
     /// n, up to 255.
     count: [u8; GROUPS],
 }
 
 /// What each group's means say: computed once a sample, used for every step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Correction {
+pub struct Correction<R> {
     /// a − 1, within ±[`MAX_SCALE_CHANGE`].
-    scale_change: [f32; GROUPS],
+    scale_change: [R; GROUPS],
     /// b, within ±[`MAX_BIAS`].
-    bias: [f32; GROUPS],
+    bias: [R; GROUPS],
     /// How much of it counts, 0 to 1.
-    gate: [f32; GROUPS],
+    gate: [R; GROUPS],
 }
 
-impl Means {
+impl<R: Real> Means<R> {
     const ZERO: Self = Self {
-        displacement: 0.0,
-        displacement_square: 0.0,
-        residual: 0.0,
-        product: 0.0,
-        plain_error: 0.0,
-        adapted_error: 0.0,
+        displacement: R::ZERO,
+        displacement_square: R::ZERO,
+        residual: R::ZERO,
+        product: R::ZERO,
+        plain_error: R::ZERO,
+        adapted_error: R::ZERO,
     };
 }
 
-impl Correction {
+impl<R: Real> Correction<R> {
     /// What to add to every quantile of a step whose median is so far from the location, in deviations.
     #[inline]
-    pub fn shift(&self, place: &Place, displacement: f32) -> f32 {
-        let displacement = displacement.at_most(2.0 * LIMIT).at_least(-2.0 * LIMIT);
+    pub fn shift(&self, place: &Place<R>, displacement: R) -> R {
+        let most = R::of(2.0 * LIMIT);
+        let displacement = displacement.at_most(most).at_least(-most);
         let terms = self.scale_change.iter().zip(&self.bias).zip(&self.gate).zip(&place.weight);
-        terms.map(|(((change, bias), gate), weight)| weight * gate * (change * displacement + bias)).sum()
+        let mut shift = R::ZERO;
+        for (((change, bias), gate), weight) in terms {
+            shift += *weight * *gate * (*change * displacement + *bias);
+        }
+        shift
     }
 }
 
-impl Adaptation {
+impl<R: Real> Adaptation<R> {
     /// Nothing learned; all zeros.
     pub const fn new() -> Self {
         Self { groups: [Means::ZERO; GROUPS], count: [0; GROUPS] }
@@ -109,35 +114,38 @@ impl Adaptation {
 
     /// What is known now.
     #[inline]
-    pub fn correction(&self) -> Correction {
-        let mut correction = Correction { scale_change: [0.0; GROUPS], bias: [0.0; GROUPS], gate: [0.0; GROUPS] };
+    pub fn correction(&self) -> Correction<R> {
+        let mut correction =
+            Correction { scale_change: [R::ZERO; GROUPS], bias: [R::ZERO; GROUPS], gate: [R::ZERO; GROUPS] };
         let Correction { scale_change, bias, gate } = &mut correction;
         let outputs = scale_change.iter_mut().zip(bias).zip(gate);
         for (((means, count), prior), ((scale_change, bias), gate)) in
             self.groups.iter().zip(&self.count).zip(PRIOR).zip(outputs)
         {
-            let ridge = 1.0 + prior * gain(*count);
+            let ridge = R::ONE + R::of(prior) * gain(*count);
             let Means { displacement, displacement_square, residual, product, plain_error, adapted_error } = *means;
             let determinant = ridge * ridge * displacement_square - displacement * displacement;
-            *scale_change = ((ridge * product - displacement * residual) / determinant.at_least(TINY))
-                .at_most(MAX_SCALE_CHANGE)
-                .at_least(-MAX_SCALE_CHANGE);
-            *bias = ((residual - *scale_change * displacement) / ridge).at_most(MAX_BIAS).at_least(-MAX_BIAS);
-            let gained = 1.0 - adapted_error / plain_error.at_least(TINY);
-            let trusted = select_unpredictable(*count >= LEAST_PROBES, gained, 0.0);
-            *gate = ((trusted - MARGIN) / SPAN).at_least(0.0).at_most(1.0);
+            *scale_change = ((ridge * product - displacement * residual) / determinant.at_least(R::of(TINY)))
+                .at_most(R::of(MAX_SCALE_CHANGE))
+                .at_least(R::of(-MAX_SCALE_CHANGE));
+            *bias =
+                ((residual - *scale_change * displacement) / ridge).at_most(R::of(MAX_BIAS)).at_least(R::of(-MAX_BIAS));
+            let gained = R::ONE - adapted_error / plain_error.at_least(R::of(TINY));
+            let trusted = select_unpredictable(*count >= LEAST_PROBES, gained, R::ZERO);
+            *gate = ((trusted - R::of(MARGIN)) * R::of(1.0 / SPAN)).at_least(R::ZERO).at_most(R::ONE);
         }
         correction
     }
 
     /// Learns from a resolved probe. `correction` is what [`Adaptation::correction`] gives before it.
     #[inline]
-    pub fn observe(&mut self, correction: &Correction, resolved: &Resolved) {
+    pub fn observe(&mut self, correction: &Correction<R>, resolved: &Resolved<R>) {
         let Resolved { place, known, residual, below, above, displacement } = *resolved;
-        let half_width = (0.5 * (below + above)).at_least(1e-6);
-        let clip = |error: f32| error.at_most(CLIP * half_width).at_least(-CLIP * half_width);
-        let square = |error: f32| (clip(error) / half_width) * (clip(error) / half_width);
-        let candidate = Correction { gate: [1.0; GROUPS], ..*correction };
+        let half_width = (R::of(0.5) * (below + above)).at_least(R::of(1e-6));
+        let most = R::of(CLIP) * half_width;
+        let clip = |error: R| error.at_most(most).at_least(-most);
+        let square = |error: R| (clip(error) / half_width) * (clip(error) / half_width);
+        let candidate = Correction { gate: [R::ONE; GROUPS], ..*correction };
         let plain = square(residual);
         let adapted = square(residual - candidate.shift(&place, displacement));
         let residual = clip(residual);
@@ -145,7 +153,7 @@ impl Adaptation {
             self.groups.iter_mut().zip(&mut self.count).zip(&place.weight).enumerate()
         {
             *count = count.saturating_add(u8::from(known & (place.group == index)));
-            let gain = weight * gain(*count);
+            let gain = *weight * gain(*count);
             let updates = [
                 (&mut means.displacement, displacement),
                 (&mut means.displacement_square, displacement * displacement),
@@ -155,16 +163,16 @@ impl Adaptation {
                 (&mut means.adapted_error, adapted),
             ];
             for (mean, value) in updates {
-                *mean += gain * (value - *mean);
+                mean.approach(value, gain);
             }
-            let worse = (*count >= LEAST_PROBES) & (means.adapted_error > WORSE * means.plain_error);
+            let worse = (*count >= LEAST_PROBES) & (means.adapted_error > R::of(WORSE) * means.plain_error);
             *means = select_unpredictable(worse, Means::ZERO, *means);
             *count = select_unpredictable(worse, 0, *count);
         }
     }
 }
 
-impl Default for Adaptation {
+impl<R: Real> Default for Adaptation<R> {
     fn default() -> Self {
         Self::new()
     }
@@ -172,8 +180,8 @@ impl Default for Adaptation {
 
 /// γ after so many probes.
 #[inline]
-fn gain(count: u8) -> f32 {
-    (1.0 / f32::from(count.max(1))).at_least(FORGETTING)
+fn gain<R: Real>(count: u8) -> R {
+    R::one_over(count.max(1).into()).at_least(R::of(FORGETTING))
 }
 
 #[cfg(test)]
@@ -203,7 +211,7 @@ mod tests {
         let x: std::vec::Vec<f32> = (0..SAMPLES).map(|now| series(now, displacement(now), noise(&mut state))).collect();
         let mut errors = [0.0_f64; 2];
         for now in 0..SAMPLES {
-            let outcome = probes.resolve(&schedule.advance(&groups), x[now]);
+            let outcome = probes.resolve(&schedule.advance(&groups), Some(x[now]));
             let correction = adaptation.correction();
             adaptation.observe(&correction, &outcome);
             let correction = adaptation.correction();
@@ -224,7 +232,7 @@ mod tests {
         errors
     }
 
-    fn check(correction: &Correction) {
+    fn check(correction: &Correction<f32>) {
         let Correction { scale_change, bias, gate } = correction;
         assert!(scale_change.iter().all(|change| change.abs() <= MAX_SCALE_CHANGE), "{correction:?}");
         assert!(bias.iter().all(|bias| bias.abs() <= MAX_BIAS), "{correction:?}");
@@ -276,7 +284,7 @@ mod tests {
             let groups = Groups::new(24);
             let (mut schedule, mut probes, mut adaptation) = (Schedule::new(), Probes::new(), Adaptation::new());
             for now in 0..5_000 {
-                let outcome = probes.resolve(&schedule.advance(&groups), series(now));
+                let outcome = probes.resolve(&schedule.advance(&groups), Some(series(now)));
                 let correction = adaptation.correction();
                 adaptation.observe(&correction, &outcome);
                 check(&adaptation.correction());
@@ -287,6 +295,6 @@ mod tests {
                 probes.record(&launch, Some(band));
             }
         }
-        assert_eq!(size_of::<Adaptation>(), 100);
+        assert_eq!(size_of::<Adaptation<f32>>(), 100);
     }
 }

@@ -33,10 +33,12 @@
 
 use core::hint::select_unpredictable;
 
-use crate::math::{Real, exp, ln};
+use crate::math::Real;
 
 /// q: the share of samples beyond the threshold.
 const BEYOND: f32 = 0.05;
+/// 1/q.
+const BEYOND_ONE_IN: u32 = 20;
 /// −ln q.
 const BEYOND_SURPRISE: f32 = 2.995_732_3;
 /// Statistics that the least probability is taken of, and its logarithm.
@@ -56,12 +58,12 @@ const NORMAL_BIAS: f32 = 0.112;
 const NORMAL_SPREAD: f32 = 0.11;
 /// Gain of the short means: about the last 16 samples.
 const SHORT_GAIN: f32 = 1.0 / 16.0;
-/// Of the values of a short mean, so many are worth one: neighbours share most of their samples.
-const SHORT_ALONE: f32 = 1.0 / 8.0;
+/// So many values of a short mean are worth one: neighbours share most of their samples.
+const SHORT_NEIGHBOURS: u32 = 8;
 /// Added to the short mean of |z|, in long means, before its logarithm: a flat line is 20 times less, not infinitely.
 const SPREAD_FLOOR: f32 = 0.05;
 /// Samples that the expectation before the first one is worth.
-const PRIOR: f32 = 32.0;
+const PRIOR: u32 = 32;
 /// The smallest gain of the long means.
 const LONG_GAIN: f32 = 1.0 / 1024.0;
 /// The smallest gain of the excess's means, which few samples enter and long events many in a row: the shape of a tail
@@ -91,130 +93,154 @@ const ESCALATION: f32 = 1.5;
 
 /// One statistic's past. Every field is less its value before the first sample, so that all zeros begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Tail {
+struct Tail<R> {
     /// Mean of s, in its value before the first sample, less 1.
-    mean: f32,
+    mean: R,
     /// ln t less [`FIRST_THRESHOLD_LN`].
-    threshold_ln: f32,
+    threshold_ln: R,
     /// m less [`FIRST_EXCESS`].
-    excess: f32,
+    excess: R,
     /// Mean of y² less [`FIRST_EXCESS_SQUARE`].
-    excess_square: f32,
+    excess_square: R,
 }
 
-impl Tail {
-    const ZERO: Self = Self { mean: 0.0, threshold_ln: 0.0, excess: 0.0, excess_square: 0.0 };
+impl<R: Real> Tail<R> {
+    const ZERO: Self = Self { mean: R::ZERO, threshold_ln: R::ZERO, excess: R::ZERO, excess_square: R::ZERO };
 
     /// Takes s ≥ 0 as the `count`-th sample and returns −ln P(s or more) as it was before.
     ///
-    /// `normal` is the mean of s before the first sample; `alone` the part of s that its neighbours do not tell.
+    /// `normal` is the mean of s before the first sample; of so many `neighbours` one tells what the others do not.
     #[inline]
-    fn observe(&mut self, s: f32, normal: f32, count: f32, alone: f32) -> f32 {
-        let mean = (1.0 + self.mean).at_least(1e-6);
-        let ratio = s / (normal * mean);
-        let w = ln(1.0 + ratio) / exp(FIRST_THRESHOLD_LN + self.threshold_ln);
-        let beyond = w > 1.0;
-        let y = (w - 1.0).at_least(0.0);
+    fn observe(&mut self, s: R, normal: f32, count: u32, neighbours: u32) -> R {
+        let mean = (R::ONE + self.mean).at_least(R::of(1e-6));
+        let ratio = s / (R::of(normal) * mean);
+        let w = (R::ONE + ratio).ln() / (R::of(FIRST_THRESHOLD_LN) + self.threshold_ln).exp();
+        let beyond = w > R::ONE;
+        let y = (w - R::ONE).at_least(R::ZERO);
 
-        let m = FIRST_EXCESS + self.excess;
-        let square = FIRST_EXCESS_SQUARE + self.excess_square;
-        let variance = (square - m * m).at_least(1e-3 * m * m);
-        let shape = (0.5 * (1.0 - m * m / variance)).at_least(LEAST_SHAPE).at_most(MOST_SHAPE);
-        let shape = select_unpredictable(shape.abs() < FLAT_SHAPE, FLAT_SHAPE, shape);
-        let base = (1.0 + shape * y / (m * (1.0 - shape))).at_least(LEAST_BASE);
-        let tail = BEYOND_SURPRISE + ln(base) / shape;
-        let surprise = select_unpredictable(beyond, tail, BEYOND_SURPRISE * w);
+        let m = R::of(FIRST_EXCESS) + self.excess;
+        let square = R::of(FIRST_EXCESS_SQUARE) + self.excess_square;
+        let m_square = m * m;
+        let variance = (square - m_square).at_least(R::of(1e-3) * m_square);
+        let shape = R::of(0.5) * (R::ONE - m_square / variance);
+        let shape = shape.at_least(R::of(LEAST_SHAPE)).at_most(R::of(MOST_SHAPE));
+        let shape = select_unpredictable(shape.abs() < R::of(FLAT_SHAPE), R::of(FLAT_SHAPE), shape);
+        let base = (R::ONE + shape * y / (m * (R::ONE - shape))).at_least(R::of(LEAST_BASE));
+        let tail = R::of(BEYOND_SURPRISE) + base.ln() / shape;
+        let surprise = select_unpredictable(beyond, tail, R::of(BEYOND_SURPRISE) * w);
 
-        self.mean += gain(count, LONG_GAIN) * mean * (ratio.at_most(MOST_OF_MEAN) - 1.0);
-        let hit = select_unpredictable(beyond, 1.0, 0.0);
-        let step = alone * (2.0 / (alone * count + PRIOR)).at_least(THRESHOLD_GAIN);
-        self.threshold_ln += step * (hit - BEYOND);
-        let gain = hit * alone * gain(alone * BEYOND * count, TAIL_GAIN);
-        let y = y.at_most(MOST_OF_EXCESS * m);
-        self.excess += gain * (y - m);
-        self.excess_square += gain * (y * y - square);
+        self.mean += gain::<R>(count, LONG_GAIN) * mean * (ratio.at_most(R::of(MOST_OF_MEAN)) - R::ONE);
+        let hit = select_unpredictable(beyond, R::ONE, R::ZERO);
+        // Of `alone` = 1 / neighbours: alone · 2 / (alone · count + PRIOR), at least alone · THRESHOLD_GAIN.
+        let alone = R::one_over(neighbours);
+        let decayed = R::of(2.0) * R::one_over((count / neighbours).saturating_add(PRIOR));
+        let step = alone * decayed.at_least(R::of(THRESHOLD_GAIN));
+        self.threshold_ln += step * (hit - R::of(BEYOND));
+        let gain = hit * alone * gain::<R>(count / (neighbours * BEYOND_ONE_IN), TAIL_GAIN);
+        let y = y.at_most(R::of(MOST_OF_EXCESS) * m);
+        self.excess.approach(y - R::of(FIRST_EXCESS), gain);
+        self.excess_square.approach(y * y - R::of(FIRST_EXCESS_SQUARE), gain);
         surprise
     }
 }
 
 /// Gain of the `count`-th sample: 1/n after [`PRIOR`] samples of expectation, at least `least`.
 #[inline]
-fn gain(count: f32, least: f32) -> f32 {
-    (1.0 / (count + PRIOR)).at_least(least)
+fn gain<R: Real>(count: u32, least: f32) -> R {
+    R::one_over(count.saturating_add(PRIOR)).at_least(R::of(least))
+}
+
+/// What a detector tells of a sample, whatever its scalar.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Strangeness {
+    /// As [`Anomaly::surprise`].
+    pub surprise: f32,
+    /// As [`Anomaly::news`].
+    pub news: f32,
+}
+
+impl Strangeness {
+    /// As [`Anomaly::alert`].
+    pub fn alert(&self, probability: f32) -> bool {
+        self.news > 0.0 && self.news >= -crate::math::ln(probability.max(f32::MIN_POSITIVE).min(1.0))
+    }
 }
 
 /// One channel's detector: 19 words.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Anomaly {
+pub struct Anomaly<R> {
     /// Of |z|, of the bias, of the spread.
-    tails: [Tail; STATISTICS],
+    tails: [Tail<R>; STATISTICS],
     /// Mean of the last z.
-    bias: f32,
+    bias: R,
     /// Mean of the last |z|, in long means, less 1.
-    short: f32,
+    short: R,
     /// Long mean of that one's logarithm.
-    center: f32,
+    center: R,
     /// Samples scored, up to `u32::MAX`.
     count: u32,
     /// −ln p of the last sample.
-    surprise: f32,
+    surprise: R,
     /// The last sample's surprise, or 0 if it was no news.
-    news: f32,
+    news: R,
     /// The greatest news of the event that is under way; fading once it is over.
-    told: f32,
+    told: R,
 }
 
-impl Anomaly {
+impl<R: Real> Anomaly<R> {
     /// Before the first sample: all zeros.
     pub const ZERO: Self = Self {
         tails: [Tail::ZERO; STATISTICS],
-        bias: 0.0,
-        short: 0.0,
-        center: 0.0,
+        bias: R::ZERO,
+        short: R::ZERO,
+        center: R::ZERO,
         count: 0,
-        surprise: 0.0,
-        news: 0.0,
-        told: 0.0,
+        surprise: R::ZERO,
+        news: R::ZERO,
+        told: R::ZERO,
     };
 
-    /// Takes a reading and the forecast that was made of it: the 80 % band's ends and the median, in one unit.
+    /// Takes a reading and the forecast that was made of it: the 80 % band's ends and the median, all as samples.
     ///
-    /// `floor` is the smallest half of a band that the sensor's resolution allows, above 0. A reading that is not finite
+    /// `floor` is the smallest half of a band that the sensor's resolution allows, above 0. `None`, and what is not finite,
     /// is missing and changes nothing (but is no news), nor does anything while `known` is false (there was no forecast).
     #[inline]
-    pub fn observe(&mut self, known: bool, reading: f32, [lower, median, upper]: [f32; 3], floor: f32) {
-        let half = (0.5 * (upper - lower)).at_least(floor);
-        let z = ((reading - median) / half).at_least(-MOST_Z).at_most(MOST_Z);
+    pub fn observe(&mut self, known: bool, reading: Option<R>, [lower, median, upper]: [R; 3], floor: R) {
+        let half = (R::of(0.5) * (upper - lower)).at_least(floor);
+        let present = reading.is_some();
+        let reading = reading.unwrap_or(R::ZERO);
+        let most = R::of(MOST_Z);
+        let z = ((reading - median) / half).at_least(-most).at_most(most);
         let next = self.after(z);
         // Not `if`: a missing sample costs what any other does.
-        let take = known & (reading - median).is_finite() & half.is_finite();
-        *self = select_unpredictable(take, next, Self { news: 0.0, ..*self });
+        let take = known & present & (reading - median).is_finite() & half.is_finite();
+        *self = select_unpredictable(take, next, Self { news: R::ZERO, ..*self });
     }
 
-    fn after(mut self, z: f32) -> Self {
+    fn after(mut self, z: R) -> Self {
         let magnitude = z.abs();
-        let count = self.count as f32;
+        let count = self.count;
 
         let [spike, bias, spread] = &mut self.tails;
         // The short means take no more of one sample than is common: a spike is not a spread.
-        let common = (NORMAL_Z * (1.0 + spike.mean)).at_least(1e-6);
-        let most = MOST_OF_MEAN * common;
-        self.bias += SHORT_GAIN * (z.at_most(most).at_least(-most) - self.bias);
-        self.short += SHORT_GAIN * (magnitude.at_most(most) / common - 1.0 - self.short);
-        let short_ln = ln((1.0 + self.short).at_least(0.0) + SPREAD_FLOOR);
+        let common = (R::of(NORMAL_Z) * (R::ONE + spike.mean)).at_least(R::of(1e-6));
+        let most = R::of(MOST_OF_MEAN) * common;
+        self.bias.approach(z.at_most(most).at_least(-most), R::of(SHORT_GAIN));
+        self.short.approach(magnitude.at_most(most) / common - R::ONE, R::of(SHORT_GAIN));
+        let short_ln = ((R::ONE + self.short).at_least(R::ZERO) + R::of(SPREAD_FLOOR)).ln();
         let surprises = [
-            spike.observe(magnitude, NORMAL_Z, count, 1.0),
-            bias.observe(self.bias.abs(), NORMAL_BIAS, count, SHORT_ALONE),
-            spread.observe((short_ln - self.center).abs(), NORMAL_SPREAD, count, SHORT_ALONE),
+            spike.observe(magnitude, NORMAL_Z, count, 1),
+            bias.observe(self.bias.abs(), NORMAL_BIAS, count, SHORT_NEIGHBOURS),
+            spread.observe((short_ln - self.center).abs(), NORMAL_SPREAD, count, SHORT_NEIGHBOURS),
         ];
-        self.center += gain(count, LONG_GAIN) * (short_ln - self.center);
-        let most = surprises.iter().fold(0.0_f32, |most, surprise| most.at_least(*surprise));
-        let witnessed = EXTRAPOLATION * ln(count + PRIOR);
-        self.surprise = (most - STATISTICS_LN).at_least(0.0).at_most(witnessed);
-        let event = self.surprise >= EVENT_SURPRISE;
+        self.center.approach(short_ln, gain(count, LONG_GAIN));
+        let most = surprises.into_iter().fold(R::ZERO, R::at_least);
+        let witnessed = R::of(EXTRAPOLATION) * R::ln_count(count.saturating_add(PRIOR));
+        self.surprise = (most - R::of(STATISTICS_LN)).at_least(R::ZERO).at_most(witnessed);
+        let event = self.surprise >= R::of(EVENT_SURPRISE);
         // What an event has told stays told while it lasts.
-        self.told *= select_unpredictable(event, 1.0, TOLD_DECAY);
-        self.news = select_unpredictable(self.surprise >= ESCALATION * self.told, self.surprise, 0.0);
+        self.told *= select_unpredictable(event, R::ONE, R::of(TOLD_DECAY));
+        self.news = select_unpredictable(self.surprise >= R::of(ESCALATION) * self.told, self.surprise, R::ZERO);
         self.told = select_unpredictable(event, self.told.at_least(self.news), self.told);
         self.count = self.count.saturating_add(1);
         self
@@ -222,19 +248,24 @@ impl Anomaly {
 
     /// p of the last sample: the probability, on this channel, of a sample at least as strange. 1 before the first.
     pub fn probability(&self) -> f32 {
-        exp(-self.surprise)
+        (-self.surprise).exp().to_f32()
     }
 
     /// 1 − p of the last sample, in [0, 1]: 0.999 is a sample as one in a thousand is.
     ///
     /// An f32 cannot tell scores above 1 − 6e-8 apart; [`Self::surprise`] can.
     pub fn score(&self) -> f32 {
-        1.0 - self.probability()
+        (R::ONE - (-self.surprise).exp()).to_f32()
+    }
+
+    /// What is told of the last sample, in one piece.
+    pub fn strangeness(&self) -> Strangeness {
+        Strangeness { surprise: self.surprise(), news: self.news() }
     }
 
     /// −ln p of the last sample: 0 and up.
     pub fn surprise(&self) -> f32 {
-        self.surprise
+        self.surprise.to_f32()
     }
 
     /// The last sample's surprise if it is news, else 0.
@@ -242,17 +273,18 @@ impl Anomaly {
     /// An event (samples with p < 0.001) makes news once, and again only when it is half as surprising again. Once it is
     /// over, that is forgotten by half in 64 samples.
     pub fn news(&self) -> f32 {
-        self.news
+        self.news.to_f32()
     }
 
     /// Whether the last sample calls for an alert: it is news with p at most `probability`. One event gives one alert,
     /// and another only if it gets much stranger.
     pub fn alert(&self, probability: f32) -> bool {
-        self.news > 0.0 && self.news >= -ln(probability.at_least(f32::MIN_POSITIVE).at_most(1.0))
+        let probability = R::of(probability.max(f32::MIN_POSITIVE)).at_most(R::ONE);
+        self.news > R::ZERO && self.news >= -probability.ln()
     }
 }
 
-impl Default for Anomaly {
+impl<R: Real> Default for Anomaly<R> {
     fn default() -> Self {
         Self::ZERO
     }
@@ -286,8 +318,8 @@ mod tests {
     /// A forecast of N(0, 1), and the detector's view of a reading.
     const BAND: [f32; 3] = [-1.2816, 0.0, 1.2816];
 
-    fn take(anomaly: &mut Anomaly, reading: f32) {
-        anomaly.observe(true, reading, BAND, 1e-3);
+    fn take(anomaly: &mut Anomaly<f32>, reading: f32) {
+        anomaly.observe(true, Some(reading), BAND, 1e-3);
     }
 
     /// Shares of the samples with p below 0.01, 0.001 and 0.0001, and of alerts at 0.001.
@@ -329,7 +361,7 @@ mod tests {
     }
 
     /// A detector that has seen white noise, and the noise.
-    fn settled() -> (Anomaly, Random) {
+    fn settled() -> (Anomaly<f32>, Random) {
         let (mut random, mut anomaly) = (Random(3), Anomaly::ZERO);
         for _ in 0..3000 {
             take(&mut anomaly, random.normal());
@@ -338,7 +370,7 @@ mod tests {
     }
 
     /// Alerts at p = 0.001 among some samples, as their places.
-    fn alerts(anomaly: &mut Anomaly, samples: usize, mut next: impl FnMut(usize) -> f32) -> std::vec::Vec<usize> {
+    fn alerts(anomaly: &mut Anomaly<f32>, samples: usize, mut next: impl FnMut(usize) -> f32) -> std::vec::Vec<usize> {
         let mut places = std::vec::Vec::new();
         for index in 0..samples {
             take(anomaly, next(index));
@@ -401,13 +433,13 @@ mod tests {
         for reading in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             take(&mut anomaly, reading);
         }
-        anomaly.observe(false, 1.0, BAND, 1e-3);
-        anomaly.observe(true, 1.0, [f32::NAN; 3], 1e-3);
+        anomaly.observe(false, Some(1.0), BAND, 1e-3);
+        anomaly.observe(true, Some(1.0), [f32::NAN; 3], 1e-3);
         assert_eq!(anomaly, Anomaly { news: 0.0, ..before });
         assert!(!anomaly.alert(1.0));
         for reading in [f32::MAX, -f32::MAX, 0.0, f32::MIN_POSITIVE] {
             for band in [BAND, [0.0; 3], [-f32::MAX, 0.0, f32::MAX], [5.0, 3.0, 1.0]] {
-                anomaly.observe(true, reading, band, 1e-3);
+                anomaly.observe(true, Some(reading), band, 1e-3);
                 assert!((0.0..=1.0).contains(&anomaly.score()) && anomaly.surprise().is_finite(), "{anomaly:?}");
             }
         }
@@ -421,9 +453,9 @@ mod tests {
 
     #[test]
     fn all_zeros_is_the_state_before_the_first_sample() {
-        let anomaly = Anomaly::ZERO;
+        let anomaly = Anomaly::<f32>::ZERO;
         assert_eq!((anomaly.probability(), anomaly.score(), anomaly.news()), (1.0, 0.0, 0.0));
         assert!(!anomaly.alert(1.0));
-        assert_eq!(size_of::<Anomaly>(), 19 * 4);
+        assert_eq!(size_of::<Anomaly<f32>>(), 19 * 4);
     }
 }

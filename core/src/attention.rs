@@ -63,6 +63,20 @@ pub struct FlowTrace<T> {
     pub source_competition: T,
 }
 
+impl<T: Real> FlowTrace<T> {
+    /// The same in `f32`.
+    pub fn to_f32(&self) -> FlowTrace<f32> {
+        FlowTrace {
+            sink_incoming: self.sink_incoming.to_f32(),
+            source_outgoing: self.source_outgoing.to_f32(),
+            conserved_sink: self.conserved_sink.to_f32(),
+            conserved_source: self.conserved_source.to_f32(),
+            sink_allocation: self.sink_allocation.to_f32(),
+            source_competition: self.source_competition.to_f32(),
+        }
+    }
+}
+
 /// The state of a whole layer: constant size, whatever the length of the stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FlowState<T: Real, const HEADS: usize, const HEAD_DIM: usize> {
@@ -92,19 +106,20 @@ impl<T: Real, const HEAD_DIM: usize> FlowHead<T, HEAD_DIM> {
         [query, key, value]: [&[T; HEAD_DIM]; 3],
         output: &mut [T; HEAD_DIM],
     ) -> FlowTrace<T> {
-        let query = SVector::from_fn(|d, _| query.get(d).map_or(T::ZERO, |q| q.sigmoid()));
-        let key = SVector::from_fn(|d, _| key.get(d).map_or(T::ZERO, |k| k.sigmoid()));
+        let [query, key] = [query.map(T::sigmoid), key.map(T::sigmoid)];
         let smallest = T::EPSILON * gain;
 
-        approach(&mut self.key_mean, &key, T::ONE, gain);
-        approach(&mut self.query_mean, &query, T::ONE, gain);
-        let sink_incoming = (T::ONE / flow(&query, &self.key_mean, smallest)).at_most(flow_limit);
-        let source_outgoing = (T::ONE / flow(&key, &self.query_mean, smallest)).at_most(flow_limit);
+        let [query, key] = [&query, &key];
+        T::approach_all(self.key_mean.as_mut_slice(), key, T::ONE, gain);
+        T::approach_all(self.query_mean.as_mut_slice(), query, T::ONE, gain);
+        let sink_incoming = (T::ONE / T::flow(query, self.key_mean.as_slice(), smallest)).at_most(flow_limit);
+        let source_outgoing = (T::ONE / T::flow(key, self.query_mean.as_slice(), smallest)).at_most(flow_limit);
 
-        approach(&mut self.key_out_mean, &key, source_outgoing, gain);
-        approach(&mut self.query_in_mean, &query, sink_incoming, gain);
-        let conserved_sink = flow(&query, &self.key_out_mean, smallest);
-        let conserved_source = flow(&key, &self.query_in_mean, smallest).at_most(source_clamp).at_least(-source_clamp);
+        T::approach_all(self.key_out_mean.as_mut_slice(), key, source_outgoing, gain);
+        T::approach_all(self.query_in_mean.as_mut_slice(), query, sink_incoming, gain);
+        let conserved_sink = T::flow(query, self.key_out_mean.as_slice(), smallest);
+        let conserved_source =
+            T::flow(key, self.query_in_mean.as_slice(), smallest).at_most(source_clamp).at_least(-source_clamp);
 
         let sink_allocation = conserved_sink.sigmoid();
         let exp = conserved_source.exp();
@@ -113,13 +128,7 @@ impl<T: Real, const HEAD_DIM: usize> FlowHead<T, HEAD_DIM> {
 
         let outgoing = sink_allocation * sink_incoming;
         for ((mut column, value), output) in self.key_value_mean.column_iter_mut().zip(value).zip(output) {
-            let value = source_competition * *value;
-            let mut sum = T::ZERO;
-            for ((mean, key), query) in column.iter_mut().zip(&key).zip(&query) {
-                *mean += gain * (*key * value - *mean);
-                sum += *query * *mean;
-            }
-            *output = outgoing * sum;
+            *output = outgoing * T::remember(column.as_mut_slice(), key, source_competition * *value, gain, query);
         }
         FlowTrace {
             sink_incoming,
@@ -130,24 +139,6 @@ impl<T: Real, const HEAD_DIM: usize> FlowHead<T, HEAD_DIM> {
             source_competition,
         }
     }
-}
-
-/// mean += gain (scale x − mean).
-#[inline]
-fn approach<T: Real, const N: usize>(mean: &mut SVector<T, N>, x: &SVector<T, N>, scale: T, gain: T) {
-    for (mean, x) in mean.iter_mut().zip(x) {
-        *mean += gain * (*x * scale - *mean);
-    }
-}
-
-/// Σ (φ + ε)(mean + smallest): the capacity between one token and the mean of the other side.
-#[inline]
-fn flow<T: Real, const N: usize>(capacity: &SVector<T, N>, mean: &SVector<T, N>, smallest: T) -> T {
-    let mut sum = T::ZERO;
-    for (capacity, mean) in capacity.iter().zip(mean) {
-        sum += (*capacity + T::EPSILON) * (*mean + smallest);
-    }
-    sum
 }
 
 impl<T: Real, const HEADS: usize, const HEAD_DIM: usize> FlowState<T, HEADS, HEAD_DIM> {
@@ -177,7 +168,7 @@ impl<T: Real, const HEADS: usize, const HEAD_DIM: usize> FlowState<T, HEADS, HEA
         output: &mut [[T; HEAD_DIM]; HEADS],
     ) -> [FlowTrace<T>; HEADS] {
         self.count = self.count.saturating_add(1);
-        let growing = T::ONE / T::from_count(self.count);
+        let growing = T::one_over(self.count);
         let mut traces = [FlowTrace {
             sink_incoming: T::ZERO,
             source_outgoing: T::ZERO,

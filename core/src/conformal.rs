@@ -32,7 +32,7 @@
 
 use core::hint::select_unpredictable;
 
-use crate::math::{Real, exp, ln};
+use crate::math::Real;
 use crate::probe::{GROUPS, Place, Resolved, SLOTS_OF};
 
 /// The narrowest factor.
@@ -49,7 +49,7 @@ const FIRST_STEP: f32 = 0.3;
 /// followed in about 1 / (0.22 η + 0.62 V η) probes.
 const STEP_FLOOR: f32 = 0.1;
 /// Probes after which η is half the first one.
-const STEP_DECAY: f32 = 8.0;
+const STEP_DECAY: u32 = 8;
 /// V: what ψ counts for beside a miss.
 const VOLATILITY: f32 = 2.0;
 /// Probes until ψ counts: λ and c have come near by then.
@@ -60,7 +60,7 @@ const CAP: f32 = 3.0;
 const USUAL: f32 = 0.622_6;
 /// κ at the end; before, c is the mean of what came, and [`USUAL`] counts for so many.
 const USUAL_STEP: f32 = 0.03;
-const USUAL_COUNT: f32 = 4.0;
+const USUAL_COUNT: u32 = 4;
 /// No half width is less, in deviations: a still sensor's band may have none.
 const LEAST_HALF: f32 = 1e-6;
 /// Probes that factors from a model file count for.
@@ -68,114 +68,126 @@ const LEARNED: u8 = 16;
 
 /// One channel's correction: 52 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Conformal {
+pub struct Conformal<R> {
     /// λ below the median. `[GROUPS]`
-    lower: [f32; GROUPS],
+    lower: [R; GROUPS],
     /// λ above the median. `[GROUPS]`
-    upper: [f32; GROUPS],
+    upper: [R; GROUPS],
     /// c less [`USUAL`]. `[GROUPS]`
-    unusual: [f32; GROUPS],
+    unusual: [R; GROUPS],
     /// n, up to 255.
     count: [u8; GROUPS],
 }
 
 /// The widening at one step: factors of the half widths below and above the median, in [`MIN_FACTOR`]..=[`MAX_FACTOR`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Factors {
+pub struct Factors<R> {
     /// Of median − lower.
-    pub lower: f32,
+    pub lower: R,
     /// Of upper − median.
-    pub upper: f32,
+    pub upper: R,
 }
 
-impl Factors {
+impl<R: Real> Factors<R> {
     /// No correction.
-    pub const ONE: Self = Self { lower: 1.0, upper: 1.0 };
+    pub const ONE: Self = Self { lower: R::ONE, upper: R::ONE };
+
+    /// The same in `f32`.
+    pub fn to_f32(&self) -> Factors<f32> {
+        Factors { lower: self.lower.to_f32(), upper: self.upper.to_f32() }
+    }
 
     /// Moves quantiles away from the median or towards it: order stays, whatever their number.
     #[inline]
-    pub fn apply(&self, median: f32, quantiles: &mut [f32]) {
+    pub fn apply(&self, median: R, quantiles: &mut [R]) {
         for quantile in quantiles {
             let offset = *quantile - median;
-            *quantile = median + offset * select_unpredictable(offset < 0.0, self.lower, self.upper);
+            *quantile = median + offset * select_unpredictable(offset < R::ZERO, self.lower, self.upper);
         }
     }
 }
 
-impl Conformal {
+impl<R: Real> Conformal<R> {
     /// No correction, nothing learned; all zeros.
     pub const fn unlearned() -> Self {
-        Self { lower: [0.0; GROUPS], upper: [0.0; GROUPS], unusual: [0.0; GROUPS], count: [0; GROUPS] }
+        Self { lower: [R::ZERO; GROUPS], upper: [R::ZERO; GROUPS], unusual: [R::ZERO; GROUPS], count: [0; GROUPS] }
     }
 
     /// From each group's factors in a model file: of its training, by this same code. What is no positive number
     /// counts as 1, what is out of bounds as the nearer bound.
-    pub fn new(factors: [Factors; GROUPS]) -> Self {
-        let log = |factor: f32| {
-            let factor = select_unpredictable(factor > 0.0, factor, 1.0);
-            ln(factor.at_most(MAX_FACTOR).at_least(MIN_FACTOR)).at_least(MIN_LOG).at_most(MAX_LOG)
+    pub fn new(factors: [Factors<R>; GROUPS]) -> Self {
+        let log = |factor: R| {
+            let factor = select_unpredictable(factor > R::ZERO, factor, R::ONE);
+            bounded(factor.at_most(R::of(MAX_FACTOR)).at_least(R::of(MIN_FACTOR)).ln())
         };
         Self {
             lower: factors.map(|factors| log(factors.lower)),
             upper: factors.map(|factors| log(factors.upper)),
-            unusual: [0.0; GROUPS],
+            unusual: [R::ZERO; GROUPS],
             count: [LEARNED; GROUPS],
         }
     }
 
     /// Each group's factors: what a model file keeps.
-    pub fn learned(&self) -> [Factors; GROUPS] {
+    pub fn learned(&self) -> [Factors<R>; GROUPS] {
         let mut upper = self.upper.iter();
-        self.lower.map(|lower| Factors { lower: exp(lower), upper: upper.next().map_or(1.0, |upper| exp(*upper)) })
+        self.lower.map(|lower| Factors { lower: lower.exp(), upper: upper.next().map_or(R::ONE, |upper| upper.exp()) })
     }
 
     /// The correction at a step.
     #[inline(never)]
-    pub fn factors(&self, place: &Place) -> Factors {
-        Factors { lower: exp(place.interpolate(self.lower)), upper: exp(place.interpolate(self.upper)) }
+    pub fn factors(&self, place: &Place<R>) -> Factors<R> {
+        Factors { lower: place.interpolate(self.lower).exp(), upper: place.interpolate(self.upper).exp() }
     }
 
     /// Learns from a resolved probe. `tails`: the share of samples below the lowest quantile and above the highest, as
     /// the model promises them. `tolerance`, at least 0, in deviations: what lies so little outside counts as inside
     /// (half a step of a sensor whose forecasts are rounded to its steps, see `Intake::restore`).
     #[inline]
-    pub fn observe(&mut self, resolved: &Resolved, tails: [f32; 2], tolerance: f32) {
-        let Resolved { place, known, residual, below, above, .. } = resolved;
+    pub fn observe(&mut self, resolved: &Resolved<R>, tails: [R; 2], tolerance: R) {
+        let Resolved { place, known, residual, below, above, .. } = *resolved;
         let [lower_tail, upper_tail] = tails;
-        let too_low = f32::from(u8::from(-residual > below + tolerance)) - lower_tail;
-        let too_high = f32::from(u8::from(*residual > above + tolerance)) - upper_tail;
-        let half = select_unpredictable(*residual < 0.0, *below, *above) + tolerance;
-        let size = (residual.abs() / half.at_least(LEAST_HALF)).at_most(CAP);
+        let missed = |missed: bool| select_unpredictable(missed, R::ONE, R::ZERO);
+        let too_low = missed(-residual > below + tolerance) - lower_tail;
+        let too_high = missed(residual > above + tolerance) - upper_tail;
+        let half = select_unpredictable(residual < R::ZERO, below, above) + tolerance;
+        let size = (residual.abs() / half.at_least(R::of(LEAST_HALF))).at_most(R::of(CAP));
         let groups = self.lower.iter_mut().zip(&mut self.upper).zip(self.unusual.iter_mut().zip(&mut self.count));
         for (group, (((lower, upper), (unusual, count)), weight)) in groups.zip(&place.weight).enumerate() {
-            let usual = USUAL + *unusual;
+            let usual = R::of(USUAL) + *unusual;
             let surprise = size - usual;
-            let step = weight * step(*count, group);
-            let common = select_unpredictable(*count >= SETTLED, VOLATILITY, 0.0) * surprise;
-            *lower = (*lower + step * (too_low + common)).at_least(MIN_LOG).at_most(MAX_LOG);
-            *upper = (*upper + step * (too_high + common)).at_least(MIN_LOG).at_most(MAX_LOG);
-            let gain = (1.0 / (USUAL_COUNT + f32::from(*count))).at_least(USUAL_STEP);
-            let moved = weight * gain * surprise - 0.5 * usual * step * (too_low + too_high);
-            *unusual = (*unusual + moved).at_least(-USUAL).at_most(CAP - USUAL);
-            *count = count.saturating_add(u8::from(*known & (place.group == group)));
+            let step = *weight * step(*count, group);
+            let common = select_unpredictable(*count >= SETTLED, R::of(VOLATILITY), R::ZERO) * surprise;
+            *lower = bounded(*lower + step * (too_low + common));
+            *upper = bounded(*upper + step * (too_high + common));
+            let gain = R::one_over(USUAL_COUNT + u32::from(*count)).at_least(R::of(USUAL_STEP));
+            let moved = *weight * gain * surprise - R::of(0.5) * usual * step * (too_low + too_high);
+            *unusual = (*unusual + moved).at_least(R::of(-USUAL)).at_most(R::of(CAP - USUAL));
+            *count = count.saturating_add(u8::from(known & (place.group == group)));
         }
     }
 }
 
-impl Default for Conformal {
+impl<R: Real> Default for Conformal<R> {
     fn default() -> Self {
         Self::unlearned()
     }
 }
 
+/// λ within its bounds.
+#[inline]
+fn bounded<R: Real>(log: R) -> R {
+    log.at_least(R::of(MIN_LOG)).at_most(R::of(MAX_LOG))
+}
+
 /// η of a group after so many of its probes.
 #[inline]
-fn step(count: u8, group: usize) -> f32 {
+fn step<R: Real>(count: u8, group: usize) -> R {
     /// 1/√overlap.
     const SHARE: [f32; GROUPS] = [1.0, core::f32::consts::FRAC_1_SQRT_2, 0.577_350_3, 0.408_248_3];
     const { assert!(SLOTS_OF[1] == 2 && SLOTS_OF[2] == 3 && SLOTS_OF[3] == 6, "SHARE follows the probes under way") };
-    let decayed = FIRST_STEP * STEP_DECAY / (STEP_DECAY + f32::from(count));
-    decayed.at_least(STEP_FLOOR) * SHARE.get(group).copied().unwrap_or(0.0)
+    let decayed = R::of(FIRST_STEP * STEP_DECAY as f32) * R::one_over(STEP_DECAY + u32::from(count));
+    decayed.at_least(R::of(STEP_FLOOR)) * SHARE.get(group).copied().map_or(R::ZERO, R::of)
 }
 
 #[cfg(test)]
@@ -210,9 +222,9 @@ mod tests {
     /// leads, coverage of the bands as issued by quarter of the span, and the correction at the end.
     fn stream(
         horizon: u16,
-        conformal: Conformal,
+        conformal: Conformal<f32>,
         mut innovation: impl FnMut(usize) -> f32,
-    ) -> (Vec<[f64; 4]>, Conformal) {
+    ) -> (Vec<[f64; 4]>, Conformal<f32>) {
         let groups = Groups::new(horizon);
         let (mut schedule, mut probes, mut conformal) = (Schedule::new(), Probes::new(), conformal);
         let leads: Vec<u16> = (1..=8).map(|eighth| (horizon * eighth).div_ceil(8)).chain([1]).collect();
@@ -225,8 +237,8 @@ mod tests {
         let mut covered = std::vec![[[0.0_f64; 2]; 4]; leads.len()];
         for now in 0..SAMPLES {
             let due = schedule.advance(&groups);
-            conformal.observe(&probes.resolve(&due, walk[now]), TAILS, 0.0);
-            let issue = |conformal: &Conformal, lead: u16| {
+            conformal.observe(&probes.resolve(&due, Some(walk[now])), TAILS, 0.0);
+            let issue = |conformal: &Conformal<f32>, lead: u16| {
                 let half = 1.281_551_6 * f32::from(lead).sqrt();
                 let mut band = [walk[now] - half, walk[now], walk[now] + half];
                 conformal.factors(&groups.place(lead)).apply(walk[now], &mut band);
@@ -301,7 +313,7 @@ mod tests {
     fn a_storm_and_its_end_are_followed() {
         let mut noise = Noise(5);
         let stormy = |now: usize| now / 250 % 2 == 1;
-        let (mut schedule, mut probes, mut conformal) = (Schedule::new(), Probes::new(), Conformal::unlearned());
+        let (mut schedule, mut probes, mut conformal) = (Schedule::new(), Probes::new(), Conformal::<f32>::unlearned());
         let groups = Groups::new(1);
         let mut covered = [[0.0_f32; 2]; 2];
         for now in 0..SAMPLES {
@@ -310,7 +322,7 @@ mod tests {
             let [inside, all] = &mut covered[usize::from(stormy(now))];
             *inside += f32::from(u8::from((-lower * 1.281_551_6..=upper * 1.281_551_6).contains(&x)));
             *all += 1.0;
-            conformal.observe(&probes.resolve(&schedule.advance(&groups), x), TAILS, 0.0);
+            conformal.observe(&probes.resolve(&schedule.advance(&groups), Some(x)), TAILS, 0.0);
             let launch = schedule.launch(&groups);
             let band = Band { lower: -lower * 1.281_551_6, median: 0.0, upper: upper * 1.281_551_6, location: 0.0 };
             probes.record(&launch, Some(band));
@@ -359,10 +371,10 @@ mod tests {
             let groups = Groups::new(horizon);
             for series in hostile {
                 let (mut schedule, mut probes, mut conformal) =
-                    (Schedule::new(), Probes::new(), Conformal::unlearned());
+                    (Schedule::new(), Probes::new(), Conformal::<f32>::unlearned());
                 for now in 0..30_000 {
                     let due = schedule.advance(&groups);
-                    conformal.observe(&probes.resolve(&due, series(now)), TAILS, 0.0);
+                    conformal.observe(&probes.resolve(&due, Some(series(now))), TAILS, 0.0);
                     let launch = schedule.launch(&groups);
                     let mut quantiles = [-1.0, -0.5, 0.0, 0.25, 2.0];
                     let factors = conformal.factors(&groups.place(launch.lead));
@@ -385,7 +397,7 @@ mod tests {
         let mut conformal = Conformal::new([Factors { lower: 2.0, upper: 0.5 }; GROUPS]);
         let before = conformal;
         for _ in 0..1_000 {
-            conformal.observe(&probes.resolve(&schedule.advance(&groups), f32::NAN), TAILS, 0.0);
+            conformal.observe(&probes.resolve(&schedule.advance(&groups), None), TAILS, 0.0);
             let launch = schedule.launch(&groups);
             probes.record(&launch, Some(Band { lower: -1.0, median: 0.0, upper: 1.0, location: 0.0 }));
         }
@@ -401,6 +413,6 @@ mod tests {
                 assert!((lower / expected - 1.0).abs() < 1e-5 && lower == upper, "{found} became {lower}");
             }
         }
-        assert_eq!(size_of::<Conformal>(), 52);
+        assert_eq!(size_of::<Conformal<f32>>(), 52);
     }
 }

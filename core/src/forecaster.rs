@@ -14,17 +14,18 @@ use core::hint::select_unpredictable;
 use heapless::Vec;
 
 use crate::adaptation::{Adaptation, Correction};
-use crate::anomaly::Anomaly;
+use crate::anomaly::{Anomaly, Strangeness};
 use crate::attention::{FlowState, FlowTrace};
+use crate::bits::is_finite;
 use crate::conformal::{Conformal, Factors};
-use crate::fixed::Fixed;
-use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_READOUT, MAX_STEP_FEATURES, NO_MODEL, Numeric};
+use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_READOUT, MAX_STEP_FEATURES, NO_MODEL};
 use crate::intake::{Intake, Stillness};
 use crate::kernel::COLUMNS;
 use crate::known::{KNOWN_FEATURES, Known, nothing};
-use crate::linear::{Input, Vector};
+use crate::linear::{Element, Vector};
+use crate::math::Real;
 use crate::model::{KnotForecast, Model, ModelError};
-use crate::probe::{Band, GROUPS, Groups, Probes, Schedule};
+use crate::probe::{Band, GROUPS, Probes, Schedule};
 use crate::seasonal::{Clocks, Level, MAX_FEATURES, MIXED_TRENDS, Memories, SeasonalState, Seasons};
 use told::{Column, Columns, Told};
 
@@ -34,42 +35,43 @@ const STANDING: usize = (MAX_READOUT - MAX_STEP_FEATURES).next_multiple_of(COLUM
 /// One channel's state.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct ChannelState<
+    R: Element,
     const SLOTS: usize,
     const D_MODEL: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
 > {
-    intake: Intake,
-    seasonal: SeasonalState<SLOTS>,
-    flow: [FlowState<f32, HEADS, HEAD_DIM>; LAYERS],
+    intake: Intake<R>,
+    seasonal: SeasonalState<SLOTS, R>,
+    flow: [FlowState<R, HEADS, HEAD_DIM>; LAYERS],
     /// h, the last block's output after its norm.
-    hidden: [f32; D_MODEL],
+    hidden: [R; D_MODEL],
     /// After the last sample.
-    level: Level,
-    next: NextSample,
+    level: Level<R>,
+    next: NextSample<R>,
     schedule: Schedule,
-    probes: Probes,
-    conformal: Conformal,
-    adaptation: Adaptation,
+    probes: Probes<R>,
+    conformal: Conformal<R>,
+    adaptation: Adaptation<R>,
     stillness: Stillness,
-    anomaly: Anomaly,
+    anomaly: Anomaly<R>,
     /// Samples taken as missing since the start, and in a row.
     missing: u32,
     missing_run: u32,
 }
 
-/// What the next sample is expected to be, in the channel's unit.
+/// What the next sample is expected to be, as a user would be told it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct NextSample {
+struct NextSample<R> {
     /// Whether there is a forecast.
     known: bool,
     /// Lowest quantile, median, highest quantile.
-    band: [f32; 3],
+    band: [R; 3],
 }
 
-impl NextSample {
-    const NONE: Self = Self { known: false, band: [0.0; 3] };
+impl<R: Element> NextSample<R> {
+    const NONE: Self = Self { known: false, band: [R::ZERO; 3] };
 }
 
 /// A model or none. Not an `Option`: the compiler would mark its `None` by some impossible value of a field, and a
@@ -111,6 +113,7 @@ impl<M> Bound<M> {
 #[derive(Debug, Clone)]
 pub struct Forecaster<
     'm,
+    R: Element,
     const CHANNELS: usize,
     const SLOTS: usize,
     const D_MODEL: usize,
@@ -118,9 +121,9 @@ pub struct Forecaster<
     const HEAD_DIM: usize,
     const LAYERS: usize,
 > {
-    model: Bound<Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>>,
+    model: Bound<Model<'m, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>>,
     /// The first ones are the model's channels.
-    channels: [ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>; CHANNELS],
+    channels: [ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>; CHANNELS],
     clocks: Clocks,
     /// Samples since the start, missing ones too, up to `u32::MAX`.
     samples: u32,
@@ -131,6 +134,7 @@ pub struct Forecaster<
 pub struct Forecast<
     'f,
     'm,
+    R: Element,
     const CHANNELS: usize,
     const SLOTS: usize,
     const D_MODEL: usize,
@@ -138,37 +142,44 @@ pub struct Forecast<
     const HEAD_DIM: usize,
     const LAYERS: usize,
 > {
-    forecaster: &'f Forecaster<'m, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
-    model: &'f Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
-    told: Told<'f>,
+    forecaster: &'f Forecaster<'m, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+    model: &'f Model<'m, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+    told: Told<'f, R>,
 }
 
 /// One channel's forecast.
 #[derive(Debug, Clone)]
-pub struct ChannelForecast<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
-{
-    model: &'f Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+pub struct ChannelForecast<
+    'f,
+    'm,
+    R: Element,
+    const D_MODEL: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const LAYERS: usize,
+> {
+    model: &'f Model<'m, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
     channel: usize,
-    intake: Intake,
+    intake: Intake<R>,
     clocks: Clocks,
-    memories: Memories<'f>,
-    level: Level,
+    memories: Memories<'f, R>,
+    level: Level<R>,
     /// 1 + tanh(G h + b) of what is read where a step will fall.
-    gates: [f32; MAX_STEP_FEATURES],
+    gates: [R; MAX_STEP_FEATURES],
     /// The other features of the readout, gated.
-    standing: Vector<STANDING>,
-    told: Told<'f>,
-    hidden: Vector<D_MODEL>,
-    conformal: Conformal,
-    correction: Option<Correction>,
+    standing: Vector<R, STANDING>,
+    told: Told<'f, R>,
+    hidden: Vector<R, D_MODEL>,
+    conformal: Conformal<R>,
+    correction: Option<Correction<R>>,
 }
 
 /// One step, in deviations of the training data.
-struct Step {
+struct Step<R> {
     /// Ascending, corrections and all.
-    quantiles: Vec<f32, MAX_QUANTILES>,
+    quantiles: Vec<R, MAX_QUANTILES>,
     /// The model's own.
-    median: f32,
+    median: R,
 }
 
 /// Quantiles of one channel at one step, ascending, in the channel's unit.
@@ -219,14 +230,14 @@ pub trait Streaming {
     /// Samples of a channel that were taken as missing, gaps aside.
     fn missing(&self, channel: usize) -> u32;
     /// A channel's correction of its intervals, by group of steps ahead, as it stands now.
-    fn interval_factors(&self, channel: usize) -> [Factors; GROUPS] {
+    fn interval_factors(&self, channel: usize) -> [Factors<f32>; GROUPS] {
         let _ = channel;
         [Factors::ONE; GROUPS]
     }
     /// Bytes of the whole forecaster in memory: state, and the model's header and slices.
     fn state_bytes(&self) -> usize;
     /// How rare a channel's last sample was; see [`Forecaster::anomaly`].
-    fn anomaly(&self, _channel: usize) -> Option<&Anomaly> {
+    fn anomaly(&self, _channel: usize) -> Option<Strangeness> {
         None
     }
     /// Writes a channel's whole forecast, `[horizon][quantiles]`, in its unit, and returns how many numbers that is: 0
@@ -246,13 +257,14 @@ pub trait Streaming {
 
 impl<
     'm,
+    R: Element,
     const CHANNELS: usize,
     const SLOTS: usize,
     const D_MODEL: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Forecaster<'m, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+> Forecaster<'m, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     /// A forecaster without a model.
     pub const fn unbound() -> Self {
@@ -302,7 +314,7 @@ impl<
     }
 
     /// The model that runs here, if there is one.
-    pub fn model(&self) -> Option<&Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
+    pub fn model(&self) -> Option<&Model<'m, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
         self.model.get()
     }
 
@@ -331,7 +343,7 @@ impl<
         &mut self,
         sample: &[f32],
         known: &Known<'_>,
-        mut trace: impl FnMut(usize, usize, &[FlowTrace<f32>; HEADS]),
+        mut trace: impl FnMut(usize, usize, &[FlowTrace<R>; HEADS]),
     ) {
         let Some(model) = self.model.get() else { return };
         let header = model.header();
@@ -344,9 +356,10 @@ impl<
             let reading = readings.next().copied().unwrap_or(f32::NAN);
             // Readings that the state takes as missing, because they are out of bounds or stuck, are scored too: they
             // are what an alert is for.
-            state.anomaly.observe(state.next.known, reading, state.next.band, state.intake.finest());
+            let scored = is_finite(reading).then(|| state.intake.sample(reading));
+            state.anomaly.observe(state.next.known, scored, state.next.band, state.intake.finest());
             let entering = state.intake.take(&mut state.stillness, reading);
-            state.learn(model.groups(), header, entering.unwrap_or(f32::NAN));
+            state.learn(model, entering);
             let Some(x) = entering else {
                 state.missing = state.missing.saturating_add(1);
                 state.missing_run = state.missing_run.saturating_add(1);
@@ -360,7 +373,7 @@ impl<
             if channel >= header.targets.into() {
                 continue;
             }
-            let mut features = [0.0; MAX_FEATURES];
+            let mut features = [R::ZERO; MAX_FEATURES];
             state.level = state.seasonal.features(seasons, &self.clocks, &mut features);
             if let Some(encoder) = model.encoder() {
                 state.seasonal.encode(seasons, &state.level, encoder);
@@ -393,20 +406,21 @@ impl<
             let mut forecast = ChannelForecast::of(model, state, &self.clocks, index, told);
             forecast.prepare(&self.channels);
             let next = forecast.restore(forecast.step(1));
+            let band = [next.lower(), next.median(), next.upper()].map(|value| forecast.intake.sample(value));
             let probed = launch.map(|launch| (launch, forecast.step(launch.lead)));
             let Some(state) = self.channels.get_mut(index) else { break };
             let ready = warm & state.is_ready(&header.seasons);
-            state.next = NextSample { known: ready, band: [next.lower(), next.median(), next.upper()] };
+            state.next = NextSample { known: ready, band };
             let Some((launch, step)) = probed else { continue };
-            let [lower, upper] = [step.quantiles.first(), step.quantiles.last()].map(|end| end.copied().unwrap_or(0.0));
-            let lower = select_unpredictable(ready, lower, f32::NAN);
+            let [lower, upper] =
+                [step.quantiles.first(), step.quantiles.last()].map(|end| end.copied().unwrap_or(R::ZERO));
             let band = Band { lower, median: step.median, upper, location: state.level.location };
-            state.probes.record(&launch, Some(band));
+            state.probes.record(&launch, ready.then_some(band));
         }
     }
 
     /// How rare a channel's last sample was; `None` for a channel that the model does not forecast.
-    pub fn anomaly(&self, channel: usize) -> Option<&Anomaly> {
+    pub fn anomaly(&self, channel: usize) -> Option<&Anomaly<R>> {
         let channels = self.model.get()?.header().targets.into();
         self.channels.iter().take(channels).nth(channel).map(|state| &state.anomaly)
     }
@@ -436,7 +450,7 @@ impl<
     }
 
     /// What comes next; `None` until one period has passed.
-    pub fn forecast(&self) -> Option<Forecast<'_, 'm, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
+    pub fn forecast(&self) -> Option<Forecast<'_, 'm, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
         self.forecast_knowing(&nothing)
     }
 
@@ -444,7 +458,7 @@ impl<
     pub fn forecast_knowing<'f>(
         &'f self,
         known: &'f Known<'f>,
-    ) -> Option<Forecast<'f, 'm, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
+    ) -> Option<Forecast<'f, 'm, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
         let model = self.model.get()?;
         let forecast = Forecast { forecaster: self, model, told: Told { known, columns: &self.channels } };
         (self.samples >= model.header().seasons.period()).then_some(forecast)
@@ -469,15 +483,21 @@ impl<
     }
 }
 
-impl<const SLOTS: usize, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
-    ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+impl<
+    R: Element,
+    const SLOTS: usize,
+    const D_MODEL: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const LAYERS: usize,
+> ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     const fn new() -> Self {
         Self {
             intake: Intake::NONE,
             seasonal: SeasonalState::new(),
-            flow: [const { FlowState::<f32, HEADS, HEAD_DIM>::ZERO }; LAYERS],
-            hidden: [0.0; D_MODEL],
+            flow: [const { FlowState::<R, HEADS, HEAD_DIM>::ZERO }; LAYERS],
+            hidden: [R::ZERO; D_MODEL],
             level: Level::ZERO,
             next: NextSample::NONE,
             schedule: Schedule::new(),
@@ -516,7 +536,7 @@ impl<const SLOTS: usize, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
         *probes = Probes::new();
         *adaptation = Adaptation::new();
         flow.iter_mut().for_each(|flow| *flow = FlowState::ZERO);
-        *hidden = [0.0; D_MODEL];
+        *hidden = [R::ZERO; D_MODEL];
         *stillness = Stillness::new();
         *anomaly = Anomaly::ZERO;
         *missing = 0;
@@ -528,17 +548,15 @@ impl<const SLOTS: usize, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
         2 * self.seasonal.visited() >= seasons.first().slots
     }
 
-    /// Compares what was forecast for now with the sample that came, NaN if none did.
+    /// Compares what was forecast for now with the sample that came, `None` if none did.
     #[inline]
-    fn learn(&mut self, groups: &Groups, header: &Header, sample: f32) {
-        let due = self.schedule.advance(groups);
+    fn learn(&mut self, model: &Model<'_, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>, sample: Option<R>) {
+        let due = self.schedule.advance(model.groups());
         let resolved = self.probes.resolve(&due, sample);
-        if header.corrected {
-            let lowest = header.quantiles.first().copied().unwrap_or(0.0);
-            let highest = header.quantiles.last().copied().unwrap_or(1.0);
-            self.conformal.observe(&resolved, [lowest, 1.0 - highest], self.intake.half_step());
+        if model.header().corrected {
+            self.conformal.observe(&resolved, model.tails(), self.intake.half_step());
         }
-        if header.adapted {
+        if model.header().adapted {
             let correction = self.adaptation.correction();
             self.adaptation.observe(&correction, &resolved);
         }
@@ -546,33 +564,34 @@ impl<const SLOTS: usize, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
 }
 
 impl<
+    R: Element,
     const CHANNELS: usize,
     const SLOTS: usize,
     const D_MODEL: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Columns for [ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>; CHANNELS]
+> Columns<R> for [ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>; CHANNELS]
 {
-    fn column(&self, channel: usize) -> Option<Column<'_>> {
+    fn column(&self, channel: usize) -> Option<Column<'_, R>> {
         let state = self.get(channel)?;
         let [surprise, ..] = *state.seasonal.trends();
         Some(Column { intake: &state.intake, memories: state.seasonal.memories(), surprise })
     }
 }
 
-impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
-    ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
+    ChannelForecast<'f, 'm, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     /// What a channel's forecast starts from; [`Self::prepare`] computes the rest. (In two, so that it is made where it
     /// stands: it is dear to move.)
     #[inline(always)]
     fn of<const SLOTS: usize>(
-        model: &'f Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
-        state: &'f ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+        model: &'f Model<'m, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+        state: &'f ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
         clocks: &Clocks,
         channel: usize,
-        told: Told<'f>,
+        told: Told<'f, R>,
     ) -> Self {
         Self {
             model,
@@ -581,10 +600,10 @@ impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, co
             clocks: *clocks,
             memories: state.seasonal.memories(),
             level: state.level,
-            gates: [0.0; MAX_STEP_FEATURES],
-            standing: Vector::EMPTY,
+            gates: [R::ZERO; MAX_STEP_FEATURES],
+            standing: Vector::empty(),
             told,
-            hidden: Vector::EMPTY,
+            hidden: Vector::empty(),
             conformal: state.conformal,
             correction: model.header().adapted.then(|| state.adaptation.correction()),
         }
@@ -592,20 +611,19 @@ impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, co
 
     /// Computes what every step has in common, from the state of all channels.
     #[inline(never)]
-    fn prepare<const SLOTS: usize>(&mut self, channels: &[ChannelState<SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>]) {
+    fn prepare<const SLOTS: usize>(&mut self, channels: &[ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>]) {
         let header = self.model.header();
         let seasons = &header.seasons;
         let Some(state) = channels.get(self.channel) else { return };
-        let eight_bit = header.numeric == Numeric::I8;
-        self.hidden.fill(eight_bit, |hidden| {
+        self.hidden.fill(|hidden| {
             *hidden = state.hidden;
             D_MODEL
         });
-        let mut gates = [0.0; MAX_READOUT];
+        let mut gates = [R::ZERO; MAX_READOUT];
         let features = header.readout_features();
-        self.model.gates(&self.hidden.input(), gates.get_mut(..features).unwrap_or_default());
+        self.model.gates(self.hidden.input(), gates.get_mut(..features).unwrap_or_default());
         let (aligned_gates, standing_gates) = gates.split_at_checked(header.step_features()).unwrap_or_default();
-        self.standing.fill(eight_bit, |standing| {
+        self.standing.fill(|standing| {
             let own = seasons.standing(header.ring);
             state.seasonal.standing(seasons, &state.level, standing.get_mut(..own).unwrap_or_default());
             if header.mixed {
@@ -617,7 +635,7 @@ impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, co
                 }
             }
             for (standing, gate) in standing.iter_mut().zip(standing_gates) {
-                *standing *= gate;
+                *standing *= *gate;
             }
             features.saturating_sub(header.step_features())
         });
@@ -630,13 +648,14 @@ impl<'f, 'm, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, co
 impl<
     'f,
     'm,
+    R: Element,
     const CHANNELS: usize,
     const SLOTS: usize,
     const D_MODEL: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Forecast<'f, 'm, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+> Forecast<'f, 'm, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     /// Steps ahead that the forecast reaches.
     pub fn horizon(&self) -> usize {
@@ -645,7 +664,7 @@ impl<
 
     /// One channel's forecast; `None` for a channel that the model does not forecast, or that was missing for most of
     /// its first period and ever since.
-    pub fn channel(&self, index: usize) -> Option<ChannelForecast<'f, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
+    pub fn channel(&self, index: usize) -> Option<ChannelForecast<'f, 'm, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
         let Self { forecaster: Forecaster { channels, clocks, .. }, model, told } = self;
         let header = model.header();
         let state =
@@ -656,8 +675,8 @@ impl<
     }
 }
 
-impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
-    ChannelForecast<'_, 'm, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
+    ChannelForecast<'_, 'm, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     /// The forecast `steps_ahead` samples ahead: 1 is the next sample; `None` for 0 and beyond the horizon.
     pub fn at(&self, steps_ahead: usize) -> Option<Quantiles> {
@@ -668,7 +687,7 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
     /// Every step, from the next sample to the horizon.
     pub fn steps(&self) -> impl Iterator<Item = Quantiles> + '_ {
         // What the knots around a step say serves every step between them.
-        let mut known: Option<(usize, [KnotForecast<'m>; 2])> = None;
+        let mut known: Option<(usize, [KnotForecast<'m, R>; 2])> = None;
         (1..=self.model.header().horizon).map(move |step| {
             let place = self.model.place(step);
             let ends = match known {
@@ -683,22 +702,22 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
 
     /// One step of 1 to the horizon.
     #[inline]
-    fn step(&self, step: u16) -> Step {
+    fn step(&self, step: u16) -> Step<R> {
         let place = self.model.place(step);
         let ends = [place.knot, place.knot + 1].map(|knot| self.knot(knot));
         self.between(step, place.fraction, &ends)
     }
 
     #[inline(never)]
-    fn knot(&self, knot: usize) -> KnotForecast<'m> {
-        self.model.at_knot(self.channel, knot, &self.standing.input(), &self.hidden.input())
+    fn knot(&self, knot: usize) -> KnotForecast<'m, R> {
+        self.model.at_knot(self.channel, knot, &self.standing, &self.hidden)
     }
 
     /// A step between two knots. (One copy serves samples and forecasts: flash is dearer than a call.)
     #[inline(never)]
-    fn between(&self, step: u16, fraction: f32, [begin, end]: &[KnotForecast<'m>; 2]) -> Step {
+    fn between(&self, step: u16, fraction: R, [begin, end]: &[KnotForecast<'m, R>; 2]) -> Step<R> {
         let header = self.model.header();
-        let mut aligned = [0.0; MAX_STEP_FEATURES];
+        let mut aligned = [R::ZERO; MAX_STEP_FEATURES];
         let (of_memories, of_known) = aligned.split_at_mut_checked(header.seasons.aligned()).unwrap_or_default();
         self.memories.aligned(&header.seasons, &self.clocks, &self.level, step.into(), of_memories);
         if header.known > 0 {
@@ -708,16 +727,17 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
             }
         }
         for (aligned, gate) in aligned.iter_mut().zip(&self.gates).take(header.step_features()) {
-            *aligned *= gate;
+            *aligned *= *gate;
         }
-        let mix = |a: f32, b: f32| a + fraction * (b - a);
-        let mut room = Fixed::<{ MAX_STEP_FEATURES.next_multiple_of(COLUMNS) }>::ZERO;
+        let mix = |a: R, b: R| a + fraction * (b - a);
+        let mut room = R::room::<{ MAX_STEP_FEATURES.next_multiple_of(COLUMNS) }>();
         let aligned = aligned.get(..header.step_features()).unwrap_or_default();
-        let aligned = Input::new(aligned, &mut room, header.numeric == Numeric::I8);
-        let [a, b] = [begin, end].map(|knot| knot.standing + knot.aligned.dot(&aligned));
+        R::prepare(aligned, &mut room);
+        let aligned = R::input(aligned, &room);
+        let [a, b] = [begin, end].map(|knot| knot.standing + R::dot(&knot.aligned, aligned));
         let displacement = mix(a, b);
         let center = self.level.location + displacement;
-        let mut quantiles: Vec<f32, MAX_QUANTILES> = Vec::new();
+        let mut quantiles: Vec<R, MAX_QUANTILES> = Vec::new();
         for (a, b) in begin.residual.iter().zip(&end.residual).take(header.quantiles.len()) {
             // A header has at most MAX_QUANTILES levels.
             let _ = quantiles.push(center + self.level.scale * mix(*a, *b));
@@ -737,19 +757,18 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
 
     /// Index of the median among the quantiles.
     fn median(&self) -> usize {
-        self.model.header().quantiles.iter().position(|level| *level == 0.5).unwrap_or(0)
+        self.model.header().quantiles.iter().position(|level| level.to_bits() == 0.5_f32.to_bits()).unwrap_or(0)
     }
 
     /// A step in the channel's unit.
-    fn restore(&self, step: Step) -> Quantiles {
-        let mut values = step.quantiles;
-        values.iter_mut().for_each(|value| *value = self.intake.restore(*value));
+    fn restore(&self, step: Step<R>) -> Quantiles {
+        let values = step.quantiles.iter().map(|value| self.intake.restore(*value)).collect();
         Quantiles { values, median: self.median() as u8 }
     }
 }
 
 /// Ascending, so that quantiles never cross: a fixed network of selects.
-fn sort(values: &mut [f32]) {
+fn sort<R: Real>(values: &mut [R]) {
     for _ in 0..values.len() {
         for i in 1..values.len() {
             if let Some([a, b]) = values.get_mut(i - 1..=i) {
@@ -761,13 +780,14 @@ fn sort(values: &mut [f32]) {
 }
 
 impl<
+    R: Element,
     const CHANNELS: usize,
     const SLOTS: usize,
     const D_MODEL: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Streaming for Forecaster<'_, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+> Streaming for Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     fn header(&self) -> &Header {
         self.model.get().map_or(&NO_MODEL, |model| model.header())
@@ -797,12 +817,13 @@ impl<
         self.channels.get(channel).map_or(0, |state| state.missing)
     }
 
-    fn interval_factors(&self, channel: usize) -> [Factors; GROUPS] {
-        self.channels.get(channel).map_or([Factors::ONE; GROUPS], |state| state.conformal.learned())
+    fn interval_factors(&self, channel: usize) -> [Factors<f32>; GROUPS] {
+        let learned = self.channels.get(channel).map(|state| state.conformal.learned());
+        learned.map_or([Factors::ONE; GROUPS], |learned| learned.map(|factors| factors.to_f32()))
     }
 
-    fn anomaly(&self, channel: usize) -> Option<&Anomaly> {
-        Forecaster::anomaly(self, channel)
+    fn anomaly(&self, channel: usize) -> Option<Strangeness> {
+        Forecaster::anomaly(self, channel).map(Anomaly::strangeness)
     }
 
     fn state_bytes(&self) -> usize {

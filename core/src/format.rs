@@ -9,19 +9,22 @@ use core::ops::Range;
 
 use heapless::Vec;
 
+use crate::bits::{self, exponent, order, scaled, scaled_wide};
 use crate::fixed::MAX_COLUMNS;
 use crate::kernel::{COLUMNS, Layout};
 use crate::known::{KNOWN_FEATURES, MAX_KNOWN};
-use crate::linear::{Matrix, Rows, Scaled};
+pub use crate::linear::Numeric;
+use crate::linear::{Element, Source};
 use crate::math::{Real, round};
 use crate::probe::GROUPS;
+use crate::q20::FRACTION_BITS;
 use crate::retrieval::{HIDDEN, KEY, RETRIEVALS, SUMMARY};
 use crate::seasonal::{
     MAX_ALIGNED, MAX_BINS, MAX_SEASONS, MAX_STANDING, MEMORIES, MIXED_TRENDS, RING, Season, Seasons,
 };
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// The most quantile levels of a model.
 pub const MAX_QUANTILES: usize = 9;
 /// The most channels of a model.
@@ -37,7 +40,9 @@ pub const MAX_READOUT: usize = MAX_STEP_FEATURES + MAX_STANDING + (MAX_CHANNELS 
 /// The largest weight: with every input bounded too, no sample makes the state infinite.
 pub const MAX_WEIGHT: f32 = 1e3;
 /// The valid range of a channel reaches at most this many scales from its offset.
-pub const MAX_DEVIATIONS: f32 = 1e6;
+pub const MAX_DEVIATIONS: i64 = 1_000_000;
+/// Readings are compared in steps of 2⁻³⁰ of the power of two in their channel's scale.
+pub(crate) const UNIT_BITS: i32 = 30;
 /// Where weights may start, and what the file's first byte must be aligned to for use in place, is a multiple of this
 /// for the former and of 4 for the latter.
 pub const ALIGNMENT: usize = 16;
@@ -48,6 +53,9 @@ pub const LEVEL_FEATURES: usize = 2;
 pub const MAGIC: [u8; 4] = *b"FLOW";
 /// The largest number of an eight-bit weight; -128 is not used.
 const LARGEST_I8: f32 = 127.0;
+/// The exponents of multipliers: with the least one, the largest multiplier is worth 1024; no input is so large that what
+/// the largest one is worth would count.
+const EXPONENTS: core::ops::RangeInclusive<i32> = 21..=100;
 /// Bits of the header's flags.
 const FLAG_RING: u8 = 1;
 const FLAG_MIXED: u8 = 2;
@@ -200,25 +208,6 @@ impl fmt::Display for FormatError {
 
 impl core::error::Error for FormatError {}
 
-/// How weights lie in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Numeric {
-    /// As `f32`.
-    F32,
-    /// Matrices as `i8` with an `f32` scale for each output, laid out for [`crate::kernel`]; the rest as `f32`.
-    I8,
-}
-
-impl Numeric {
-    /// As the commands print it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::I8 => "int8",
-        }
-    }
-}
-
 /// Everything a model file says before its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
@@ -314,7 +303,7 @@ pub struct Tensor {
 /// How a tensor enters products, and so how it lies in an eight-bit model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Numbers that stay `f32`.
+    /// Numbers that stay numbers.
     Vector,
     /// A matrix taken as a whole; a row is an output.
     Matrix,
@@ -362,7 +351,7 @@ impl Form {
 }
 
 impl Tensor {
-    /// Outputs, each of which has a scale in an eight-bit model; 0 of a vector.
+    /// Outputs, each of which has a multiplier in an eight-bit model; 0 of a vector.
     pub fn outputs(&self) -> usize {
         let [outer, rows, columns] = self.shape;
         match self.form {
@@ -385,11 +374,12 @@ impl Tensor {
         }
     }
 
-    /// `f32` numbers among them.
+    /// Numbers of four bytes among them.
     fn numbers(&self, numeric: Numeric) -> usize {
         match (numeric, self.form) {
             (Numeric::F32, _) | (_, Form::Vector) => self.len(),
-            _ => self.outputs(),
+            // A multiplier for each, and their exponent.
+            _ => self.outputs() + 1,
         }
     }
 
@@ -500,15 +490,15 @@ impl Header {
             other => {
                 return Err(FormatError::Field {
                     name: "numeric form",
-                    found: other.into(),
+                    found: as_float(other.into()),
                     expected: "0 (f32) or 1 (int8)",
                 });
             }
         };
         let flags = byte(field::FLAGS);
-        within("flags", flags.into(), 0.0..=FLAGS.into(), "0 to 31")?;
-        expect("seasonal memories", byte(field::MEMORIES).into(), MEMORIES as f32, "4")?;
-        expect("ring of samples", byte(field::RING).into(), RING as f32, "24")?;
+        within("flags", flags, 0..=FLAGS, "0 to 31")?;
+        expect("seasonal memories", byte(field::MEMORIES), MEMORIES as u8, "4")?;
+        expect("ring of samples", byte(field::RING), RING as u8, "24")?;
         zero(body, field::RESERVED)?;
         let mut list = Vec::new();
         let mut more = true;
@@ -521,7 +511,7 @@ impl Header {
                 // There are no more seasons than the list holds.
                 let _ = list.push(Season { period, slot_samples, slots });
             } else {
-                expect("season after the last one", (period | slot_samples) as f32, 0.0, "0")?;
+                expect("season after the last one", period | slot_samples, 0, "0")?;
             }
         }
         let retrieval = core::array::from_fn(|h| f32_at(body, field::RETRIEVAL_GAIN + 4 * h));
@@ -534,9 +524,9 @@ impl Header {
         if seasons.retrieval.is_none() {
             zero(body, field::RETRIEVAL_GAIN..field::KNOWN)?;
         }
-        expect("bins", byte(field::BINS).into(), seasons.bins() as f32, "24, or one a slot where there are fewer")?;
+        expect("bins", byte(field::BINS), seasons.bins() as u8, "24, or one a slot where there are fewer")?;
         let quantiles = usize::from(byte(field::QUANTILES));
-        within("quantiles", quantiles as f32, 1.0..=MAX_QUANTILES as f32, "1 to 9")?;
+        within("quantiles", quantiles, 1..=MAX_QUANTILES, "1 to 9")?;
         Ok(Self {
             d_model: u16_at(body, field::D_MODEL),
             heads: u16_at(body, field::HEADS),
@@ -568,42 +558,37 @@ impl Header {
     /// The dimensions alone; no bytes are needed.
     fn check_fields(&self) -> Result<(), FormatError> {
         let seasons = &self.seasons;
-        within("d_model", self.d_model.into(), 1.0..=MAX_COLUMNS as f32, "1 to 1024")?;
-        let width = f32::from(self.heads) * f32::from(self.head_dim);
-        expect("heads times head_dim", width, self.d_model.into(), "d_model")?;
-        within("layers", self.layers.into(), 1.0..=16.0, "1 to 16")?;
-        within("d_ff", self.d_ff.into(), 1.0..=4096.0, "1 to 4096")?;
-        within("channels", self.channels.into(), 1.0..=MAX_CHANNELS as f32, "1 to 32")?;
-        within("targets", self.targets.into(), 1.0..=self.channels.into(), "1 to the channels")?;
+        within("d_model", self.d_model, 1..=MAX_COLUMNS as u16, "1 to 1024")?;
+        let width = u32::from(self.heads) * u32::from(self.head_dim);
+        expect("heads times head_dim", width, u32::from(self.d_model), "d_model")?;
+        within("layers", self.layers, 1..=16, "1 to 16")?;
+        within("d_ff", self.d_ff, 1..=4096, "1 to 4096")?;
+        within("channels", self.channels, 1..=MAX_CHANNELS as u16, "1 to 32")?;
+        within("targets", self.targets, 1..=self.channels, "1 to the channels")?;
         let most = self.channels.saturating_sub(self.targets).min(MAX_KNOWN as u16);
         let expected = "at most the channels that are not forecast, and 8";
-        within("channels known in advance", self.known.into(), 0.0..=most.into(), expected)?;
+        within("channels known in advance", self.known, 0..=most, expected)?;
         if self.readouts != 1 {
-            expect("readouts", self.readouts.into(), self.targets.into(), "1 or one a target")?;
+            expect("readouts", self.readouts, self.targets, "1 or one a target")?;
         }
         if self.numeric == Numeric::I8 {
             let rest = usize::from(self.d_model) % COLUMNS;
-            expect("eight-bit weights and d_model modulo 4", rest as f32, 0.0, "0")?;
+            expect("eight-bit weights and d_model modulo 4", rest, 0, "0")?;
         }
-        within("horizon", self.horizon.into(), 1.0..=MAX_HORIZON.into(), "1 to 16384")?;
+        within("horizon", self.horizon, 1..=MAX_HORIZON, "1 to 16384")?;
         let most = self.horizon.min(MAX_KNOTS as u16);
         let least = self.horizon.min(2);
-        within(
-            "knots",
-            self.knots.into(),
-            least.into()..=most.into(),
-            "2 (1 for one step) to the horizon, at most 256",
-        )?;
-        within("seasons", seasons.list.len() as f32, 1.0..=MAX_SEASONS as f32, "1 to 3")?;
+        within("knots", self.knots, least..=most, "2 (1 for one step) to the horizon, at most 256")?;
+        within("seasons", seasons.list.len(), 1..=MAX_SEASONS, "1 to 3")?;
         for season in &seasons.list {
-            within("period", season.period as f32, 2.0..=16_777_216.0, "2 to 16777216 samples")?;
-            within("samples a slot", season.slot_samples as f32, 1.0..=season.period as f32, "1 to the period")?;
-            let slots = season.period.div_ceil(season.slot_samples.max(1));
-            expect("slots", season.slots as f32, slots as f32, "the period over the samples a slot, rounded up")?;
-            within("slots", season.slots as f32, 2.0..=65535.0, "2 to 65535")?;
+            within("period", season.period, 2..=16_777_216, "2 to 16777216 samples")?;
+            within("samples a slot", season.slot_samples, 1..=season.period, "1 to the period")?;
+            let slots = season.period.div_ceil(season.slot_samples.max(1)) as usize;
+            expect("slots", season.slots, slots, "the period over the samples a slot, rounded up")?;
+            within("slots", season.slots, 2..=65535, "2 to 65535")?;
         }
-        within("slots of all seasons", seasons.capacity() as f32, 2.0..=65535.0, "2 to 65535")?;
-        within("interval", self.interval_ms as f32, 1.0..=1e13, "1 ms to 300 years")?;
+        within("slots of all seasons", seasons.capacity(), 2..=65535, "2 to 65535")?;
+        within("interval", self.interval_ms, 1..=10_000_000_000_000, "1 ms to 300 years")?;
         within("source clamp", self.source_clamp, 0.0..=10.0, "0 to 10")?;
         within("flow limit", self.flow_limit, 1.0..=1e4, "1 to 1e4")?;
         within("feature clamp", self.feature_clamp, 1.0..=1e4, "1 to 1e4")?;
@@ -616,7 +601,7 @@ impl Header {
         }
         let mut last = 0.0;
         for level in &self.quantiles {
-            if !(*level > last && *level < 1.0) {
+            if order(*level) <= order(last) || order(*level) >= order(1.0) {
                 return Err(FormatError::Field {
                     name: "quantile level",
                     found: *level,
@@ -625,7 +610,7 @@ impl Header {
             }
             last = *level;
         }
-        if !self.quantiles.contains(&0.5) {
+        if !self.quantiles.iter().any(|level| level.to_bits() == 0.5_f32.to_bits()) {
             return Err(FormatError::Field { name: "median", found: 0.0, expected: "0.5 among the quantile levels" });
         }
         Ok(())
@@ -647,8 +632,7 @@ impl Header {
                 _ if index + 1 == usize::from(self.knots) => self.horizon.max(least)..=self.horizon,
                 _ => least..=self.horizon,
             };
-            let range = (*range.start()).into()..=(*range.end()).into();
-            within("knot", knot.into(), range, "ascending steps from 1 to the horizon")?;
+            within("knot", knot, range, "ascending steps from 1 to the horizon")?;
             least = knot.saturating_add(1);
         }
         for layer in 0..self.layers.into() {
@@ -660,33 +644,42 @@ impl Header {
             let channel = self.channel(body, index).ok_or(FormatError::Text { channel: index })?;
             channel.check(index)?;
         }
-        let numbers = body.get(self.weights_start()..).unwrap_or_default().chunks_exact(4);
-        for (index, number) in numbers.take(self.number_count()).enumerate() {
-            let number = f32::from_le_bytes(array(number, 0));
-            if !(-MAX_WEIGHT..=MAX_WEIGHT).contains(&number) {
-                return Err(FormatError::Weight { index });
-            }
-        }
-        self.check_matrices(body)
+        self.check_weights(body)
     }
 
-    /// Eight-bit weights: none is -128, and no scale is negative. (What fills a tensor up meets zeros and is not looked
-    /// at.)
-    fn check_matrices(&self, body: &[u8]) -> Result<(), FormatError> {
+    /// Every number is within its bounds, no eight-bit weight is -128, and no multiplier is negative. (What fills a tensor
+    /// up meets zeros and is not looked at.)
+    fn check_weights(&self, body: &[u8]) -> Result<(), FormatError> {
+        const MOST: i32 = scaled(MAX_WEIGHT, FRACTION_BITS);
+        let mut start = self.weights_start();
+        let matrices = start + 4 * self.number_count();
+        let mut index = 0;
+        for tensor in self.tensors() {
+            let count = tensor.numbers(self.numeric);
+            let begin = start;
+            start += 4 * count;
+            let mut words = (0..count).map(|number| u32_at(body, begin + 4 * number));
+            if self.numeric == Numeric::I8 && tensor.form != Form::Vector {
+                within("multipliers' exponent", words.next().unwrap_or(0) as i32, EXPONENTS, "21 to 100")?;
+                let least = words.map(|word| word as i32).min().unwrap_or(0);
+                within("output's multiplier", least, 0..=i32::MAX, "0 to 2147483647")?;
+            } else {
+                let fits = |word: u32| match self.numeric {
+                    Numeric::F32 => order(f32::from_bits(word)).unsigned_abs() <= order(MAX_WEIGHT).unsigned_abs(),
+                    Numeric::I8 => (-MOST..=MOST).contains(&(word as i32)),
+                };
+                if let Some(wrong) = words.position(|word| !fits(word)) {
+                    return Err(FormatError::Weight { index: index + wrong });
+                }
+            }
+            index += count;
+        }
         if self.numeric == Numeric::F32 {
             return Ok(());
         }
-        let mut number = self.weights_start();
-        let matrices = number + 4 * self.number_count();
-        for tensor in self.tensors() {
-            for output in 0..tensor.outputs() {
-                within("output's scale", f32_at(body, number + 4 * output), 0.0..=MAX_WEIGHT, "0 to 1000")?;
-            }
-            number += 4 * tensor.numbers(self.numeric);
-        }
         let bytes = body.get(matrices..).unwrap_or_default();
         let lowest = bytes.iter().map(|byte| *byte as i8).min().unwrap_or(0);
-        within("eight-bit weight", lowest.into(), -LARGEST_I8..=LARGEST_I8, "-127 to 127")
+        within("eight-bit weight", lowest, -127..=127, "-127 to 127")
     }
 
     /// The `index`-th step ahead that has weights of its own, 1 to the horizon. `bytes` is the file that this header
@@ -734,12 +727,13 @@ impl Header {
         })
     }
 
-    /// The weights, where they lie: every `f32` (scales of eight-bit matrices among them) in the order of
-    /// [`Header::tensors`], and every eight-bit matrix, four weights a word. `bytes` is the file that this header was read from.
+    /// The weights, where they lie: every number (exponent and multipliers of eight-bit matrices among them), a word each,
+    /// in the order of [`Header::tensors`], and every eight-bit matrix, four weights a word. `bytes` is the file that this
+    /// header was read from.
     ///
     /// # Errors
     /// The bytes do not start at a multiple of 4, or are not the file's.
-    pub fn weights<'m>(&self, bytes: &'m [u8]) -> Result<(&'m [f32], &'m [u32]), FormatError> {
+    pub fn weights<'m>(&self, bytes: &'m [u8]) -> Result<(&'m [u32], &'m [u32]), FormatError> {
         let middle = self.weights_start() + 4 * self.number_count();
         let found = bytes.len();
         let truncated = FormatError::Truncated { found, expected: self.length() };
@@ -771,7 +765,7 @@ impl Header {
         self.weights_start() + 4 * self.number_count() + self.matrix_bytes() + CRC_BYTES
     }
 
-    /// `f32` numbers among the weights.
+    /// Numbers of four bytes among the weights.
     fn number_count(&self) -> usize {
         self.tensors().map(|tensor| tensor.numbers(self.numeric)).sum()
     }
@@ -998,21 +992,37 @@ impl Header {
     fn put_weights(&self, weights: &[f32], out: &mut [u8]) {
         let mut number_at = self.weights_start();
         let mut matrix_at = number_at + 4 * self.number_count();
+        let mut put_number = |out: &mut [u8], number: u32| {
+            put(out, number_at, &number.to_le_bytes());
+            number_at += 4;
+        };
         for tensor in self.tensors() {
             let values = weights.get(tensor.start..tensor.start + tensor.len()).unwrap_or_default();
             if self.numeric == Numeric::F32 || tensor.form == Form::Vector {
-                put(out, number_at, bytemuck::cast_slice(values));
-                number_at += 4 * values.len();
+                for value in values {
+                    let number = match self.numeric {
+                        Numeric::F32 => value.to_bits(),
+                        // What is no number stays none, to be refused.
+                        Numeric::I8 if !bits::is_finite(*value) => i32::MIN as u32,
+                        Numeric::I8 => scaled(*value, FRACTION_BITS) as u32,
+                    };
+                    put_number(out, number);
+                }
                 continue;
             }
+            let of = |output: usize, input: usize| values.get(tensor.index(output, input)).copied().unwrap_or(0.0);
+            let scale = |output: usize| output_scale((0..tensor.inputs()).map(|input| of(output, input)));
+            // As bits, of which no number's are more than an infinity's or NaN's.
+            let largest = (0..tensor.outputs()).fold(0, |largest, output| scale(output).to_bits().max(largest));
+            // The largest multiplier takes 31 bits; too large a weight makes an exponent that is refused.
+            let shared = (30 - exponent(f32::from_bits(largest))).min(*EXPONENTS.end());
+            put_number(out, shared as u32);
             for output in 0..tensor.outputs() {
-                let of = |input: usize| values.get(tensor.index(output, input)).copied().unwrap_or(0.0);
-                let scale = output_scale((0..tensor.inputs()).map(of));
-                put(out, number_at, &scale.to_le_bytes());
-                number_at += 4;
+                let scale = scale(output);
+                put_number(out, scaled(scale, shared as u32) as u32);
                 for input in 0..tensor.inputs() {
                     let place = tensor.form.place([output, tensor.outputs()], [input, tensor.inputs()]);
-                    put(out, matrix_at + place, &[quantize(of(input), scale) as u8]);
+                    put(out, matrix_at + place, &[quantize(of(output, input), scale) as u8]);
                 }
             }
             matrix_at += tensor.eight_bit_bytes();
@@ -1020,9 +1030,15 @@ impl Header {
     }
 }
 
-/// What 1 means among the eight-bit weights of an output.
+/// What 1 means among the eight-bit weights of an output; not finite if one of its weights is not.
 fn output_scale(values: impl Iterator<Item = f32>) -> f32 {
-    values.fold(0.0, |largest: f32, value| largest.at_least(value.abs())) / LARGEST_I8
+    let largest = values.fold(
+        0.0,
+        |largest: f32, value| {
+            if value.abs() > largest || value.is_nan() { value.abs() } else { largest }
+        },
+    );
+    largest / LARGEST_I8
 }
 
 /// The nearest eight-bit weight.
@@ -1030,61 +1046,37 @@ fn quantize(value: f32, scale: f32) -> i8 {
     if scale > 0.0 { round(value / scale).at_least(-LARGEST_I8).at_most(LARGEST_I8) as i8 } else { 0 }
 }
 
-/// Hands out a model's tensors in the order in which they lie.
+/// Hands out a model's tensors in the order in which they lie, for the scalar of its form.
 pub(crate) struct Tensors<'m> {
-    numeric: Numeric,
-    numbers: &'m [f32],
-    /// Four weights a word.
-    matrices: &'m [u32],
+    source: Source<'m>,
 }
 
 impl<'m> Tensors<'m> {
     /// Of a checked file.
     pub(crate) fn new(header: &Header, bytes: &'m [u8]) -> Result<Self, FormatError> {
         let (numbers, matrices) = header.weights(bytes)?;
-        Ok(Self { numeric: header.numeric, numbers, matrices })
+        Ok(Self { source: Source::new(numbers, matrices) })
     }
 
     /// The next `count` numbers that are no matrix.
-    pub(crate) fn vector(&mut self, count: usize) -> &'m [f32] {
+    pub(crate) fn vector<R: Element>(&mut self, count: usize) -> &'m [R::Number] {
         // `Header::check` has checked the length of the whole.
-        let (taken, rest) = self.numbers.split_at_checked(count).unwrap_or((self.numbers, &[]));
-        self.numbers = rest;
-        taken
-    }
-
-    /// The next eight-bit matrix.
-    fn scaled(&mut self, form: Form, outputs: usize, inputs: usize) -> Scaled<'m> {
-        let scales = self.vector(outputs);
-        let words = form.bytes(outputs, inputs) / size_of::<u32>();
-        let (weights, rest) = self.matrices.split_at_checked(words).unwrap_or((self.matrices, &[]));
-        self.matrices = rest;
-        Scaled { weights, scales }
+        self.source.numbers(count)
     }
 
     /// The next matrix.
-    pub(crate) fn matrix(&mut self, rows: usize, columns: usize) -> Matrix<'m> {
-        match self.numeric {
-            Numeric::F32 => Matrix::F32(self.vector(rows * columns)),
-            Numeric::I8 => Matrix::I8(self.scaled(Form::Matrix, rows, columns)),
-        }
+    pub(crate) fn matrix<R: Element>(&mut self, rows: usize, columns: usize) -> R::Matrix<'m> {
+        R::matrix(&mut self.source, rows, columns, Form::Matrix.bytes(rows, columns))
     }
 
     /// The next matrix, which lies transposed: `[inputs][outputs]`.
-    pub(crate) fn transposed(&mut self, inputs: usize, outputs: usize) -> Matrix<'m> {
-        match self.numeric {
-            Numeric::F32 => Matrix::F32(self.vector(inputs * outputs)),
-            Numeric::I8 => Matrix::I8(self.scaled(Form::Transposed, outputs, inputs)),
-        }
+    pub(crate) fn transposed<R: Element>(&mut self, inputs: usize, outputs: usize) -> R::Matrix<'m> {
+        R::matrix(&mut self.source, outputs, inputs, Form::Transposed.bytes(outputs, inputs))
     }
 
     /// The next matrix that is taken row by row, each in two parts.
-    pub(crate) fn rows(&mut self, rows: usize, parts: [usize; 2]) -> Rows<'m> {
-        let columns = parts.iter().sum();
-        match self.numeric {
-            Numeric::F32 => Rows::F32(self.vector(rows * columns)),
-            Numeric::I8 => Rows::I8(self.scaled(Form::Rows(parts), rows, columns)),
-        }
+    pub(crate) fn rows<R: Element>(&mut self, rows: usize, parts: [usize; 2]) -> R::Rows<'m> {
+        R::rows(&mut self.source, rows, parts.iter().sum(), Form::Rows(parts).bytes(rows, parts.iter().sum()))
     }
 }
 
@@ -1096,38 +1088,80 @@ impl Channel<'_> {
         }
         within("channel's offset", self.offset, -1e15..=1e15, "-1e15 to 1e15")?;
         within("channel's scale", self.scale, 1e-15..=1e15, "1e-15 to 1e15")?;
-        let farthest = MAX_DEVIATIONS * self.scale;
-        let range = self.offset - farthest..=self.offset + farthest;
-        let expected = "within 1e6 scales of the offset";
-        within("channel's smallest sample", self.valid_min, range, expected)?;
-        let range = self.valid_min..=self.offset + farthest;
-        within(
-            "channel's largest sample",
-            self.valid_max,
-            range,
-            "the smallest sample or more, within 1e6 scales of the offset",
-        )?;
-        within("channel's resolution", self.resolution, 0.0..=farthest, "0 to 1e6 scales")
+        let steps = |value: f32| scaled_wide(value, UNIT_BITS - exponent(self.scale));
+        let (offset, farthest) = (steps(self.offset), MAX_DEVIATIONS.saturating_mul(steps(self.scale)));
+        let [least, most] = [self.valid_min, self.valid_max];
+        let far = |value: f32| !bits::is_finite(value) || (steps(value) - offset).abs() > farthest;
+        let wrong = |name, found, expected| Err(FormatError::Field { name, found, expected });
+        if far(least) {
+            return wrong("channel's smallest sample", least, "within 1e6 scales of the offset");
+        }
+        if far(most) || order(most) < order(least) {
+            let expected = "the smallest sample or more, within 1e6 scales of the offset";
+            return wrong("channel's largest sample", most, expected);
+        }
+        let resolution = self.resolution;
+        if !bits::is_finite(resolution) || !(0..=farthest).contains(&steps(resolution)) {
+            return wrong("channel's resolution", resolution, "0 to 1e6 scales");
+        }
+        Ok(())
     }
 }
 
-fn within(
-    name: &'static str,
-    found: f32,
-    range: core::ops::RangeInclusive<f32>,
-    expected: &'static str,
-) -> Result<(), FormatError> {
-    if range.contains(&found) { Ok(()) } else { Err(FormatError::Field { name, found, expected }) }
+/// What a field holds: ordered, and told to the user, without an instruction of floating point.
+trait Field: Copy {
+    fn place(self) -> i64;
+    fn float(self) -> f32;
 }
 
-fn expect(name: &'static str, found: f32, wanted: f32, expected: &'static str) -> Result<(), FormatError> {
+impl Field for f32 {
+    fn place(self) -> i64 {
+        order(self).into()
+    }
+
+    fn float(self) -> f32 {
+        self
+    }
+}
+
+macro_rules! whole {
+    ($($number:ty),*) => {$(
+        impl Field for $number {
+            fn place(self) -> i64 {
+                i64::try_from(self).unwrap_or(i64::MAX)
+            }
+
+            fn float(self) -> f32 {
+                as_float(self.place())
+            }
+        }
+    )*};
+}
+
+whole!(u8, i8, u16, u32, i32, u64, usize);
+
+fn as_float(number: i64) -> f32 {
+    bits::float(number, 0)
+}
+
+fn within<F: Field>(
+    name: &'static str,
+    found: F,
+    range: core::ops::RangeInclusive<F>,
+    expected: &'static str,
+) -> Result<(), FormatError> {
+    let inside = (range.start().place()..=range.end().place()).contains(&found.place());
+    if inside { Ok(()) } else { Err(FormatError::Field { name, found: found.float(), expected }) }
+}
+
+fn expect<F: Field>(name: &'static str, found: F, wanted: F, expected: &'static str) -> Result<(), FormatError> {
     within(name, found, wanted..=wanted, expected)
 }
 
 /// Bytes that a later version may give a meaning to.
 fn zero(body: &[u8], range: Range<usize>) -> Result<(), FormatError> {
     let reserved = body.get(range).and_then(|bytes| bytes.iter().max()).copied().unwrap_or(0);
-    expect("reserved bytes", reserved.into(), 0.0, "0")
+    expect("reserved bytes", reserved, 0, "0")
 }
 
 fn size(name: &'static str, found: usize, expected: usize) -> Result<(), FormatError> {

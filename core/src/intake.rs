@@ -3,23 +3,19 @@
 
 use core::hint::select_unpredictable;
 
+use crate::bits::order;
 use crate::format::Channel;
-use crate::math::{Real as _, round};
-
-/// Steps of a sensor that `restore` rounds to, at most: [`round`]'s range.
-const MOST_STEPS: f32 = 4_194_304.0;
+use crate::linear::Element;
+use crate::unit::Unit;
 
 /// A channel's normalisation and the bounds of what it takes for a measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Intake {
-    offset: f32,
-    scale: f32,
-    inverse_scale: f32,
-    valid_min: f32,
-    valid_max: f32,
+pub struct Intake<R: Element> {
+    unit: R::Unit,
+    /// As [`order`] has them.
+    valid_min: i32,
+    valid_max: i32,
     stuck_limit: u32,
-    resolution: f32,
-    inverse_resolution: f32,
 }
 
 /// How long a channel has stood still.
@@ -31,77 +27,70 @@ pub struct Stillness {
     run: u32,
 }
 
-impl Intake {
-    /// Of no channel: takes nothing.
-    pub(crate) const NONE: Self = Self {
-        offset: 0.0,
-        scale: 0.0,
-        inverse_scale: 0.0,
-        valid_min: 0.0,
-        valid_max: 0.0,
-        stuck_limit: 0,
-        resolution: 0.0,
-        inverse_resolution: 0.0,
-    };
+impl<R: Element> Intake<R> {
+    /// Of no channel: takes nothing but 0.
+    pub(crate) const NONE: Self = Self { unit: R::Unit::NONE, valid_min: 0, valid_max: 0, stuck_limit: 0 };
 
     /// From a channel's record in the model file.
     pub fn new(channel: &Channel<'_>) -> Self {
         Self {
-            offset: channel.offset,
-            scale: channel.scale,
-            inverse_scale: 1.0 / channel.scale,
-            valid_min: channel.valid_min,
-            valid_max: channel.valid_max,
+            unit: R::Unit::new(channel),
+            valid_min: order(channel.valid_min),
+            valid_max: order(channel.valid_max),
             stuck_limit: channel.stuck_limit,
-            resolution: channel.resolution,
-            inverse_resolution: if channel.resolution > 0.0 { 1.0 / channel.resolution } else { 0.0 },
         }
+    }
+
+    /// False for NaN and infinities too.
+    #[inline]
+    fn in_range(&self, reading: f32) -> bool {
+        let place = order(reading);
+        (place >= self.valid_min) & (place <= self.valid_max)
     }
 
     /// The sample of a reading; `None` if it is NaN, infinite, outside the channel's bounds, or has stood still for
     /// longer than the channel's limit.
     #[inline]
-    pub fn take(&self, stillness: &mut Stillness, reading: f32) -> Option<f32> {
-        // False for NaN and infinities too.
-        let in_range = (reading >= self.valid_min) & (reading <= self.valid_max);
-        if !in_range {
+    pub fn take(&self, stillness: &mut Stillness, reading: f32) -> Option<R> {
+        if !self.in_range(reading) {
             return None;
         }
         let same = (stillness.run != 0) & (reading.to_bits() == stillness.last);
         stillness.last = reading.to_bits();
         stillness.run = select_unpredictable(same, stillness.run.saturating_add(1), 1);
         let moving = (self.stuck_limit == 0) | (stillness.run <= self.stuck_limit);
-        moving.then_some((reading - self.offset) * self.inverse_scale)
+        moving.then_some(self.unit.sample(reading))
     }
 
-    /// The sample of a value that is told ahead; NaN if it is none within the channel's bounds. It may stand still: no
+    /// The sample of a value that is told ahead; `None` if it is none within the channel's bounds. It may stand still: no
     /// sensor made it.
     #[inline]
-    pub(crate) fn told(&self, value: f32) -> f32 {
-        let in_range = (value >= self.valid_min) & (value <= self.valid_max);
-        select_unpredictable(in_range, (value - self.offset) * self.inverse_scale, f32::NAN)
+    pub(crate) fn told(&self, value: f32) -> Option<R> {
+        self.in_range(value).then(|| self.unit.sample(value))
+    }
+
+    /// Any finite number as a sample, whatever the channel's bounds.
+    #[inline]
+    pub(crate) fn sample(&self, reading: f32) -> R {
+        self.unit.sample(reading)
     }
 
     /// Half a step of a coarse sensor, as a sample; 0 for a fine one.
-    pub(crate) fn half_step(&self) -> f32 {
-        0.5 * self.resolution * self.inverse_scale
+    pub(crate) fn half_step(&self) -> R {
+        self.unit.half_step()
     }
 
     /// A forecast sample as a reading: in the channel's unit and, for a sensor of coarse steps, one of its steps. (Half
     /// of all readings of such a sensor may repeat the one before; a forecast between two steps is never right.)
     #[inline]
-    pub fn restore(&self, sample: f32) -> f32 {
-        let reading = sample * self.scale + self.offset;
-        let steps = reading * self.inverse_resolution;
-        // Beyond, a reading is coarser than half a step itself.
-        let coarse = (self.resolution > 0.0) & (steps.abs() < MOST_STEPS);
-        select_unpredictable(coarse, round(steps) * self.resolution, reading)
+    pub fn restore(&self, sample: R) -> f32 {
+        self.unit.reading(sample)
     }
 
-    /// The smallest difference that means anything: half a step of the sensor, at least 0.001 deviations.
+    /// The smallest difference that means anything, as a sample: half a step of the sensor, at least 0.001.
     #[inline]
-    pub fn finest(&self) -> f32 {
-        (0.5 * self.resolution).at_least(1e-3 * self.scale)
+    pub fn finest(&self) -> R {
+        self.half_step().at_least(R::of(1e-3))
     }
 }
 

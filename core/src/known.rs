@@ -26,6 +26,7 @@
 
 use core::hint::select_unpredictable;
 
+use crate::math::Real;
 use crate::seasonal::{Memories, SlotPlace};
 
 /// The most columns of a model that are known in advance.
@@ -44,12 +45,17 @@ pub fn nothing(_channel: usize, _steps_ahead: usize) -> f32 {
 }
 
 /// What the readout sees of a column whose sample at `place` in the first season is told, in deviations of the training
-/// data; NaN for one that is not known. `surprise` is T_0, `memories` are the column's own.
+/// data; `None` for one that is not known. `surprise` is T_0, `memories` are the column's own.
 #[inline]
-pub fn features(memories: &Memories<'_>, place: &SlotPlace, surprise: f32, sample: f32) -> [f32; KNOWN_FEATURES] {
+pub fn features<R: Real>(
+    memories: &Memories<'_, R>,
+    place: &SlotPlace<R>,
+    surprise: R,
+    sample: Option<R>,
+) -> [R; KNOWN_FEATURES] {
     let (seen, [_, expected, .., slowest]) = memories.of_first_season(place);
-    let sample = select_unpredictable(sample.is_nan(), expected, sample);
+    let sample = sample.unwrap_or(expected);
     // A slot that was never visited says nothing.
-    let [new, unusual] = [expected, slowest].map(|mean| select_unpredictable(seen, sample - mean, 0.0));
+    let [new, unusual] = [expected, slowest].map(|mean| select_unpredictable(seen, sample - mean, R::ZERO));
     [new, unusual, surprise]
 }

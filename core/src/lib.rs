@@ -22,6 +22,7 @@ compile_error!("Flowcast reads little-endian weights in place; big-endian target
 pub mod adaptation;
 pub mod anomaly;
 pub mod attention;
+pub mod bits;
 pub mod block;
 pub mod conformal;
 pub mod fixed;
@@ -36,8 +37,11 @@ pub mod model;
 pub mod norm;
 pub mod presets;
 pub mod probe;
+pub mod q20;
 pub mod retrieval;
 pub mod seasonal;
+pub mod unit;
+pub mod wide;
 #[cfg(feature = "wire")]
 pub mod wire;
 

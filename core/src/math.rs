@@ -7,10 +7,11 @@
 
 use nalgebra::Scalar;
 
-/// The scalar of the attention cell: `f32` on the device, `f64` where a test asks for exactness.
+/// A scalar: `f32`, or [`crate::q20::Q20`] for a model with eight-bit weights; `f64` where a test asks for exactness.
 pub trait Real:
     Scalar
     + Copy
+    + Default
     + PartialOrd
     + core::ops::Add<Output = Self>
     + core::ops::Sub<Output = Self>
@@ -18,8 +19,14 @@ pub trait Real:
     + core::ops::Div<Output = Self>
     + core::ops::Neg<Output = Self>
     + core::ops::AddAssign
+    + core::ops::SubAssign
     + core::ops::MulAssign
 {
+    /// A sum of ever so many numbers.
+    type Sum: Copy + Default;
+    /// What divides by a count.
+    type Share: Copy;
+
     /// 0.
     const ZERO: Self;
     /// 1.
@@ -27,49 +34,250 @@ pub trait Real:
     /// The paper's ε, added to capacities so that no sum of them is zero: 1e-6.
     const EPSILON: Self;
 
-    /// A count of samples, rounded to the nearest representable number.
+    /// The nearest number.
+    fn of(value: f32) -> Self;
+    /// The nearest `f32`.
+    fn to_f32(self) -> f32;
+    /// A count of samples: the nearest number, or the largest.
     fn from_count(count: u32) -> Self;
+    /// 1 / `count` (1 for none), above 0.
+    #[inline(always)]
+    fn one_over(count: u32) -> Self {
+        Self::ONE / Self::from_count(count.max(1))
+    }
+    /// What divides by `count`, by 1 if that is 0.
+    fn shares(count: u32) -> Self::Share;
+    /// One of so many equal shares of this.
+    fn share(self, shares: Self::Share) -> Self;
+    /// Adds this to a sum.
+    fn add_to(self, sum: &mut Self::Sum);
+    /// The mean of `count` numbers (of one, if it is 0) from their sum.
+    fn mean(sum: Self::Sum, count: u32) -> Self;
+    /// `part` / `whole`, of which the latter is not 0; at most 2048.
+    #[inline(always)]
+    fn ratio(part: u32, whole: u32) -> Self {
+        Self::from_count(part) / Self::from_count(whole)
+    }
+    /// Neither infinite nor NaN.
+    fn is_finite(self) -> bool;
+    /// |self|.
+    fn abs(self) -> Self;
     /// e^self.
     fn exp(self) -> Self;
+    /// Natural logarithm of a positive number.
+    fn ln(self) -> Self;
+    /// Natural logarithm of a count (of 1, if it is 0).
+    fn ln_count(count: u32) -> Self;
     /// The logistic function 1 / (1 + e^−self).
     fn sigmoid(self) -> Self {
         Self::ONE / (Self::ONE + (-self).exp())
     }
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self {
+        let sigmoid = (self + self).sigmoid();
+        sigmoid + sigmoid - Self::ONE
+    }
     /// The smaller of two numbers; `other` if `self` is NaN.
+    #[inline(always)]
     fn at_most(self, other: Self) -> Self {
         if self < other { self } else { other }
     }
     /// The larger of two numbers; `other` if `self` is NaN.
+    #[inline(always)]
     fn at_least(self, other: Self) -> Self {
         if self > other { self } else { other }
+    }
+
+    /// A running mean takes a sample: self += gain (x − self), gain in 0..=1.
+    #[inline(always)]
+    fn approach(&mut self, x: Self, gain: Self) {
+        *self += gain * (x - *self);
+    }
+    /// Sixteen bits for a number that is within ±2e6: at most 0.4 % from it, and 0 for 0.
+    fn shorten(self) -> u16;
+    /// The number that [`Real::shorten`] made sixteen bits of.
+    fn lengthen(short: u16) -> Self;
+    /// Each mean takes a sample times `scale`: `mean += gain (scale x − mean)`. In the attention: x of 0 to 1.
+    #[inline(always)]
+    fn approach_all(means: &mut [Self], x: &[Self], scale: Self, gain: Self) {
+        for (mean, x) in means.iter_mut().zip(x) {
+            *mean += gain * (*x * scale - *mean);
+        }
+    }
+    /// Σ (φ + ε)(mean + smallest): the capacity between one token, φ of 0 to 1, and the mean of the other side.
+    #[inline(always)]
+    fn flow(capacity: &[Self], mean: &[Self], smallest: Self) -> Self {
+        let mut sum = Self::ZERO;
+        for (capacity, mean) in capacity.iter().zip(mean) {
+            sum += (*capacity + Self::EPSILON) * (*mean + smallest);
+        }
+        sum
+    }
+    /// Takes a value under a key, `mean += gain (key value − mean)`, and returns what a query receives, Σ query mean; key
+    /// and query of 0 to 1.
+    #[inline(always)]
+    fn remember(means: &mut [Self], key: &[Self], value: Self, gain: Self, query: &[Self]) -> Self {
+        let mut sum = Self::ZERO;
+        for ((mean, key), query) in means.iter_mut().zip(key).zip(query) {
+            *mean += gain * (*key * value - *mean);
+            sum += *query * *mean;
+        }
+        sum
+    }
+    /// The same as [`Real::approach`] for gains so small that a step of the scalar is too coarse; `carry`, at first 0, is the mean's own.
+    #[inline(always)]
+    fn approach_slowly(&mut self, carry: &mut Self, x: Self, gain: Self) {
+        let _ = carry;
+        self.approach(x, gain);
     }
 }
 
 impl Real for f32 {
+    type Sum = Self;
+    type Share = Self;
+
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const EPSILON: Self = 1e-6;
 
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
     fn from_count(count: u32) -> Self {
         count as f32
     }
 
+    #[inline(always)]
+    fn shares(count: u32) -> Self {
+        1.0 / Self::from_count(count.max(1))
+    }
+
+    #[inline(always)]
+    fn share(self, shares: Self) -> Self {
+        self * shares
+    }
+
+    #[inline(always)]
+    fn add_to(self, sum: &mut Self) {
+        *sum += self;
+    }
+
+    #[inline(always)]
+    fn mean(sum: Self, count: u32) -> Self {
+        sum * Self::shares(count)
+    }
+
+    #[inline(always)]
+    fn is_finite(self) -> bool {
+        f32::is_finite(self)
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        f32::abs(self)
+    }
+
+    #[inline]
     fn exp(self) -> Self {
         exp(self)
+    }
+
+    /// The upper half of a float, rounded: a bfloat16.
+    #[inline]
+    fn shorten(self) -> u16 {
+        (self.to_bits().wrapping_add(0x8000) >> 16) as u16
+    }
+
+    #[inline]
+    fn lengthen(short: u16) -> Self {
+        Self::from_bits(u32::from(short) << 16)
+    }
+
+    #[inline]
+    fn ln(self) -> Self {
+        ln(self)
+    }
+
+    #[inline]
+    fn ln_count(count: u32) -> Self {
+        ln(count.max(1) as f32)
     }
 }
 
 impl Real for f64 {
+    type Sum = Self;
+    type Share = Self;
+
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const EPSILON: Self = 1e-6;
+
+    fn of(value: f32) -> Self {
+        value.into()
+    }
+
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
 
     fn from_count(count: u32) -> Self {
         f64::from(count)
     }
 
+    #[inline(always)]
+    fn shares(count: u32) -> Self {
+        1.0 / Self::from_count(count.max(1))
+    }
+
+    #[inline(always)]
+    fn share(self, shares: Self) -> Self {
+        self * shares
+    }
+
+    #[inline(always)]
+    fn add_to(self, sum: &mut Self) {
+        *sum += self;
+    }
+
+    #[inline(always)]
+    fn mean(sum: Self, count: u32) -> Self {
+        sum * Self::shares(count)
+    }
+
+    fn is_finite(self) -> bool {
+        f64::is_finite(self)
+    }
+
+    fn abs(self) -> Self {
+        f64::abs(self)
+    }
+
     fn exp(self) -> Self {
         libm::exp(self)
+    }
+
+    fn shorten(self) -> u16 {
+        (self as f32).shorten()
+    }
+
+    fn lengthen(short: u16) -> Self {
+        f32::lengthen(short).into()
+    }
+
+    fn ln(self) -> Self {
+        libm::log(self)
+    }
+
+    fn ln_count(count: u32) -> Self {
+        libm::log(count.max(1).into())
     }
 }
 

@@ -16,12 +16,12 @@
 use core::fmt;
 
 use crate::attention::FlowParameters;
-use crate::block::{Block, Contract};
+use crate::block::Block;
 use crate::conformal::Factors;
 use crate::format::{Channel, FormatError, Header, LEVEL_FEATURES, MAX_QUANTILES, Tensors};
 use crate::kernel::COLUMNS;
-use crate::linear::{Input, Linear, Row, Rows, run};
-use crate::math::{Real, ln, tanh};
+pub use crate::linear::TOKEN_DIVISOR;
+use crate::linear::{Element, Linear, Numeric, Vector, run};
 use crate::norm::LayerNorm;
 use crate::probe::{GROUPS, Groups};
 use crate::retrieval::{Encoder, HIDDEN, KEY, SUMMARY};
@@ -29,8 +29,6 @@ use crate::seasonal::{Level, MAX_FEATURES};
 
 /// The widest token input.
 const MAX_TOKEN: usize = MAX_FEATURES + LEVEL_FEATURES;
-/// Scaled features enter a token divided by this, which brings most of them within ±1.
-pub const TOKEN_DIVISOR: f32 = 3.0;
 
 /// Why a model cannot run here.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,6 +44,13 @@ pub enum ModelError {
         found: u16,
         /// The program's.
         expected: u16,
+    },
+    /// The model computes in another way than the one that this program was built for.
+    Numeric {
+        /// The model's.
+        found: Numeric,
+        /// The program's.
+        expected: Numeric,
     },
     /// The model needs more than this program holds memory for.
     Capacity {
@@ -71,6 +76,10 @@ impl fmt::Display for ModelError {
             Self::Backbone { name, found, expected } => {
                 write!(f, "model has {name} {found}, this program was built for {expected}")
             }
+            Self::Numeric { found, expected } => {
+                let (found, expected) = (found.name(), expected.name());
+                write!(f, "model computes in {found}, this program was built for {expected}")
+            }
             Self::Capacity { name, found, capacity } => {
                 write!(f, "model needs {found} {name}, this program holds {capacity}")
             }
@@ -82,51 +91,55 @@ impl core::error::Error for ModelError {}
 
 /// A checked model: header and weights, all borrowed from the file's bytes.
 #[derive(Debug, Clone)]
-pub struct Model<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize> {
+pub struct Model<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize> {
     header: Header,
     bytes: &'m [u8],
-    encoder: Option<Encoder<'m>>,
-    embed: Linear<'m>,
-    blocks: [Block<'m, HEADS>; LAYERS],
-    norm: LayerNorm<'m>,
-    gate: Linear<'m>,
+    encoder: Option<Encoder<'m, R>>,
+    embed: Linear<'m, R>,
+    blocks: [Block<'m, R, HEADS>; LAYERS],
+    norm: LayerNorm<'m, R>,
+    gate: Linear<'m, R>,
     /// Steps ahead that the tensors below stand for, ascending. `[knots]`
     knots: &'m [u16],
     /// `[readouts][knots][readout_features]`
-    readout: Rows<'m>,
+    readout: R::Rows<'m>,
     /// `[targets][knots]`
-    spread: &'m [f32],
+    spread: &'m [R::Number],
     /// `[knots][quantiles][D_MODEL]`
-    head_weight: Rows<'m>,
+    head_weight: R::Rows<'m>,
     /// `[knots][quantiles]`
-    head_bias: &'m [f32],
+    head_bias: &'m [R::Number],
     /// Below and above the median. `[targets][GROUPS][2]`
-    factors: &'m [f32],
-    groups: Groups,
+    factors: &'m [R::Number],
+    groups: Groups<R>,
+    /// How far scaled features enter a token.
+    feature_clamp: R,
+    /// Shares of samples that the lowest quantile promises below it and the highest above.
+    tails: [R; 2],
 }
 
 /// Where a step lies among the knots.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Place {
+pub struct Place<R> {
     /// The knot at the step or before it.
     pub knot: usize,
     /// How far the step is on the way to the next knot, in 0..1.
-    pub fraction: f32,
+    pub fraction: R,
 }
 
 /// What a knot says of a channel, but for what depends on the step.
 #[derive(Debug, Clone, Copy)]
-pub struct KnotForecast<'m> {
+pub struct KnotForecast<'m, R: Element> {
     /// Weights of what is read where the step will fall.
-    pub aligned: Row<'m>,
+    pub aligned: R::Row<'m>,
     /// The rest of the point forecast, relative to the location.
-    pub standing: f32,
+    pub standing: R,
     /// The residual of each quantile, in scales: s (H h + b).
-    pub residual: [f32; MAX_QUANTILES],
+    pub residual: [R; MAX_QUANTILES],
 }
 
-impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
-    Model<'m, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>
+    Model<'m, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     /// Checks a model file and binds it. `bytes` starts at a multiple of 4; what follows the model is ignored.
     ///
@@ -146,14 +159,17 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
                 return Err(ModelError::Backbone { name, found, expected });
             }
         }
+        if header.numeric != R::NUMERIC {
+            return Err(ModelError::Numeric { found: header.numeric, expected: R::NUMERIC });
+        }
         let mut tensors = Tensors::new(&header, bytes)?;
         let linear = |tensors: &mut Tensors<'m>, outputs: usize, inputs: usize, bias: usize| {
-            let weight = tensors.matrix(outputs, inputs);
-            Linear { weight, bias: tensors.vector(bias) }
+            let weight = tensors.matrix::<R>(outputs, inputs);
+            Linear::<R> { weight, bias: tensors.vector::<R>(bias) }
         };
         let norm = |tensors: &mut Tensors<'m>| {
-            let gain = tensors.vector(D_MODEL);
-            LayerNorm { gain, bias: tensors.vector(D_MODEL) }
+            let gain = tensors.vector::<R>(D_MODEL);
+            LayerNorm::<R> { gain, bias: tensors.vector::<R>(D_MODEL) }
         };
         let d_ff = usize::from(header.d_ff);
         let knots = usize::from(header.knots);
@@ -165,11 +181,12 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
         });
         let embed = linear(&mut tensors, D_MODEL, header.token_features(), D_MODEL);
         let blocks = core::array::from_fn(|layer| {
-            let mut memory_gain = [0.0; HEADS];
+            let mut memory_gain = [R::ZERO; HEADS];
             for (gain, stored) in memory_gain.iter_mut().zip(header.head_gains(bytes, layer)) {
-                *gain = stored;
+                *gain = R::of(stored);
             }
-            let flow = FlowParameters { memory_gain, source_clamp: header.source_clamp, flow_limit: header.flow_limit };
+            let [source_clamp, flow_limit] = [header.source_clamp, header.flow_limit].map(R::of);
+            let flow = FlowParameters { memory_gain, source_clamp, flow_limit };
             Block {
                 norm_attention: norm(&mut tensors),
                 query: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
@@ -179,18 +196,22 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
                 flow,
                 norm_feed_forward: norm(&mut tensors),
                 expand: linear(&mut tensors, d_ff, D_MODEL, d_ff),
-                contract: Contract { weight: tensors.transposed(d_ff, D_MODEL), bias: tensors.vector(D_MODEL) },
+                contract: Linear { weight: tensors.transposed::<R>(d_ff, D_MODEL), bias: tensors.vector::<R>(D_MODEL) },
             }
         });
         let last_norm = norm(&mut tensors);
         let gate = linear(&mut tensors, features, D_MODEL, features);
-        let readout = tensors.rows(usize::from(header.readouts) * knots, header.readout_parts());
-        let spread = tensors.vector(usize::from(header.targets) * knots);
-        let head_weight = tensors.rows(knots * header.quantiles.len(), [0, D_MODEL]);
-        let head_bias = tensors.vector(knots * header.quantiles.len());
-        let factors = tensors.vector(usize::from(header.targets) * GROUPS * 2);
+        let readout = tensors.rows::<R>(usize::from(header.readouts) * knots, header.readout_parts());
+        let spread = tensors.vector::<R>(usize::from(header.targets) * knots);
+        let head_weight = tensors.rows::<R>(knots * header.quantiles.len(), [0, D_MODEL]);
+        let head_bias = tensors.vector::<R>(knots * header.quantiles.len());
+        let factors = tensors.vector::<R>(usize::from(header.targets) * GROUPS * 2);
         let knots = header.knots(bytes)?;
         let groups = Groups::new(header.horizon);
+        let feature_clamp = R::of(header.feature_clamp);
+        let [lowest, highest] =
+            [header.quantiles.first(), header.quantiles.last()].map(|level| level.copied().map_or(R::ZERO, R::of));
+        let tails = [lowest, R::ONE - highest];
         Ok(Self {
             header,
             bytes,
@@ -206,6 +227,8 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
             head_bias,
             factors,
             groups,
+            feature_clamp,
+            tails,
         })
     }
 
@@ -220,87 +243,96 @@ impl<'m, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
     }
 
     /// How the steps ahead are grouped for what is learned online.
-    pub fn groups(&self) -> &Groups {
+    pub fn groups(&self) -> &Groups<R> {
         &self.groups
     }
 
+    /// Shares of samples that the lowest quantile promises below it and the highest above.
+    pub fn tails(&self) -> [R; 2] {
+        self.tails
+    }
+
     /// The interval's correction that a channel starts with, as training left it.
-    pub fn factors(&self, channel: usize) -> [Factors; GROUPS] {
+    pub fn factors(&self, channel: usize) -> [Factors<R>; GROUPS] {
         let stored = run(self.factors, channel, 2 * GROUPS).as_chunks::<2>().0;
         core::array::from_fn(|group| {
-            stored.get(group).map_or(Factors::ONE, |[lower, upper]| Factors { lower: *lower, upper: *upper })
+            stored
+                .get(group)
+                .map_or(Factors::ONE, |[lower, upper]| Factors { lower: R::number(*lower), upper: R::number(*upper) })
         })
     }
 
     /// What makes keys of the seasonal Flow-Attention, if the model has one.
-    pub fn encoder(&self) -> Option<&Encoder<'m>> {
+    pub fn encoder(&self) -> Option<&Encoder<'m, R>> {
         self.encoder.as_ref()
     }
 
     /// The blocks, whose states the caller holds.
-    pub fn blocks(&self) -> &[Block<'m, HEADS>; LAYERS] {
+    pub fn blocks(&self) -> &[Block<'m, R, HEADS>; LAYERS] {
         &self.blocks
     }
 
     /// A token from features: `E [clamp(u/scale, ±12)/3, ln scale, location] + b`.
     #[inline]
-    pub fn embed(&self, features: &[f32; MAX_FEATURES], level: &Level) -> [f32; D_MODEL] {
-        let clamp = self.header.feature_clamp;
-        let inverse = 1.0 / level.scale;
-        let mut input = [0.0; MAX_TOKEN];
+    pub fn embed(&self, features: &[R; MAX_FEATURES], level: &Level<R>) -> [R; D_MODEL] {
+        let mut input = [R::ZERO; MAX_TOKEN];
         let count = self.header.seasons.features();
         let used = input.get_mut(..count + LEVEL_FEATURES).unwrap_or_default();
-        for (input, feature) in used.iter_mut().zip(features) {
-            *input = (feature * inverse).at_most(clamp).at_least(-clamp) / TOKEN_DIVISOR;
-        }
+        R::scale_down(features, level.scale, self.feature_clamp, used);
         if let Some(last) = used.last_chunk_mut::<LEVEL_FEATURES>() {
-            *last = [ln(level.scale), level.location];
+            *last = [level.scale.ln(), level.location];
         }
-        let mut token = [0.0; D_MODEL];
+        let mut token = [R::ZERO; D_MODEL];
         self.embed.apply_once::<{ MAX_TOKEN.next_multiple_of(COLUMNS) }>(used, &mut token);
         token
     }
 
     /// The last norm.
     #[inline]
-    pub fn norm(&self, token: &[f32; D_MODEL]) -> [f32; D_MODEL] {
+    pub fn norm(&self, token: &[R; D_MODEL]) -> [R; D_MODEL] {
         self.norm.apply(token)
     }
 
     /// 1 + tanh(G h + b), one for each feature of the readout: `[readout_features]`.
-    pub fn gates(&self, hidden: &Input<'_>, gates: &mut [f32]) {
+    pub fn gates(&self, hidden: R::Input<'_>, gates: &mut [R]) {
         self.gate.apply(hidden, gates);
         for gate in gates {
-            *gate = 1.0 + tanh(*gate);
+            *gate = R::ONE + gate.tanh();
         }
     }
 
     /// Where a step ahead, 1 to the horizon, lies among the knots.
-    pub fn place(&self, step: u16) -> Place {
+    pub fn place(&self, step: u16) -> Place<R> {
         // Every knot is looked at: a search's cost would depend on the step. The first knot is step 1.
         let after: usize = self.knots.iter().map(|knot| usize::from(*knot <= step)).sum();
         let knot = after.saturating_sub(1);
         let [begin, end] = [knot, after].map(|index| self.knots.get(index).copied().unwrap_or(step));
-        let width = f32::from(end.saturating_sub(begin)).at_least(1.0);
-        Place { knot, fraction: f32::from(step.saturating_sub(begin)) / width }
+        let [way, width] = [step, end].map(|end| u32::from(end.saturating_sub(begin)));
+        Place { knot, fraction: R::ratio(way, width.max(1)) }
     }
 
     /// What one knot (the last one, beyond it) says of a channel: `standing` are the readout's features that are the same for every step, gated,
     /// and `hidden` the last block's output.
-    pub fn at_knot(&self, channel: usize, knot: usize, standing: &Input<'_>, hidden: &Input<'_>) -> KnotForecast<'m> {
+    pub fn at_knot<const STANDING: usize>(
+        &self,
+        channel: usize,
+        knot: usize,
+        standing: &Vector<R, STANDING>,
+        hidden: &Vector<R, D_MODEL>,
+    ) -> KnotForecast<'m, R> {
         let knots = self.knots.len();
         let knot = knot.min(knots.saturating_sub(1));
         let readout = if self.header.readouts == 1 { 0 } else { channel };
         let [left, right] = self.header.readout_parts();
-        let [aligned, rest] = self.readout.row(readout * knots + knot, left, right);
-        let spread = self.spread.get(channel * knots + knot).copied().unwrap_or(0.0);
+        let [aligned, rest] = R::row(&self.readout, readout * knots + knot, left, right);
+        let spread = self.spread.get(channel * knots + knot).map_or(R::ZERO, |spread| R::number(*spread));
         let quantiles = self.header.quantiles.len();
-        let mut residual = [0.0; MAX_QUANTILES];
+        let mut residual = [R::ZERO; MAX_QUANTILES];
         let biases = run(self.head_bias, knot, quantiles);
         for (quantile, (residual, bias)) in residual.iter_mut().zip(biases).enumerate() {
-            let [_, row] = self.head_weight.row(knot * quantiles + quantile, 0, D_MODEL);
-            *residual = spread * (row.dot(hidden) + bias);
+            let [_, row] = R::row(&self.head_weight, knot * quantiles + quantile, 0, D_MODEL);
+            *residual = spread * (R::dot(&row, hidden.input()) + R::number(*bias));
         }
-        KnotForecast { aligned, standing: rest.dot(standing), residual }
+        KnotForecast { aligned, standing: R::dot(&rest, standing.input()), residual }
     }
 }

@@ -27,11 +27,12 @@ pub const PRESETS: [Preset; 3] = [
 ];
 
 /// The smallest: a Cortex-M0+ at a sample a second.
-pub type Tiny<'m, const CHANNELS: usize, const SLOTS: usize> = Forecaster<'m, CHANNELS, SLOTS, 16, 2, 8, 1>;
+pub type Tiny<'m, const CHANNELS: usize, const SLOTS: usize, R = f32> = Forecaster<'m, R, CHANNELS, SLOTS, 16, 2, 8, 1>;
 /// The default.
-pub type Small<'m, const CHANNELS: usize, const SLOTS: usize> = Forecaster<'m, CHANNELS, SLOTS, 32, 4, 8, 1>;
+pub type Small<'m, const CHANNELS: usize, const SLOTS: usize, R = f32> =
+    Forecaster<'m, R, CHANNELS, SLOTS, 32, 4, 8, 1>;
 /// For large boards and long histories.
-pub type Base<'m, const CHANNELS: usize, const SLOTS: usize> = Forecaster<'m, CHANNELS, SLOTS, 64, 8, 8, 2>;
+pub type Base<'m, const CHANNELS: usize, const SLOTS: usize, R = f32> = Forecaster<'m, R, CHANNELS, SLOTS, 64, 8, 8, 2>;
 
 impl Preset {
     /// The preset of that name.

@@ -18,7 +18,7 @@
 
 use core::hint::select_unpredictable;
 
-use crate::math::{Real, ln};
+use crate::math::Real;
 
 /// Groups of steps ahead.
 pub const GROUPS: usize = 4;
@@ -39,20 +39,20 @@ pub const LIMIT: f32 = 1e6;
 
 /// How the steps ahead are cut.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Groups {
+pub struct Groups<R> {
     /// The last step of each group, ascending; groups that a short horizon leaves empty are the last ones.
     last: [u16; GROUPS],
     /// ln of each group's geometric middle.
-    anchor: [f32; GROUPS],
+    anchor: [R; GROUPS],
     /// 1 / (anchor_{g+1} − anchor_g); 0 where group g + 1 is empty.
-    inverse_gap: [f32; GROUPS - 1],
+    inverse_gap: [R; GROUPS - 1],
 }
 
 /// Where a step stands among the groups.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Place {
+pub struct Place<R> {
     /// Each group's share; they sum to 1.
-    pub weight: [f32; GROUPS],
+    pub weight: [R; GROUPS],
     /// The group that holds the step.
     pub group: usize,
 }
@@ -60,21 +60,21 @@ pub struct Place {
 /// A band as it was issued, corrections and all, beside the model's own point forecast; in deviations of the training
 /// data.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Band {
+pub struct Band<R> {
     /// The lowest quantile, issued.
-    pub lower: f32,
+    pub lower: R,
     /// The point forecast before any correction.
-    pub median: f32,
+    pub median: R,
     /// The highest quantile, issued.
-    pub upper: f32,
+    pub upper: R,
     /// The level that the forecast was made relative to.
-    pub location: f32,
+    pub location: R,
 }
 
-/// A band under way: 12 bytes. What need not be exact is a bfloat16, within 0.4 %.
+/// A band under way: 12 bytes. What need not be exact takes 16 bits ([`Real::shorten`]).
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Probe {
-    median: f32,
+struct Probe<R> {
+    median: R,
     /// median − lower; negative where a correction has moved the band over the median.
     below: u16,
     /// upper − median; negative likewise.
@@ -87,20 +87,20 @@ struct Probe {
 
 /// A band beside the sample that came; everything is finite and within ±2 [`LIMIT`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Resolved {
+pub struct Resolved<R> {
     /// Where the probe's lead stands; no weight at all if there is nothing to learn: nothing was due, or it was not
     /// forecast, or the sample is missing.
-    pub place: Place,
+    pub place: Place<R>,
     /// Whether there is something to learn.
     pub known: bool,
     /// Sample − median.
-    pub residual: f32,
+    pub residual: R,
     /// median − lower; negative where a correction has moved the band over the median.
-    pub below: f32,
+    pub below: R,
     /// upper − median; negative likewise.
-    pub above: f32,
+    pub above: R,
     /// median − location.
-    pub displacement: f32,
+    pub displacement: R,
 }
 
 /// When which step of a channel is probed; 68 bytes.
@@ -115,9 +115,9 @@ pub struct Schedule {
 
 /// The probe that a sample resolves.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Due {
+pub struct Due<R> {
     slot: usize,
-    place: Place,
+    place: Place<R>,
     due: bool,
 }
 
@@ -132,8 +132,8 @@ pub struct Launch {
 
 /// One channel's probes under way: 156 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Probes {
-    slots: [Probe; PLACES],
+pub struct Probes<R> {
+    slots: [Probe<R>; PLACES],
 }
 
 /// The largest e with e³ ≤ cube, for cubes up to 2³⁰.
@@ -150,7 +150,7 @@ const fn cube_root(cube: u32) -> u32 {
     root
 }
 
-impl Groups {
+impl<R: Real> Groups<R> {
     /// Of a horizon of 1 to 16,384 steps.
     pub fn new(horizon: u16) -> Self {
         let horizon = horizon.clamp(1, 16_384);
@@ -162,11 +162,11 @@ impl Groups {
         let anchor = last.map(|last| {
             let first = (before + 1).min(last);
             before = last;
-            0.5 * (ln(f32::from(first)) + ln(f32::from(last)))
+            R::of(0.5) * (R::ln_count(first.into()) + R::ln_count(last.into()))
         });
         let [a, b, c, d] = anchor;
         // Below the gap between steps 16,383 and 16,384 a group is empty: its anchor is the one before.
-        let inverse = |gap: f32| if gap > 1e-5 { 1.0 / gap } else { 0.0 };
+        let inverse = |gap: R| if gap > R::of(1e-5) { R::ONE / gap } else { R::ZERO };
         Self { last, anchor, inverse_gap: [inverse(b - a), inverse(c - b), inverse(d - c)] }
     }
 
@@ -185,27 +185,31 @@ impl Groups {
 
     /// Where a step, at least 1, stands.
     #[inline(never)]
-    pub fn place(&self, step: u16) -> Place {
-        let step_log = ln(f32::from(step.max(1)));
-        let mut position = 0.0;
+    pub fn place(&self, step: u16) -> Place<R> {
+        let step_log = R::ln_count(step.into());
+        let mut position = R::ZERO;
         for (anchor, inverse_gap) in self.anchor.iter().zip(&self.inverse_gap) {
-            position += ((step_log - anchor) * inverse_gap).at_least(0.0).at_most(1.0);
+            position += ((step_log - *anchor) * *inverse_gap).at_least(R::ZERO).at_most(R::ONE);
         }
-        let mut center = 0.0;
+        let mut center = R::ZERO;
         let weight = [(); GROUPS].map(|()| {
-            let distance: f32 = position - center;
-            center += 1.0;
-            (1.0 - distance.abs()).at_least(0.0)
+            let distance = position - center;
+            center += R::ONE;
+            (R::ONE - distance.abs()).at_least(R::ZERO)
         });
         Place { weight, group: self.group(step) }
     }
 }
 
-impl Place {
+impl<R: Real> Place<R> {
     /// What a quantity that each group has is here.
     #[inline]
-    pub fn interpolate(&self, values: [f32; GROUPS]) -> f32 {
-        self.weight.iter().zip(values).map(|(weight, value)| weight * value).sum()
+    pub fn interpolate(&self, values: [R; GROUPS]) -> R {
+        let mut sum = R::ZERO;
+        for (weight, value) in self.weight.iter().zip(values) {
+            sum += *weight * value;
+        }
+        sum
     }
 }
 
@@ -217,7 +221,7 @@ impl Schedule {
 
     /// A sample has come, or was missed: what is due now. Before the sample enters any state.
     #[inline]
-    pub fn advance(&mut self, groups: &Groups) -> Due {
+    pub fn advance<R: Real>(&mut self, groups: &Groups<R>) -> Due<R> {
         let first_step = self.remaining[0] == 1;
         let (mut slot, mut lead, mut due) = (0, 1, first_step);
         for (index, (remaining, its)) in self.remaining.iter_mut().zip(&self.lead).enumerate() {
@@ -240,7 +244,7 @@ impl Schedule {
 
     /// What to forecast now, after [`Schedule::advance`]. (The place of step 1 is always free by then.)
     #[inline(never)]
-    pub fn launch(&mut self, groups: &Groups) -> Launch {
+    pub fn launch<R: Real>(&mut self, groups: &Groups<R>) -> Launch {
         let sample = self.turn[0].wrapping_add(GOLDEN);
         self.turn[0] = sample;
         let turn_of = TURN_OF.get((sample >> 29) as usize).copied().unwrap_or(0);
@@ -276,51 +280,58 @@ impl Default for Schedule {
     }
 }
 
-impl Probes {
+impl<R: Real> Probe<R> {
+    const NONE: Self = Self { median: R::ZERO, below: 0, above: 0, displacement: 0, known: 0 };
+}
+
+impl<R: Real> Probes<R> {
     /// Nothing under way; all zeros.
     pub const fn new() -> Self {
-        const NONE: Probe = Probe { median: 0.0, below: 0, above: 0, displacement: 0, known: 0 };
-        Self { slots: [NONE; PLACES] }
+        Self { slots: [Probe::NONE; PLACES] }
     }
 
     /// Keeps what was forecast for a launch; `None` or a number that is not finite: there was no forecast.
     #[inline]
-    pub fn record(&mut self, launch: &Launch, band: Option<Band>) {
+    pub fn record(&mut self, launch: &Launch, band: Option<Band<R>>) {
         let Some(probe) = self.slots.get_mut(launch.slot) else { return };
-        let Band { lower, median, upper, location } =
-            band.unwrap_or(Band { lower: f32::NAN, median: 0.0, upper: 0.0, location: 0.0 });
-        let known = (lower + median + upper + location).is_finite();
+        let none = Band { lower: R::ZERO, median: R::ZERO, upper: R::ZERO, location: R::ZERO };
+        let forecast = band.is_some();
+        let Band { lower, median, upper, location } = band.unwrap_or(none);
+        let known = forecast & (lower + median + upper + location).is_finite();
         let median = within(median);
         *probe = Probe {
             median,
-            below: shorten(median - within(lower)),
-            above: shorten(within(upper) - median),
-            displacement: shorten(median - within(location)),
+            below: (median - within(lower)).shorten(),
+            above: (within(upper) - median).shorten(),
+            displacement: (median - within(location)).shorten(),
             known: u16::from(known),
         };
     }
 
-    /// Puts what is due beside the sample that came, in deviations of the training data; NaN or infinite: it is missing.
+    /// Puts what is due beside the sample that came, in deviations of the training data; `None` or infinite: it is
+    /// missing.
     #[inline]
-    pub fn resolve(&self, due: &Due, sample: f32) -> Resolved {
-        const NONE: Probe = Probes::new().slots[0];
-        let probe = self.slots.get(due.slot).unwrap_or(&NONE);
-        let known = due.due & (probe.known != 0) & sample.is_finite();
+    pub fn resolve(&self, due: &Due<R>, sample: Option<R>) -> Resolved<R> {
+        let none = Probe::NONE;
+        let probe = self.slots.get(due.slot).unwrap_or(&none);
+        let present = sample.is_some();
+        let sample = sample.unwrap_or(R::ZERO);
+        let known = due.due & (probe.known != 0) & present & sample.is_finite();
         let sample = select_unpredictable(known, within(sample), probe.median);
-        let weight = due.place.weight.map(|weight| select_unpredictable(known, weight, 0.0));
+        let weight = due.place.weight.map(|weight| select_unpredictable(known, weight, R::ZERO));
         let place = Place { weight, group: select_unpredictable(known, due.place.group, 0) };
         Resolved {
             place,
             known,
             residual: sample - probe.median,
-            below: lengthen(probe.below),
-            above: lengthen(probe.above),
-            displacement: lengthen(probe.displacement),
+            below: R::lengthen(probe.below),
+            above: R::lengthen(probe.above),
+            displacement: R::lengthen(probe.displacement),
         }
     }
 }
 
-impl Default for Probes {
+impl<R: Real> Default for Probes<R> {
     fn default() -> Self {
         Self::new()
     }
@@ -328,20 +339,8 @@ impl Default for Probes {
 
 /// Within ±[`LIMIT`]; NaN becomes the upper end.
 #[inline]
-fn within(x: f32) -> f32 {
-    x.at_most(LIMIT).at_least(-LIMIT)
-}
-
-/// The upper half of a float, rounded: a bfloat16. `x` is within ±2 [`LIMIT`].
-#[inline]
-fn shorten(x: f32) -> u16 {
-    (x.to_bits().wrapping_add(0x8000) >> 16) as u16
-}
-
-/// The float of a bfloat16.
-#[inline]
-fn lengthen(half: u16) -> f32 {
-    f32::from_bits(u32::from(half) << 16)
+fn within<R: Real>(x: R) -> R {
+    x.at_most(R::of(LIMIT)).at_least(R::of(-LIMIT))
 }
 
 #[cfg(test)]
@@ -383,7 +382,7 @@ mod tests {
 
     #[test]
     fn groups_of_a_day_of_ten_minutes() {
-        let groups = Groups::new(144);
+        let groups = Groups::<f32>::new(144);
         assert_eq!([0, 1, 2, 3].map(|group| groups.steps(group)), [(1, 1), (2, 5), (6, 27), (28, 144)]);
     }
 
@@ -397,7 +396,7 @@ mod tests {
             let mut pending = Vec::new();
             for now in 0_u32..60_000 {
                 let due = schedule.advance(&groups);
-                let outcome = probes.resolve(&due, now as f32);
+                let outcome = probes.resolve(&due, Some(now as f32));
                 if outcome.known {
                     // It forecast its own due time.
                     assert_eq!(outcome.residual, 0.0, "at {now} of {horizon}");
@@ -426,7 +425,7 @@ mod tests {
 
     #[test]
     fn gaps_and_missing_samples_drop_what_they_cover() {
-        let groups = Groups::new(144);
+        let groups = Groups::<f32>::new(144);
         let run = |jump: u32, by_skip: bool| {
             let (mut schedule, mut probes) = (Schedule::new(), Probes::new());
             for now in 0..500 {
@@ -440,13 +439,13 @@ mod tests {
             } else {
                 for _ in 0..jump {
                     let due = schedule.advance(&groups);
-                    assert!(!probes.resolve(&due, f32::NAN).known);
+                    assert!(!probes.resolve(&due, None).known);
                 }
             }
             let mut known = 0;
             for now in 500 + jump..500 + jump + 144 {
                 let due = schedule.advance(&groups);
-                let outcome = probes.resolve(&due, now as f32);
+                let outcome = probes.resolve(&due, Some(now as f32));
                 assert_eq!(outcome.residual, 0.0);
                 known += u32::from(outcome.known);
             }
@@ -470,7 +469,7 @@ mod tests {
                 let launch = schedule.launch(&groups);
                 let band = Band { lower: -value.abs(), median: value / 2.0, upper: value.abs(), location: -value };
                 probes.record(&launch, Some(band));
-                let outcome = probes.resolve(&schedule.advance(&groups), sample);
+                let outcome = probes.resolve(&schedule.advance(&groups), Some(sample));
                 let Resolved { residual, below, above, displacement, .. } = outcome;
                 let all = [residual, below, above, displacement];
                 assert!(all.iter().all(|x| x.abs() <= 4.0 * LIMIT), "{outcome:?} of {value} {sample}");
@@ -480,12 +479,12 @@ mod tests {
                 }
             }
         }
-        assert!(!probes.resolve(&schedule.advance(&groups), 0.0).known, "nothing was launched");
+        assert!(!probes.resolve(&schedule.advance(&groups), Some(0.0)).known, "nothing was launched");
     }
 
     #[test]
     fn sizes_are_as_stated() {
-        assert_eq!(size_of::<Probes>(), 156);
+        assert_eq!(size_of::<Probes<f32>>(), 156);
         assert_eq!(size_of::<Schedule>(), 68);
     }
 }

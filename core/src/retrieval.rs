@@ -20,8 +20,8 @@
 use core::hint::select_unpredictable;
 
 use crate::kernel::COLUMNS;
-use crate::linear::{Linear, Vector};
-use crate::math::{Real, ln, sigmoid};
+use crate::linear::{Element, Linear, Vector};
+use crate::math::Real;
 
 /// Memories of a bin, of different lengths: the heads, which share keys and queries.
 pub const RETRIEVALS: usize = 2;
@@ -34,7 +34,6 @@ const PARTS: usize = 8;
 const DAYS: usize = 8;
 /// Numbers of a summary: residuals of the day's parts, level shift, ln scale, days' means.
 pub const SUMMARY: usize = PARTS + 2 + DAYS;
-const EPSILON: f32 = <f32 as Real>::EPSILON;
 /// r enters within ± this many scales, and a summary's numbers within ± that.
 const LARGEST_RESIDUAL: f32 = 8.0;
 const LARGEST_SUMMARY: f32 = 6.0;
@@ -42,24 +41,24 @@ const LARGEST_SUMMARY: f32 = 6.0;
 /// whether there is a key.
 pub const BIN: usize = 2 * RETRIEVALS * KEY + 2 * KEY + 4;
 /// A bin's memory, taken apart.
-struct Bin<'s> {
-    key_value: &'s mut [[f32; KEY]; RETRIEVALS],
-    key_mean: &'s mut [[f32; KEY]; RETRIEVALS],
-    key: &'s mut [f32; KEY],
-    query: &'s mut [f32; KEY],
-    rest: &'s mut [f32; 4],
+struct Bin<'s, R> {
+    key_value: &'s mut [[R; KEY]; RETRIEVALS],
+    key_mean: &'s mut [[R; KEY]; RETRIEVALS],
+    key: &'s mut [R; KEY],
+    query: &'s mut [R; KEY],
+    rest: &'s mut [R; 4],
 }
 
 /// As [`Bin`], to read.
-struct BinView<'s> {
-    key_value: &'s [[f32; KEY]; RETRIEVALS],
-    key_mean: &'s [[f32; KEY]; RETRIEVALS],
-    query: &'s [f32; KEY],
-    rest: &'s [f32; 4],
+struct BinView<'s, R> {
+    key_value: &'s [[R; KEY]; RETRIEVALS],
+    key_mean: &'s [[R; KEY]; RETRIEVALS],
+    query: &'s [R; KEY],
+    rest: &'s [R; 4],
 }
 
-impl<'s> Bin<'s> {
-    fn of(memory: &'s mut [f32], index: usize) -> Option<Self> {
+impl<'s, R> Bin<'s, R> {
+    fn of(memory: &'s mut [R], index: usize) -> Option<Self> {
         let bin = memory.as_chunks_mut::<BIN>().0.get_mut(index)?;
         let (keyed, rest) = bin.split_first_chunk_mut::<{ BIN - 4 }>()?;
         let ([key_value @ .., key, query], _) = keyed.as_chunks_mut::<KEY>() else { return None };
@@ -68,8 +67,8 @@ impl<'s> Bin<'s> {
     }
 }
 
-impl<'s> BinView<'s> {
-    fn of(memory: &'s [f32], index: usize) -> Option<Self> {
+impl<'s, R> BinView<'s, R> {
+    fn of(memory: &'s [R], index: usize) -> Option<Self> {
         let bin = memory.as_chunks::<BIN>().0.get(index)?;
         let (keyed, rest) = bin.split_first_chunk::<{ BIN - 4 }>()?;
         let ([key_value @ .., _, query], _) = keyed.as_chunks::<KEY>() else { return None };
@@ -80,178 +79,185 @@ impl<'s> BinView<'s> {
 
 /// The layers that make keys and queries of a summary.
 #[derive(Debug, Clone, Copy)]
-pub struct Encoder<'m> {
+pub struct Encoder<'m, R: Element> {
     /// `[HIDDEN][SUMMARY]`
-    pub expand: Linear<'m>,
+    pub expand: Linear<'m, R>,
     /// `[KEY][HIDDEN]`
-    pub key: Linear<'m>,
+    pub key: Linear<'m, R>,
     /// `[KEY][HIDDEN]`
-    pub query: Linear<'m>,
+    pub query: Linear<'m, R>,
 }
 
-impl Encoder<'_> {
+impl<R: Element> Encoder<'_, R> {
     /// k and q of a summary.
     #[inline]
-    fn encode(&self, summary: &[f32; SUMMARY]) -> [[f32; KEY]; 2] {
-        let mut hidden = Vector::<HIDDEN>::EMPTY;
-        hidden.fill(self.key.weight.is_eight_bit(), |hidden| {
+    fn encode(&self, summary: &[R; SUMMARY]) -> [[R; KEY]; 2] {
+        let mut hidden = Vector::<R, HIDDEN>::empty();
+        hidden.fill(|hidden| {
             self.expand.apply_once::<{ SUMMARY.next_multiple_of(COLUMNS) }>(summary, hidden);
             for unit in &mut *hidden {
-                *unit = unit.at_least(0.0);
+                *unit = unit.at_least(R::ZERO);
             }
             HIDDEN
         });
         [self.key, self.query].map(|layer| {
-            let mut capacity = [0.0; KEY];
-            layer.apply(&hidden.input(), &mut capacity);
-            capacity.map(sigmoid)
+            let mut capacity = [R::ZERO; KEY];
+            layer.apply(hidden.input(), &mut capacity);
+            capacity.map(R::sigmoid)
         })
     }
 }
 
 /// What a sample brings.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Arrival {
+pub(crate) struct Arrival<R> {
     /// The bin that it falls into.
     pub bin: u32,
     /// Its phase in the first season.
     pub phase: u32,
     /// Samples of a bin.
-    pub width: f32,
+    pub width: R,
     /// r before its bounds: the residual of memory 1 over the scale.
-    pub residual: f32,
+    pub residual: R,
     /// The sample itself.
-    pub x: f32,
+    pub x: R,
 }
 
 /// The part of a channel's state that does not lie with its bins.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Today {
+pub(crate) struct Today<R> {
     /// The bin of the last sample, how many samples of this pass entered it, and whether the next sample's is another.
     bin: u32,
     bin_samples: u32,
     /// k and q after the last sample.
-    key: [f32; KEY],
-    query: [f32; KEY],
+    key: [R; KEY],
+    query: [R; KEY],
     /// Means of the last whole days, the latest first, and how many are known.
-    days: [f32; DAYS],
+    days: [R; DAYS],
     known_days: u32,
-    /// Of the present day: sum and count of samples, phase of the last.
-    sum: f32,
+    /// Of the present day: mean and count of samples, phase of the last.
+    mean: R,
     count: u32,
     phase: u32,
 }
 
-impl Today {
+impl<R: Element> Today<R> {
     /// Before the first sample: zeros.
     pub const NEW: Self = Self {
         bin: 0,
         bin_samples: 0,
-        key: [0.0; KEY],
-        query: [0.0; KEY],
-        days: [0.0; DAYS],
+        key: [R::ZERO; KEY],
+        query: [R::ZERO; KEY],
+        days: [R::ZERO; DAYS],
         known_days: 0,
-        sum: 0.0,
+        mean: R::ZERO,
         count: 0,
         phase: 0,
     };
 
     /// Takes a sample into its bin's memory, under the key that the day before left there.
     #[inline]
-    pub fn observe(&mut self, memory: &mut [f32], gains: &[f32; RETRIEVALS], arrival: &Arrival) {
+    pub fn observe(&mut self, memory: &mut [R], gains: &[R; RETRIEVALS], arrival: &Arrival<R>) {
         self.keep_day(arrival);
-        let residual = arrival.residual.at_most(LARGEST_RESIDUAL).at_least(-LARGEST_RESIDUAL);
+        let most = R::of(LARGEST_RESIDUAL);
+        let residual = arrival.residual.at_most(most).at_least(-most);
         let new_pass = (arrival.bin != self.bin) | (self.bin_samples == 0);
         self.bin = arrival.bin;
         self.bin_samples = select_unpredictable(new_pass, 1, self.bin_samples.saturating_add(1));
         let Some(bin) = Bin::of(memory, arrival.bin as usize) else { return };
         let [mean, writes, keyed, _] = bin.rest;
         // A factor, not a choice: every sample takes the same instructions.
-        *writes = (*writes + *keyed * f32::from(u8::from(new_pass))).at_most(255.0);
-        let samples = self.bin_samples as f32;
-        *mean = select_unpredictable(new_pass, residual, *mean + (residual - *mean) / samples);
-        let writing = select_unpredictable(*writes > 0.0, 1.0, 0.0);
-        let write_gain = 1.0 / writes.at_least(1.0);
+        let written = select_unpredictable(new_pass, *keyed, R::ZERO);
+        *writes = (*writes + written).at_most(R::of(255.0));
+        let samples = R::from_count(self.bin_samples);
+        let moved = *mean + R::one_over(self.bin_samples) * (residual - *mean);
+        *mean = select_unpredictable(new_pass, residual, moved);
+        let writing = select_unpredictable(*writes > R::ZERO, R::ONE, R::ZERO);
+        let write_gain = R::ONE / writes.at_least(R::ONE);
         for ((key_value, key_mean), floor) in bin.key_value.iter_mut().zip(bin.key_mean).zip(gains) {
             // As the seasonal memories': a pass of b samples weighs as one of gain g.
             let gain = write_gain.at_least(*floor);
-            let gain = writing * gain / (arrival.width * (1.0 - gain) + gain * samples);
+            let gain = writing * gain / (arrival.width * (R::ONE - gain) + gain * samples);
             for ((key_value, key_mean), key) in key_value.iter_mut().zip(key_mean).zip(&*bin.key) {
-                *key_value += gain * (key * residual - *key_value);
-                *key_mean += gain * (key - *key_mean);
+                key_value.approach(*key * residual, gain);
+                key_mean.approach(*key, gain);
             }
         }
     }
 
     /// The present day's mean, and the last one's when a new day begins.
     #[inline]
-    fn keep_day(&mut self, arrival: &Arrival) {
+    fn keep_day(&mut self, arrival: &Arrival<R>) {
         let new_day = (arrival.phase <= self.phase) & (self.count > 0);
-        let mut later = self.sum / (self.count as f32).at_least(1.0);
+        let mut later = self.mean;
         for day in &mut self.days {
             let this = *day;
             *day = select_unpredictable(new_day, later, this);
             later = this;
         }
         self.known_days += u32::from(new_day & (self.known_days < DAYS as u32));
-        self.sum = select_unpredictable(new_day, 0.0, self.sum) + arrival.x;
-        self.count = select_unpredictable(new_day, 0, self.count) + 1;
+        self.count = select_unpredictable(new_day, 0, self.count).saturating_add(1);
+        let mean = select_unpredictable(new_day, R::ZERO, self.mean);
+        self.mean = mean + R::one_over(self.count) * (arrival.x - mean);
         self.phase = arrival.phase;
     }
 
     /// u, after the last sample. `memory` holds `bins` bins; `shift` is L_0 − L_3, over which `scale` stands.
     #[inline]
-    pub fn summary(&self, memory: &[f32], bins: usize, shift: f32, scale: f32) -> [f32; SUMMARY] {
-        let mut summary = [0.0; SUMMARY];
-        let inverse = 1.0 / scale;
+    pub fn summary(&self, memory: &[R], bins: usize, shift: R, scale: R) -> [R; SUMMARY] {
+        let mut summary = [R::ZERO; SUMMARY];
         let (parts, rest) = summary.split_at_mut(PARTS);
         let mut bin = self.bin as usize;
         let mut end = 0;
         for (part, place) in parts.iter_mut().enumerate() {
             let begin = end;
             end = (part + 1) * bins / PARTS;
-            let mut sum = 0.0;
+            let mut sum = R::ZERO;
             for _ in begin..end {
-                sum += BinView::of(memory, bin).map_or(0.0, |bin| bin.rest[0]);
+                sum += BinView::of(memory, bin).map_or(R::ZERO, |bin| bin.rest[0]);
                 bin = select_unpredictable(bin == 0, bins, bin).saturating_sub(1);
             }
-            *place = sum / ((end - begin) as f32).at_least(1.0);
+            *place = sum.share(R::shares((end - begin) as u32));
         }
-        let known = self.known_days as f32;
-        let mean = self.days.iter().sum::<f32>() / known.at_least(1.0);
+        let mut sum = R::ZERO;
+        for day in &self.days {
+            sum += *day;
+        }
+        let mean = sum.share(R::shares(self.known_days));
         if let Some(([level_shift, spread], days)) = rest.split_first_chunk_mut::<2>() {
-            *level_shift = shift * inverse;
-            *spread = ln(scale);
+            *level_shift = shift / scale;
+            *spread = scale.ln();
             for (index, (place, day)) in days.iter_mut().zip(&self.days).enumerate() {
-                *place = select_unpredictable((index as f32) < known, (day - mean) * inverse, 0.0);
+                *place = select_unpredictable(index < self.known_days as usize, (*day - mean) / scale, R::ZERO);
             }
         }
-        summary.map(|number| number.at_most(LARGEST_SUMMARY).at_least(-LARGEST_SUMMARY))
+        let most = R::of(LARGEST_SUMMARY);
+        summary.map(|number| number.at_most(most).at_least(-most))
     }
 
     /// Makes k and q of a summary. They enter the bin's memory when the last sample of the bin has come, so that the
     /// samples of one pass are all written under the key of the day before.
     #[inline]
-    pub fn encode(&mut self, encoder: &Encoder<'_>, summary: &[f32; SUMMARY]) {
+    pub fn encode(&mut self, encoder: &Encoder<'_, R>, summary: &[R; SUMMARY]) {
         [self.key, self.query] = encoder.encode(summary);
     }
 
     /// Notes which bin the next sample falls into.
     #[inline]
-    pub fn leave(&mut self, memory: &mut [f32], next_bin: u32) {
+    pub fn leave(&mut self, memory: &mut [R], next_bin: u32) {
         let left = (next_bin != self.bin) & (self.bin_samples > 0);
         let Some(bin) = Bin::of(memory, self.bin as usize) else { return };
         for (place, key) in bin.key.iter_mut().zip(&self.key).chain(bin.query.iter_mut().zip(&self.query)) {
             *place = select_unpredictable(left, *key, *place);
         }
         let [_, _, keyed, _] = bin.rest;
-        *keyed = select_unpredictable(left, 1.0, *keyed);
+        *keyed = select_unpredictable(left, R::ONE, *keyed);
         self.bin_samples = select_unpredictable(left, 0, self.bin_samples);
     }
 
     /// Mean r of the last pass through the bin of the last sample.
-    pub fn mean_residual(&self, memory: &[f32]) -> f32 {
-        BinView::of(memory, self.bin as usize).map_or(0.0, |bin| bin.rest[0])
+    pub fn mean_residual(&self, memory: &[R]) -> R {
+        BinView::of(memory, self.bin as usize).map_or(R::ZERO, |bin| bin.rest[0])
     }
 
     /// The bin of the last sample.
@@ -262,14 +268,14 @@ impl Today {
 
 /// P_h of a step in a bin, over the scale.
 #[inline]
-pub(crate) fn retrieve(memory: &[f32], bin: usize) -> [f32; RETRIEVALS] {
-    let mut received = [0.0; RETRIEVALS];
+pub(crate) fn retrieve<R: Real>(memory: &[R], bin: usize) -> [R; RETRIEVALS] {
+    let mut received = [R::ZERO; RETRIEVALS];
     let Some(bin) = BinView::of(memory, bin) else { return received };
     for ((received, key_value), key_mean) in received.iter_mut().zip(bin.key_value).zip(bin.key_mean) {
-        let (mut value, mut flow) = (0.0, 0.0);
+        let (mut value, mut flow) = (R::ZERO, R::ZERO);
         for ((query, key_value), key_mean) in bin.query.iter().zip(key_value).zip(key_mean) {
-            value += query * key_value;
-            flow += (query + EPSILON) * (key_mean + EPSILON);
+            value += *query * *key_value;
+            flow += (*query + R::EPSILON) * (*key_mean + R::EPSILON);
         }
         *received = value / flow;
     }
@@ -279,7 +285,6 @@ pub(crate) fn retrieve(memory: &[f32], bin: usize) -> [f32; RETRIEVALS] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linear::Matrix;
     use std::vec;
     use std::vec::Vec;
 
@@ -295,14 +300,14 @@ mod tests {
             Self(sizes.map(|size| (0..size).map(|_| number()).collect()))
         }
 
-        fn encoder(&self) -> Encoder<'_> {
-            let layer = |index: usize| Linear { weight: Matrix::F32(&self.0[index]), bias: &self.0[index + 1] };
+        fn encoder(&self) -> Encoder<'_, f32> {
+            let layer = |index: usize| Linear { weight: self.0[index].as_slice(), bias: &self.0[index + 1] };
             Encoder { expand: layer(0), key: layer(2), query: layer(4) }
         }
     }
 
     /// Streams residuals, two samples a bin, none where NaN, and returns the memory and the state.
-    fn stream(weights: &Weights, residuals: &[f32]) -> (Vec<f32>, Today) {
+    fn stream(weights: &Weights, residuals: &[f32]) -> (Vec<f32>, Today<f32>) {
         let mut memory = vec![0.0; BINS * BIN];
         let mut today = Today::NEW;
         for (row, residual) in residuals.iter().enumerate() {

@@ -23,6 +23,7 @@ use core::hint::select_unpredictable;
 
 use heapless::Vec;
 
+use crate::linear::Element;
 use crate::math::Real;
 use crate::retrieval::{Arrival, BIN, Encoder, RETRIEVALS, SUMMARY, Today, retrieve};
 
@@ -51,6 +52,8 @@ const OFFSET_TREND: usize = 3;
 pub const MIXED_TRENDS: [usize; 2] = [0, 4];
 /// The deviation before any is known, in deviations of the training data, worth one sample.
 const FIRST_DEVIATION: f32 = 0.5;
+/// Slots whose means are summed as one number.
+const SUMMED: usize = 32;
 
 const _: () = assert!(BIN.is_multiple_of(MEMORIES));
 
@@ -136,8 +139,8 @@ impl Seasons {
     }
 
     /// The slow mean of the deviation remembers a week of days.
-    fn scale_gain(&self) -> f32 {
-        1.0 / (7.0 * self.period() as f32)
+    fn scale_gain<R: Real>(&self) -> R {
+        R::one_over(self.period().saturating_mul(7))
     }
 }
 
@@ -193,31 +196,32 @@ impl Clock {
     /// The slot of the sample `steps_ahead` samples on; 1 is the next sample.
     #[inline]
     fn slot_ahead(&self, season: &Season, steps_ahead: u32) -> usize {
-        self.place_ahead(season, steps_ahead).slot
+        let phase = self.phase.wrapping_add(steps_ahead.wrapping_sub(1)) % season.period.max(1);
+        (phase / season.slot_samples.max(1)) as usize
     }
 
     /// Where the sample `steps_ahead` samples on lies among the slots' middles.
     #[inline]
-    fn place_ahead(&self, season: &Season, steps_ahead: u32) -> SlotPlace {
+    fn place_ahead<R: Real>(&self, season: &Season, steps_ahead: u32) -> SlotPlace<R> {
         let phase = self.phase.wrapping_add(steps_ahead.wrapping_sub(1)) % season.period.max(1);
         let width = season.slot_samples.max(1);
         let slot = (phase / width) as usize;
         // Twice the way from the slot's middle, in samples.
-        let twice = (2 * (phase % width) + 1) as f32 - width as f32;
+        let twice = (2 * (phase % width) + 1) as i32 - width as i32;
         let after = select_unpredictable(slot + 1 == season.slots, 0, slot + 1);
         let before = select_unpredictable(slot == 0, season.slots, slot).saturating_sub(1);
-        let neighbour = select_unpredictable(twice < 0.0, before, after);
-        SlotPlace { slot, neighbour, fraction: twice.abs() / (2.0 * width as f32) }
+        let neighbour = select_unpredictable(twice < 0, before, after);
+        SlotPlace { slot, neighbour, fraction: R::ratio(twice.unsigned_abs(), 2 * width) }
     }
 }
 
 /// A sample between two slots' middles: in a slot, and so far on the way to a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SlotPlace {
+pub struct SlotPlace<R> {
     slot: usize,
     neighbour: usize,
     /// 0 where a slot is one sample, below 1/2 in any.
-    fraction: f32,
+    fraction: R,
 }
 
 /// A clock for each season.
@@ -248,7 +252,7 @@ impl Clocks {
     }
 
     /// Where the sample `steps_ahead` samples on (1 is the next) falls in the first season.
-    pub fn place_ahead(&self, seasons: &Seasons, steps_ahead: u32) -> SlotPlace {
+    pub fn place_ahead<R: Real>(&self, seasons: &Seasons, steps_ahead: u32) -> SlotPlace<R> {
         self.first().place_ahead(&seasons.first(), steps_ahead)
     }
 
@@ -261,50 +265,51 @@ impl Clocks {
 
 /// Where a channel stands: what the features are relative to.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Level {
+pub struct Level<R> {
     /// Mean of the first season's last period.
-    pub location: f32,
+    pub location: R,
     /// Typical deviation from the seasonal mean, at least the floor.
-    pub scale: f32,
+    pub scale: R,
     /// L_k of each season, less the location. `[MAX_SEASONS][MEMORIES]`; 0 where there is none.
-    pub memories: [[f32; MEMORIES]; MAX_SEASONS],
+    pub memories: [[R; MEMORIES]; MAX_SEASONS],
 }
 
-impl Level {
+impl<R: Real> Level<R> {
     /// Before the first sample.
-    pub(crate) const ZERO: Self = Self { location: 0.0, scale: 0.0, memories: [[0.0; MEMORIES]; MAX_SEASONS] };
+    pub(crate) const ZERO: Self =
+        Self { location: R::ZERO, scale: R::ZERO, memories: [[R::ZERO; MEMORIES]; MAX_SEASONS] };
 }
 
 /// One channel's memories, borrowed for a forecast.
 #[derive(Debug, Clone, Copy)]
-pub struct Memories<'s> {
-    means: &'s [[f32; MEMORIES]],
+pub struct Memories<'s, R> {
+    means: &'s [[R; MEMORIES]],
     visits: &'s [u8],
 }
 
-impl Memories<'_> {
+impl<R: Real> Memories<'_, R> {
     /// What each memory holds for a slot, seasons one after the other; `None` where it was never visited.
-    pub fn slot(&self, slot: usize) -> Option<&[f32; MEMORIES]> {
+    pub fn slot(&self, slot: usize) -> Option<&[R; MEMORIES]> {
         self.visits.get(slot).filter(|visits| **visits != 0)?;
         self.means.get(slot)
     }
 
     /// What each memory of the first season holds for a place, and whether its slot was ever visited.
     #[inline]
-    pub fn of_first_season(&self, place: &SlotPlace) -> (bool, [f32; MEMORIES]) {
+    pub fn of_first_season(&self, place: &SlotPlace<R>) -> (bool, [R; MEMORIES]) {
         self.at(place, 0)
     }
 
     /// The same in the season whose slots begin at `start`.
     #[inline]
-    fn at(&self, place: &SlotPlace, start: usize) -> (bool, [f32; MEMORIES]) {
+    fn at(&self, place: &SlotPlace<R>, start: usize) -> (bool, [R; MEMORIES]) {
         let [slot, neighbour] = [place.slot, place.neighbour].map(|slot| start + slot);
         let [known, next_known] =
             [slot, neighbour].map(|slot| self.visits.get(slot).is_some_and(|visits| *visits != 0));
         let [mut means, next] = [slot, neighbour].map(|slot| self.means.get(slot).copied().unwrap_or_default());
-        let fraction = select_unpredictable(next_known, place.fraction, 0.0);
+        let fraction = select_unpredictable(next_known, place.fraction, R::ZERO);
         for (mean, next) in means.iter_mut().zip(&next) {
-            *mean += fraction * (next - *mean);
+            *mean += fraction * (*next - *mean);
         }
         (known, means)
     }
@@ -313,7 +318,7 @@ impl Memories<'_> {
     /// `[seasons][MEMORIES]`, 0 where the slot was never visited; then what is retrieved, `[RETRIEVALS]`. Between the
     /// middles of two slots of several samples, what they hold is interpolated.
     #[inline]
-    pub fn aligned(&self, seasons: &Seasons, clocks: &Clocks, level: &Level, steps_ahead: u32, out: &mut [f32]) {
+    pub fn aligned(&self, seasons: &Seasons, clocks: &Clocks, level: &Level<R>, steps_ahead: u32, out: &mut [R]) {
         let mut start = 0;
         let places = out.as_chunks_mut::<MEMORIES>().0.iter_mut();
         for (((season, clock), levels), place) in
@@ -322,7 +327,7 @@ impl Memories<'_> {
             let (known, means) = self.at(&clock.place_ahead(season, steps_ahead), start);
             start += season.slots;
             for ((place, mean), relative) in place.iter_mut().zip(&means).zip(levels) {
-                *place = select_unpredictable(known, mean - (level.location + relative), 0.0);
+                *place = select_unpredictable(known, *mean - (level.location + *relative), R::ZERO);
             }
         }
         if seasons.retrieval.is_some() {
@@ -338,10 +343,10 @@ impl Memories<'_> {
 
 /// One channel's seasonal memories, in deviations of the training data.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SeasonalState<const SLOTS: usize> {
+pub struct SeasonalState<const SLOTS: usize, R = f32> {
     /// B_k, season after season; zero where a slot was never visited. Behind them the bins of the seasonal
     /// Flow-Attention. `[SLOTS][MEMORIES]`
-    means: [[f32; MEMORIES]; SLOTS],
+    means: [[R; MEMORIES]; SLOTS],
     /// How often a slot was visited, up to 255.
     visits: [u8; SLOTS],
     /// One more than the pass of the last sample that entered (0: none did), and how many entered in it; by season.
@@ -350,34 +355,37 @@ pub struct SeasonalState<const SLOTS: usize> {
     /// Slots of the first season visited at least once.
     visited: u32,
     /// The last samples, oldest first, missing ones filled in.
-    ring: [f32; RING],
+    ring: [R; RING],
     /// How many entries of `ring` are known.
     ring_count: u32,
     /// The last sample that was there: fills what the season cannot. (The ring's last entry may be a fill itself, and a
     /// gap that is jumped over never sees those.)
-    last: f32,
+    last: R,
     /// T_i, running means of x − B_1[slot] over `deviations` samples.
-    trends: [f32; TRENDS],
+    trends: [R; TRENDS],
     /// Running mean of |x − B_1[slot]| over `deviations` samples and the first guess, less that guess.
-    deviation: f32,
+    deviation: R,
+    /// What rounding would lose of it.
+    deviation_carry: R,
     deviations: u32,
-    today: Today,
+    today: Today<R>,
 }
 
-impl<const SLOTS: usize> SeasonalState<SLOTS> {
+impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
     /// The state before the first sample: zeros throughout, so that a static one takes no flash.
     pub const fn new() -> Self {
         Self {
-            means: [[0.0; MEMORIES]; SLOTS],
+            means: [[R::ZERO; MEMORIES]; SLOTS],
             visits: [0; SLOTS],
             after_pass: [0; MAX_SEASONS],
             pass_samples: [0; MAX_SEASONS],
             visited: 0,
-            ring: [0.0; RING],
+            ring: [R::ZERO; RING],
             ring_count: 0,
-            last: 0.0,
-            trends: [0.0; TRENDS],
-            deviation: 0.0,
+            last: R::ZERO,
+            trends: [R::ZERO; TRENDS],
+            deviation: R::ZERO,
+            deviation_carry: R::ZERO,
             deviations: 0,
             today: Today::NEW,
         }
@@ -396,21 +404,22 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
             last,
             trends,
             deviation,
+            deviation_carry,
             deviations,
             today,
         } = self;
         *today = Today::NEW;
-        means.as_flattened_mut().fill(0.0);
+        means.as_flattened_mut().fill(R::ZERO);
         visits.fill(0);
-        ring.fill(0.0);
-        trends.fill(0.0);
+        ring.fill(R::ZERO);
+        trends.fill(R::ZERO);
         after_pass.fill(0);
         pass_samples.fill(0);
         for count in [visited, ring_count, deviations] {
             *count = 0;
         }
-        for mean in [last, deviation] {
-            *mean = 0.0;
+        for mean in [last, deviation, deviation_carry] {
+            *mean = R::ZERO;
         }
     }
 
@@ -420,48 +429,50 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
     }
 
     /// T_i. `[TRENDS]`
-    pub fn trends(&self) -> &[f32; TRENDS] {
+    pub fn trends(&self) -> &[R; TRENDS] {
         &self.trends
     }
 
     /// What a forecast reads.
-    pub fn memories(&self) -> Memories<'_> {
+    pub fn memories(&self) -> Memories<'_, R> {
         Memories { means: &self.means, visits: &self.visits }
     }
 
     /// Takes the sample that `clocks` expect; `x` is finite.
     #[inline]
-    pub fn observe(&mut self, seasons: &Seasons, clocks: &Clocks, x: f32) {
+    pub fn observe(&mut self, seasons: &Seasons, clocks: &Clocks, x: R) {
         self.push(x);
         self.last = x;
         let first_slot = clocks.first().slot as usize;
         let known = self.visits.get(first_slot).is_some_and(|visits| *visits != 0);
         let expected = self.expected(&seasons.first(), clocks.first());
         // A factor, not a choice: every sample takes the same instructions.
-        let counts = f32::from(u8::from(known));
+        let counts = select_unpredictable(known, R::ONE, R::ZERO);
         let residual = counts * (x - expected);
         self.deviations = self.deviations.saturating_add(u32::from(known));
-        let deviation_gain = counts * (1.0 / (self.deviations as f32 + 1.0)).at_least(seasons.scale_gain());
-        self.deviation += deviation_gain * (residual.abs() - FIRST_DEVIATION - self.deviation);
-        let growing = 1.0 / (self.deviations.max(1) as f32);
-        let mut floor = 1.0;
+        let deviation_gain = counts * R::one_over(self.deviations.saturating_add(1)).at_least(seasons.scale_gain());
+        let beyond_first = residual.abs() - R::of(FIRST_DEVIATION);
+        self.deviation.approach_slowly(&mut self.deviation_carry, beyond_first, deviation_gain);
+        let growing = R::one_over(self.deviations.max(1));
+        let mut floor = R::ONE;
         for trend in &mut self.trends {
-            *trend += counts * growing.at_least(floor) * (residual - *trend);
-            floor *= 0.5;
+            trend.approach(residual, counts * growing.at_least(floor));
+            floor *= R::of(0.5);
         }
         self.visited += u32::from(!known);
         if let Some(gains) = &seasons.retrieval {
             let arrival = Arrival {
                 bin: seasons.bin(first_slot) as u32,
                 phase: clocks.first().phase,
-                width: seasons.period() as f32 / (seasons.bins() as f32).at_least(1.0),
+                width: R::ratio(seasons.period(), seasons.bins().max(1) as u32),
                 residual: residual / self.scale(seasons),
                 x,
             };
             let memory = self.means.get_mut(seasons.slots()..).unwrap_or_default().as_flattened_mut();
-            self.today.observe(memory, gains, &arrival);
+            self.today.observe(memory, &gains.map(R::of), &arrival);
         }
 
+        let memory_gain = seasons.memory_gain.map(R::of);
         let mut start = 0;
         let passes = self.after_pass.iter_mut().zip(&mut self.pass_samples);
         for ((season, clock), (last_pass, pass_samples)) in seasons.list.iter().zip(&clocks.clocks).zip(passes) {
@@ -474,13 +485,12 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
             *pass_samples = select_unpredictable(new_pass, 1, pass_samples.saturating_add(1));
             *visits = visits.saturating_add(u8::from(new_pass));
             // A pass of b samples must weigh as one sample of gain g would: the old mean weighs b (1 − g)/g samples.
-            let samples = *pass_samples as f32;
-            let width = season.slot_samples as f32;
-            let visit_gain = 1.0 / f32::from((*visits).max(1));
-            for (mean, floor) in means.iter_mut().zip(&seasons.memory_gain) {
+            let samples = R::from_count(*pass_samples);
+            let width = R::from_count(season.slot_samples);
+            let visit_gain = R::one_over((*visits).max(1).into());
+            for (mean, floor) in means.iter_mut().zip(&memory_gain) {
                 let gain = visit_gain.at_least(*floor);
-                let gain = gain / (width * (1.0 - gain) + gain * samples);
-                *mean += gain * (x - *mean);
+                mean.approach(x, gain / (width * (R::ONE - gain) + gain * samples));
             }
         }
     }
@@ -500,7 +510,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
 
     /// u of the seasonal Flow-Attention, after a sample at `level`.
     #[inline]
-    pub fn summary(&self, seasons: &Seasons, level: &Level) -> [f32; SUMMARY] {
+    pub fn summary(&self, seasons: &Seasons, level: &Level<R>) -> [R; SUMMARY] {
         let memory = self.means.get(seasons.slots()..).unwrap_or_default().as_flattened();
         // L_0 of the first season is the location.
         let [[.., slowest], ..] = level.memories;
@@ -510,13 +520,13 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
     /// Makes the key under which the sample that just came will be remembered; `level` is what [`Self::features`]
     /// returned.
     #[inline]
-    pub fn encode(&mut self, seasons: &Seasons, level: &Level, encoder: &Encoder<'_>) {
+    pub fn encode(&mut self, seasons: &Seasons, level: &Level<R>, encoder: &Encoder<'_, R>) {
         let summary = self.summary(seasons, level);
         self.today.encode(encoder, &summary);
     }
 
     /// The bin of the last sample, and the mean of what memory 1 left unexplained over the pass through it, in scales.
-    pub fn bin_residual(&self, seasons: &Seasons) -> (usize, f32) {
+    pub fn bin_residual(&self, seasons: &Seasons) -> (usize, R) {
         let memory = self.means.get(seasons.slots()..).unwrap_or_default().as_flattened();
         (self.today.bin() as usize, self.today.mean_residual(memory))
     }
@@ -532,20 +542,21 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
 
     /// What memory 1 expects of the sample that the first season's clock expects.
     #[inline]
-    fn expected(&self, season: &Season, clock: &Clock) -> f32 {
+    fn expected(&self, season: &Season, clock: &Clock) -> R {
         let SlotPlace { slot, neighbour, fraction } = clock.place_ahead(season, 1);
         let known = self.visits.get(neighbour).is_some_and(|visits| *visits != 0);
-        let [mean, next] = [slot, neighbour].map(|slot| self.means.get(slot).map_or(0.0, |[_, memory, ..]| *memory));
-        mean + select_unpredictable(known, fraction, 0.0) * (next - mean)
+        let [mean, next] =
+            [slot, neighbour].map(|slot| self.means.get(slot).map_or(R::ZERO, |[_, memory, ..]| *memory));
+        mean + select_unpredictable(known, fraction, R::ZERO) * (next - mean)
     }
 
     #[inline]
-    fn scale(&self, seasons: &Seasons) -> f32 {
-        (self.deviation + FIRST_DEVIATION).at_least(seasons.scale_floor)
+    fn scale(&self, seasons: &Seasons) -> R {
+        (self.deviation + R::of(FIRST_DEVIATION)).at_least(R::of(seasons.scale_floor))
     }
 
     #[inline]
-    fn push(&mut self, x: f32) {
+    fn push(&mut self, x: R) {
         self.ring.copy_within(1.., 0);
         self.ring[RING - 1] = x;
         self.ring_count += u32::from(self.ring_count < RING as u32);
@@ -555,45 +566,43 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
     /// `clocks` expect, and returns what they are relative to. Unknown entries are 0. `features` is
     /// `[Seasons::features]`; the cost does not depend on the state.
     #[inline]
-    pub fn features(&self, seasons: &Seasons, clocks: &Clocks, features: &mut [f32; MAX_FEATURES]) -> Level {
+    pub fn features(&self, seasons: &Seasons, clocks: &Clocks, features: &mut [R; MAX_FEATURES]) -> Level<R> {
         let bins = seasons.bins();
         let first = seasons.first();
         let mut slot = clocks.first().slot as usize;
-        let mut counts = [0.0_f32; MAX_BINS];
-        let mut totals = [0.0_f32; MEMORIES];
-        let mut total_count = 0.0_f32;
+        let mut counts = [0_u32; MAX_BINS];
+        let mut totals = [R::Sum::default(); MEMORIES];
+        let mut total_count = 0;
         let mut end = 0;
         for (bin, count) in counts.iter_mut().enumerate().take(bins) {
             let begin = end;
             end = (bin + 1) * first.slots / bins;
-            let mut sums = [0.0_f32; MEMORIES];
+            let mut sums = [R::ZERO; MEMORIES];
             let mut known = 0_u32;
             for _ in begin..end {
                 if let (Some(means), Some(visits)) = (self.means.get(slot), self.visits.get(slot)) {
                     for (sum, mean) in sums.iter_mut().zip(means) {
-                        *sum += mean;
+                        *sum += *mean;
                     }
                     known += u32::from(*visits != 0);
                 }
                 slot += 1;
                 slot = select_unpredictable(slot == first.slots, 0, slot);
             }
-            *count = known as f32;
+            *count = known;
             for (total, sum) in totals.iter_mut().zip(&sums) {
-                *total += sum;
+                sum.add_to(total);
             }
             total_count += *count;
-            let inverse = 1.0 / count.at_least(1.0);
+            let inverse = R::shares(*count);
             for (feature, sum) in features.iter_mut().skip(bin).step_by(bins.max(1)).zip(&sums) {
-                *feature = sum * inverse;
+                *feature = sum.share(inverse);
             }
         }
-        let inverse = 1.0 / total_count.at_least(1.0);
-        let location = totals[0] * inverse;
-        let mut memories = [[0.0; MEMORIES]; MAX_SEASONS];
-        for (level, total) in memories[0].iter_mut().zip(&totals) {
-            *level = total * inverse - location;
-        }
+        let means = totals.map(|total| R::mean(total, total_count));
+        let [location, ..] = means;
+        let mut memories = [[R::ZERO; MEMORIES]; MAX_SEASONS];
+        memories[0] = means.map(|mean| mean - location);
         let mut begin = first.slots;
         for (season, levels) in seasons.list.iter().zip(&mut memories).skip(1) {
             *levels = self.levels(begin, season.slots, location);
@@ -601,7 +610,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
         }
         for memory in features.chunks_exact_mut(bins.max(1)).take(MEMORIES) {
             for (feature, count) in memory.iter_mut().zip(&counts) {
-                *feature = select_unpredictable(*count > 0.0, *feature - location, 0.0);
+                *feature = select_unpredictable(*count > 0, *feature - location, R::ZERO);
             }
         }
         self.write_ring(location, features.get_mut(MEMORIES * bins..).unwrap_or_default());
@@ -610,33 +619,39 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
 
     /// Mean over the visited ones of `slots` slots from `begin` on, less the location: `[MEMORIES]`.
     #[inline]
-    fn levels(&self, begin: usize, slots: usize, location: f32) -> [f32; MEMORIES] {
-        let mut sums = [0.0_f32; MEMORIES];
-        let mut known = 0_u32;
-        let means = self.means.get(begin..).unwrap_or_default().iter().zip(self.visits.iter().skip(begin));
-        for (means, visits) in means.take(slots) {
-            for (sum, mean) in sums.iter_mut().zip(means) {
-                *sum += mean;
+    fn levels(&self, begin: usize, slots: usize, location: R) -> [R; MEMORIES] {
+        let mut totals = [R::Sum::default(); MEMORIES];
+        let slots = begin..begin + slots;
+        // A few slots at a time: a sum of all may be wider than a number.
+        for means in self.means.get(slots.clone()).unwrap_or_default().chunks(SUMMED) {
+            let mut sums = [R::ZERO; MEMORIES];
+            for means in means {
+                for (sum, mean) in sums.iter_mut().zip(means) {
+                    *sum += *mean;
+                }
             }
-            known += u32::from(*visits != 0);
+            for (total, sum) in totals.iter_mut().zip(sums) {
+                sum.add_to(total);
+            }
         }
-        let inverse = 1.0 / (known as f32).at_least(1.0);
-        sums.map(|sum| select_unpredictable(known > 0, sum * inverse - location, 0.0))
+        let visits = self.visits.get(slots).unwrap_or_default();
+        let known: u32 = visits.iter().map(|visits| u32::from(*visits != 0)).sum();
+        totals.map(|total| select_unpredictable(known > 0, R::mean(total, known) - location, R::ZERO))
     }
 
     /// The last samples less the location, 0 where unknown. `[RING]`
     #[inline]
-    fn write_ring(&self, location: f32, out: &mut [f32]) {
+    fn write_ring(&self, location: R, out: &mut [R]) {
         let unknown = RING - self.ring_count as usize;
         for (i, (feature, x)) in out.iter_mut().zip(&self.ring).enumerate() {
-            *feature = select_unpredictable(i >= unknown, *x - location, 0.0);
+            *feature = select_unpredictable(i >= unknown, *x - location, R::ZERO);
         }
     }
 
     /// Writes the readout's features that are the same for every step, `[Seasons::standing]`: levels of every memory
     /// but the location, trends and, if there is place for it, the ring.
     #[inline]
-    pub fn standing(&self, seasons: &Seasons, level: &Level, out: &mut [f32]) {
+    pub fn standing(&self, seasons: &Seasons, level: &Level<R>, out: &mut [R]) {
         let memories = seasons.list.len() * MEMORIES;
         let levels = level.memories.as_flattened().iter().take(memories).skip(1);
         for (out, value) in out.iter_mut().zip(levels.chain(&self.trends)) {
@@ -646,7 +661,7 @@ impl<const SLOTS: usize> SeasonalState<SLOTS> {
     }
 }
 
-impl<const SLOTS: usize> Default for SeasonalState<SLOTS> {
+impl<const SLOTS: usize, R: Element> Default for SeasonalState<SLOTS, R> {
     fn default() -> Self {
         Self::new()
     }

@@ -255,6 +255,10 @@ pub enum ModelFault {
         found: u16,
         capacity: u16,
     },
+    Numeric {
+        found: Words,
+        expected: Words,
+    },
     /// One that this version has no form for.
     Other,
 }
@@ -264,6 +268,9 @@ impl From<ModelError> for ModelFault {
         match error {
             ModelError::Backbone { name, found, expected } => Self::Backbone { name: words(name), found, expected },
             ModelError::Capacity { name, found, capacity } => Self::Capacity { name: words(name), found, capacity },
+            ModelError::Numeric { found, expected } => {
+                Self::Numeric { found: words(found.name()), expected: words(expected.name()) }
+            }
             ModelError::Format(error) => match error {
                 FormatError::Truncated { found, expected } => {
                     Self::Truncated { found: saturated(found), expected: saturated(expected) }
@@ -305,6 +312,9 @@ impl core::fmt::Display for ModelFault {
             }
             Self::Capacity { ref name, found, capacity } => {
                 write!(f, "model needs {found} {name}, this board's firmware holds {capacity}")
+            }
+            Self::Numeric { ref found, ref expected } => {
+                write!(f, "model computes in {found}, this board's firmware in {expected}")
             }
             Self::Other => f.write_str("the board cannot run its model, for a reason newer than this program"),
         }

@@ -6,6 +6,7 @@
 use embedded_hal::digital::OutputPin;
 use embedded_io::{Read, Write};
 use flowcast_core::{
+    bits::is_finite,
     forecaster::Streaming,
     model::ModelError,
     wire::{
@@ -183,7 +184,7 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
             instructions = meter.instructions(|| forecaster.observe(sample));
             let whole = rejected(*forecaster) == before;
             self.samples = self.samples.saturating_add(1);
-            if sample.iter().all(|value| !value.is_finite()) {
+            if sample.iter().all(|value| !is_finite(*value)) {
                 self.missing = self.missing.saturating_add(1);
             }
             if let (Some(count), true) = (instructions, whole) {

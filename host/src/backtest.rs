@@ -306,7 +306,7 @@ pub(crate) mod tests {
         fn missing(&self, _channel: usize) -> u32 {
             0
         }
-        fn interval_factors(&self, _channel: usize) -> [Factors; GROUPS] {
+        fn interval_factors(&self, _channel: usize) -> [Factors<f32>; GROUPS] {
             [Factors::ONE; GROUPS]
         }
         fn state_bytes(&self) -> usize {

@@ -163,8 +163,8 @@ pub fn detect(
         let time = series.time(row).map(|time| time.to_string());
         for (channel, (value, quantiles)) in sample.iter().zip(expected.chunks_exact(levels)).enumerate() {
             let known = !value.is_nan() && !quantiles[0].is_nan();
-            let anomaly = forecaster.anomaly(channel).copied().unwrap_or_default();
-            let p = (-f64::from(anomaly.surprise())).exp();
+            let anomaly = forecaster.anomaly(channel).unwrap_or_default();
+            let p = (-f64::from(anomaly.surprise)).exp();
             if let Some(scores) = &mut scores {
                 let number = |value: f32| if value.is_nan() { String::new() } else { value.to_string() };
                 let score = if known { format!("{:.8}", 1.0 - p) } else { String::new() };
@@ -321,7 +321,7 @@ mod tests {
     fn missing_samples_change_no_score() {
         let (model, series) = (model(), series(Change::Shift));
         let mut forecaster = forecaster::open(&model).unwrap();
-        let score = |forecaster: &dyn Streaming| forecaster.anomaly(0).unwrap().surprise();
+        let score = |forecaster: &dyn Streaming| forecaster.anomaly(0).unwrap().surprise;
         let mut values = series.values[0].iter();
         for value in values.by_ref().take(1000) {
             forecaster.observe(&[*value]);

@@ -154,7 +154,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
                 bail!("{} does not run {}: {}", args.machine.name, args.model.display(), refused.join("; "));
             }
             output.note(format!("building the firmware for {}, preset {}", args.machine.name, preset.name));
-            image::build(&args.machine, preset.name)?
+            image::build(&args.machine, preset.name, header.numeric)?
         }
     };
     let (log, printer): (Box<dyn io::Write + Send>, _) = if args.log {

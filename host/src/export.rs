@@ -19,7 +19,7 @@ pub struct Args {
     /// The file to write
     #[arg(long, value_name = "MODEL.flow", value_parser = out)]
     pub out: PathBuf,
-    /// Weights of eight bits with a scale for each row: a quarter of the flash
+    /// Weights of eight bits and arithmetic in integers: a quarter of the flash, and no need of floating point
     #[arg(long, value_name = "FORM")]
     pub quantize: Option<Quantize>,
 }
@@ -35,7 +35,7 @@ fn out(text: &str) -> Result<PathBuf, String> {
 /// A smaller form of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Quantize {
-    /// Weights of eight bits; arithmetic in f32.
+    /// Weights of eight bits, arithmetic in integers.
     Int8,
 }
 

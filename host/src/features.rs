@@ -20,7 +20,7 @@ use crate::retrieval::{Foretold, Keys};
 const KEEP: usize = 256;
 
 /// A channel's memories, as the host holds them.
-pub type State = SeasonalState<SLOTS>;
+pub type State = SeasonalState<SLOTS, f32>;
 
 /// Every channel's samples and features.
 pub struct Features {
@@ -79,7 +79,7 @@ pub struct Window {
     /// Of tokens, relative to the location: `[rows.len()][Seasons::features]`.
     pub features: Vec<f32>,
     /// `[rows.len()]`
-    pub levels: Vec<Level>,
+    pub levels: Vec<Level<f32>>,
 }
 
 /// What the readout sees at one row.
@@ -90,7 +90,7 @@ pub struct Readout {
     /// `[standing]`, others' trends included.
     pub standing: Vec<f32>,
     /// The level.
-    pub level: Option<Level>,
+    pub level: Option<Level<f32>>,
 }
 
 impl Features {
@@ -99,7 +99,7 @@ impl Features {
     pub fn new(config: &Config, series: &Series, keys: Option<&Keys>) -> Self {
         let seasons = config.seasons();
         let channels = config.records().into_iter().zip(&series.values).map(|(record, values)| {
-            let intake = Intake::new(&record);
+            let intake = Intake::<f32>::new(&record);
             let mut stillness = Stillness::new();
             let samples: Vec<f32> =
                 values.iter().map(|value| intake.take(&mut stillness, *value).unwrap_or(f32::NAN)).collect();
@@ -220,7 +220,12 @@ impl Features {
             let place = clocks.place_ahead(seasons, (*knot).into());
             for (column, own) in self.channels[self.mixing()..].iter().zip(known) {
                 let told = column.samples.get(row + usize::from(*knot)).copied().unwrap_or(f32::NAN);
-                aligned.extend(known_features(&own.memories(), &place, own.trends()[0], told));
+                aligned.extend(known_features(
+                    &own.memories(),
+                    &place,
+                    own.trends()[0],
+                    (!told.is_nan()).then_some(told),
+                ));
             }
         }
         let mut standing = [0.0; MAX_STANDING];

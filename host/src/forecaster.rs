@@ -4,8 +4,10 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use flowcast_core::forecaster::{Forecaster, Inside};
-use flowcast_core::format::{Header, MAX_CHANNELS};
+use flowcast_core::format::{Header, MAX_CHANNELS, Numeric};
+use flowcast_core::linear::Element;
 use flowcast_core::presets::{PRESETS, Preset};
+use flowcast_core::q20::Q20;
 use flowcast_core::seasonal::MAX_SEASONS;
 use safetensors::SafeTensors;
 
@@ -65,13 +67,29 @@ pub fn read(path: &Path) -> Result<AlignedBytes> {
 pub fn open<'m>(model: &'m [u8]) -> Result<Box<dyn Inside + Send + 'm>> {
     let header = Header::parse(model)?;
     let few = usize::from(header.channels) <= FEW;
-    Ok(match (preset(&header)?.name, few) {
-        ("tiny", true) => bound::<FEW, 16, 2, 8, 1>(model)?,
-        ("tiny", false) => bound::<MAX_CHANNELS, 16, 2, 8, 1>(model)?,
-        ("small", true) => bound::<FEW, 32, 4, 8, 1>(model)?,
-        ("small", false) => bound::<MAX_CHANNELS, 32, 4, 8, 1>(model)?,
-        (_, true) => bound::<FEW, 64, 8, 8, 2>(model)?,
-        (_, false) => bound::<MAX_CHANNELS, 64, 8, 8, 2>(model)?,
+    let name = preset(&header)?.name;
+    match (header.numeric, few) {
+        (Numeric::F32, true) => sized::<f32, FEW>(name, model),
+        (Numeric::F32, false) => sized::<f32, MAX_CHANNELS>(name, model),
+        (Numeric::I8, true) => sized::<Q20, FEW>(name, model),
+        (Numeric::I8, false) => sized::<Q20, MAX_CHANNELS>(name, model),
+    }
+}
+
+/// A forecaster of the preset of that name.
+fn sized<'m, R: Element + Send, const CHANNELS: usize>(
+    preset: &str,
+    model: &'m [u8],
+) -> Result<Box<dyn Inside + Send + 'm>>
+where
+    Forecaster<'m, R, CHANNELS, SLOTS, 16, 2, 8, 1>: Send,
+    Forecaster<'m, R, CHANNELS, SLOTS, 32, 4, 8, 1>: Send,
+    Forecaster<'m, R, CHANNELS, SLOTS, 64, 8, 8, 2>: Send,
+{
+    Ok(match preset {
+        "tiny" => bound::<R, CHANNELS, 16, 2, 8, 1>(model)?,
+        "small" => bound::<R, CHANNELS, 32, 4, 8, 1>(model)?,
+        _ => bound::<R, CHANNELS, 64, 8, 8, 2>(model)?,
     })
 }
 
@@ -80,6 +98,7 @@ pub fn open<'m>(model: &'m [u8]) -> Result<Box<dyn Inside + Send + 'm>> {
 #[inline(never)]
 fn bound<
     'm,
+    R: Element,
     const CHANNELS: usize,
     const D_MODEL: usize,
     const HEADS: usize,
@@ -87,7 +106,7 @@ fn bound<
     const LAYERS: usize,
 >(
     model: &'m [u8],
-) -> Result<Box<Forecaster<'m, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>>> {
+) -> Result<Box<Forecaster<'m, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>>> {
     let mut forecaster = Box::new(Forecaster::unbound());
     forecaster.bind(model)?;
     Ok(forecaster)

@@ -175,7 +175,7 @@ pub fn inspect(bytes: &[u8], board: Option<&Board>) -> Result<Report> {
         memories: memories.collect(),
         layers: layers(&header),
         slots: header.seasons.capacity(),
-        state_bytes: state_bytes(&preset, header.channels.into(), header.seasons.capacity()),
+        state_bytes: state_bytes(&preset, header.numeric, header.channels.into(), header.seasons.capacity()),
         cost,
         board: board.map(|board| board.report(&header, &preset, &cost)),
     })

@@ -223,7 +223,7 @@ impl Network {
 
     /// One token's input, as the device makes it: `[features]` relative to the location, and the level, to
     /// `[token_features]`.
-    pub fn token(header: &Header, features: &[f32], level: &Level, token: &mut Vec<f32>) {
+    pub fn token(header: &Header, features: &[f32], level: &Level<f32>, token: &mut Vec<f32>) {
         let clamp = header.feature_clamp;
         token.extend(features.iter().map(|x| (x / level.scale).clamp(-clamp, clamp) / TOKEN_DIVISOR));
         let level: [f32; LEVEL_FEATURES] = [level.scale.ln(), level.location];

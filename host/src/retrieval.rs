@@ -20,7 +20,7 @@ use std::ops::Range;
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use flowcast_core::linear::{Linear, Matrix};
+use flowcast_core::linear::Linear;
 use flowcast_core::retrieval::{Encoder, RETRIEVALS};
 
 use crate::attention::{Attention, Mixer, Switches};
@@ -54,9 +54,11 @@ pub const TENSORS: [&str; 6] = [
 ];
 impl Keys {
     /// As the device takes them.
-    pub fn encoder(&self) -> Encoder<'_> {
+    pub fn encoder(&self) -> Encoder<'_, f32> {
         let [expand, expand_bias, key, key_bias, query, query_bias] = &self.tensors;
-        let layer = |weight, bias| Linear { weight: Matrix::F32(weight), bias };
+        fn layer<'k>(weight: &'k [f32], bias: &'k [f32]) -> Linear<'k, f32> {
+            Linear { weight, bias }
+        }
         Encoder { expand: layer(expand, expand_bias), key: layer(key, key_bias), query: layer(query, query_bias) }
     }
 

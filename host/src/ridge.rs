@@ -395,7 +395,7 @@ impl Fit {
 
     /// A fit with one part more, if that pays in one of the groups of steps, and something on the whole.
     fn or_for_some(self, wider: Option<Self>, knots: &[u16]) -> Self {
-        let groups = Groups::new(knots.last().copied().unwrap_or(1));
+        let groups = Groups::<f32>::new(knots.last().copied().unwrap_or(1));
         let pays = |wider: &Self| {
             (0..GROUPS).any(|group| {
                 let within = knots.iter().map(|knot| groups.group(*knot) == group);

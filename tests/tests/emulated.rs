@@ -26,9 +26,14 @@ fn aligned(bytes: &[u8]) -> AlignedBytes {
     AlignedBytes::from(bytes)
 }
 
-/// A board with the firmware for `preset` and these bytes where its model belongs.
+/// A board with the firmware for f32 models of `preset` and these bytes where its model belongs.
 fn board(preset: &str, model: &[u8]) -> Board {
-    let firmware = image::build(&MACHINE, preset).expect("the firmware builds");
+    board_as(Numeric::F32, preset, model)
+}
+
+/// The same, for models of either form.
+fn board_as(numeric: Numeric, preset: &str, model: &[u8]) -> Board {
+    let firmware = image::build(&MACHINE, preset, numeric).expect("the firmware builds");
     Board::start(&MACHINE, &firmware, model, std::io::sink()).expect("the board starts")
 }
 
@@ -102,16 +107,18 @@ fn noise(number: usize, random: &mut Random) -> (Vec<u8>, u32) {
 
 #[test]
 fn every_forecast_is_equal_to_the_hosts_whatever_the_samples() {
-    for (seed, preset) in PRESETS.iter().enumerate() {
+    let forms = [Numeric::F32, Numeric::I8];
+    for ((seed, preset), numeric) in PRESETS.iter().enumerate().flat_map(|preset| forms.map(|form| (preset, form))) {
         let (channels, period) = [(1, 24), (3, 48), (2, 300)][seed];
         let mut random = Random::new(seed as u64);
-        let model = aligned(&random_model(preset, channels, period, 30, seed as u64));
+        let model = aligned(&random_model_as(numeric, preset, channels, period, 30, seed as u64));
         let mut rows = wave(2_000 + 400 * seed, channels, period, &mut random);
         // The first period is whole, so that most samples have a forecast.
         spoil(&mut rows[period as usize..], &mut random);
         let mut host = forecaster::open(&model).unwrap();
-        let outcome = board(preset.name, &model).stream(host.as_mut(), &rows, Options::default()).unwrap();
-        assert_eq!(outcome.difference, None, "{}", preset.name);
+        let mut board = board_as(numeric, preset.name, &model);
+        let outcome = board.stream(host.as_mut(), &rows, Options::default()).unwrap();
+        assert_eq!(outcome.difference, None, "{} {}", preset.name, numeric.name());
         assert_eq!(outcome.samples as usize, rows.len());
         assert_eq!(outcome.forecasts as usize, rows.len() + 1 - period as usize, "{}", preset.name);
         assert_eq!(outcome.values, u64::from(outcome.forecasts) * channels as u64 * 30 * 3);
@@ -123,7 +130,7 @@ fn every_forecast_is_equal_to_the_hosts_whatever_the_samples() {
     }
 }
 
-/// Eight-bit weights, with and without the DSP extension, with and without floating point in hardware.
+/// In integers, with and without the DSP extension, with and without floating point in hardware.
 #[test]
 fn every_board_says_what_the_host_says() {
     for machine in MACHINES {
@@ -134,7 +141,7 @@ fn every_board_says_what_the_host_says() {
         let mut rows = wave(10_000, 1, period, &mut random);
         spoil(&mut rows[2 * period as usize..], &mut random);
         let mut host = forecaster::open(&model).unwrap();
-        let firmware = image::build(&machine, "tiny").expect("the firmware builds");
+        let firmware = image::build(&machine, "tiny", Numeric::I8).expect("the firmware builds");
         let mut board = Board::start(&machine, &firmware, &model, std::io::sink()).expect("the board starts");
         let outcome = board.stream(host.as_mut(), &rows, Options::default()).unwrap();
         println!("{}: {:?}, {:.0} samples/s", machine.name, outcome.stats, rows.len() as f64 / outcome.seconds);
@@ -143,7 +150,7 @@ fn every_board_says_what_the_host_says() {
         let used = outcome.stats.ram_bytes + outcome.stats.stack_bytes;
         assert!((used as usize) < machine.ram_bytes, "{}: {used} bytes of RAM", machine.name);
         assert!(outcome.stats.instructions_max.is_some(), "{} counts instructions", machine.name);
-        let told = state_bytes(&preset("tiny"), machine.channels, machine.slots);
+        let told = state_bytes(&preset("tiny"), Numeric::I8, machine.channels, machine.slots);
         assert_eq!(outcome.stats.state_bytes as usize, told, "{}: as `flowcast inspect` counts", machine.name);
     }
 }
@@ -234,11 +241,17 @@ const LEAST_SHARE: u32 = 200;
 
 #[test]
 fn a_sample_costs_the_same_at_every_age() {
-    let model = aligned(&random_model(&preset("tiny"), 1, 24, 4, 5));
+    for numeric in [Numeric::F32, Numeric::I8] {
+        costs_the_same_at_every_age(numeric);
+    }
+}
+
+fn costs_the_same_at_every_age(numeric: Numeric) {
+    let model = aligned(&random_model_as(numeric, &preset("tiny"), 1, 24, 4, 5));
     let rows = wave(100_000, 1, 24, &mut Random::new(5));
     let mut host = forecaster::open(&model).unwrap();
     let options = Options { every: 5_000, ..Options::default() };
-    let outcome = board("tiny", &model).stream(host.as_mut(), &rows, options).unwrap();
+    let outcome = board_as(numeric, "tiny", &model).stream(host.as_mut(), &rows, options).unwrap();
     assert_eq!(outcome.difference, None);
     println!("{:?} {:?} {:.0} samples/s", outcome.marks, outcome.stats, rows.len() as f64 / outcome.seconds);
     assert_eq!(outcome.marks.keys().copied().collect::<Vec<_>>(), MARKS);
@@ -269,6 +282,10 @@ fn a_model_that_cannot_run_is_refused_with_the_reason_and_the_board_keeps_answer
     assert_eq!(other.link().stats().unwrap().samples, 0);
     other.link().send(&Request::Samples { index: 0, forecast: true, values: [1.0].into_iter().collect() }).unwrap();
     assert!(matches!(other.link().receive().unwrap(), Reply::Refused(Refusal::Model(_))));
+
+    let eight_bit = random_model_as(Numeric::I8, &preset("tiny"), 1, 24, 4, 9);
+    let fault = refusal(&mut board("tiny", &eight_bit));
+    assert_eq!(fault.to_string(), "model computes in int8, this board's firmware in f32");
 
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;

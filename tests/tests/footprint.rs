@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use flowcast::emulate::image;
 use flowcast::emulate::machine::MACHINES;
+use flowcast_core::format::Numeric;
 use flowcast_core::presets::PRESETS;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SymbolKind};
 
@@ -66,8 +67,10 @@ fn group(name: &str) -> &'static str {
 
 #[test]
 fn no_image_holds_what_a_board_must_not_run_and_all_flash_is_named() {
-    for preset in PRESETS {
-        let path = image::build(&MACHINES[0], preset.name).expect("the firmware builds");
+    for (preset, numeric) in
+        PRESETS.into_iter().flat_map(|preset| [Numeric::F32, Numeric::I8].map(|form| (preset, form)))
+    {
+        let path = image::build(&MACHINES[0], preset.name, numeric).expect("the firmware builds");
         let bytes = std::fs::read(&path).unwrap();
         let elf = object::File::parse(&*bytes).unwrap();
 
@@ -117,7 +120,7 @@ fn no_image_holds_what_a_board_must_not_run_and_all_flash_is_named() {
             }
         }
         *groups.entry("(padding and literal pools)").or_default() += unnamed;
-        println!("{}: {flash} bytes of flash", preset.name);
+        println!("{} {}: {flash} bytes of flash", preset.name, numeric.name());
         let mut sorted: Vec<_> = groups.iter().collect();
         sorted.sort_by_key(|(_, size)| std::cmp::Reverse(**size));
         for (group, size) in sorted {
@@ -140,7 +143,7 @@ fn has_smlad(code: &[u8]) -> bool {
 #[test]
 fn images_have_the_dsp_instructions_where_the_core_has_them() {
     for machine in MACHINES {
-        let bytes = std::fs::read(image::build(&machine, "tiny").expect("the firmware builds")).unwrap();
+        let bytes = std::fs::read(image::build(&machine, "tiny", Numeric::I8).expect("the firmware builds")).unwrap();
         let elf = object::File::parse(&*bytes).unwrap();
         let kernel = elf.symbols().find(|symbol| symbol.name().is_ok_and(|name| name.contains("block_steps")));
         let expected = ["Cortex-M4F", "Cortex-M7", "Cortex-M33"].contains(&machine.processor);
@@ -151,5 +154,34 @@ fn images_have_the_dsp_instructions_where_the_core_has_them() {
         let start = ((kernel.address() & !1) - text.address()) as usize;
         let data = text.data().unwrap();
         assert!(has_smlad(&data[start..data.len().min(start + 256)]), "{}", machine.name);
+    }
+}
+
+/// Floating point in software: the compiler's routines for `f32`, under both families of names.
+const SOFT_FLOAT: [&str; 14] = [
+    "__aeabi_f",
+    "__aeabi_i2f",
+    "__aeabi_ui2f",
+    "__aeabi_l2f",
+    "__aeabi_ul2f",
+    "__addsf3",
+    "__subsf3",
+    "__mulsf3",
+    "__divsf3",
+    "__fixsf",
+    "__fixunssf",
+    "__floatsisf",
+    "__gesf2",
+    "__unordsf2",
+];
+
+#[test]
+fn images_for_eight_bit_models_have_no_floating_point_in_software() {
+    for machine in MACHINES {
+        let bytes = std::fs::read(image::build(&machine, "tiny", Numeric::I8).expect("the firmware builds")).unwrap();
+        let elf = object::File::parse(&*bytes).unwrap();
+        let names = elf.symbols().filter_map(|symbol| symbol.name().ok());
+        let found: Vec<_> = names.filter(|name| SOFT_FLOAT.iter().any(|part| name.contains(part))).collect();
+        assert!(found.is_empty(), "{}: {found:?}", machine.name);
     }
 }

@@ -214,8 +214,13 @@ fn laid_out(numeric: Numeric) -> Vec<u8> {
         let len: usize = shape.iter().product();
         let values = &weights[start..start + len];
         start += len;
-        if numeric == Numeric::F32 || !name.ends_with("weight") {
+        if numeric == Numeric::F32 {
             numbers.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            continue;
+        }
+        if !name.ends_with("weight") {
+            let steps = |value: &f32| (f64::from(*value) * f64::from(1 << 20)).round() as i32;
+            numbers.extend(values.iter().flat_map(|value| steps(value).to_le_bytes()));
             continue;
         }
         // `[outputs][inputs]`.
@@ -225,11 +230,16 @@ fn laid_out(numeric: Numeric) -> Vec<u8> {
         } else {
             values.chunks(inputs).map(<[f32]>::to_vec).collect()
         };
+        let scale = |output: &Vec<f32>| output.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
+        let largest = outputs.iter().map(scale).fold(0.0, f32::max);
+        let exponent = (0..100).find(|exponent| f64::from(largest) * 2_f64.powi(*exponent) >= 2_f64.powi(30)).unwrap();
+        numbers.extend(exponent.to_le_bytes());
         let eight: Vec<Vec<u8>> = outputs
             .iter()
             .map(|output| {
-                let scale = output.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
-                numbers.extend(scale.to_le_bytes());
+                let scale = scale(output);
+                let multiplier = (f64::from(scale) * 2_f64.powi(exponent)).round() as i32;
+                numbers.extend(multiplier.to_le_bytes());
                 output.iter().map(|value| (value / scale).round_ties_even() as i8 as u8).collect()
             })
             .collect();
@@ -265,7 +275,7 @@ fn by_hand(numeric: Numeric) -> Vec<u8> {
 
     let mut fields = BTreeMap::from([
         ("magic", b"FLOW".to_vec()),
-        ("version", vec![4, 0]),
+        ("version", vec![5, 0]),
         ("numeric", vec![u8::from(numeric == Numeric::I8)]),
         ("flags", vec![1 + 2 + 4 + 16]),
         ("length", (length as u32).to_le_bytes().to_vec()),
@@ -365,11 +375,12 @@ fn the_reader_finds_every_field_that_the_document_places() {
     }
     assert_eq!(read.channel(&file, CHANNELS.into()), None);
     assert_eq!(read.knots(&file).unwrap(), KNOTS);
-    assert_eq!(read.weights(&file).unwrap(), (weights(read.weight_count()).as_slice(), &[][..]));
+    let numbers: Vec<u32> = weights(read.weight_count()).into_iter().map(f32::to_bits).collect();
+    assert_eq!(read.weights(&file).unwrap(), (numbers.as_slice(), &[][..]));
     let eight = AlignedBytes::from(by_hand(Numeric::I8).as_slice());
     let read = Header::parse(&eight).unwrap();
     let (numbers, matrices) = read.weights(&eight).unwrap();
-    let read: Vec<u8> = [bytemuck::cast_slice::<f32, u8>(numbers), bytemuck::cast_slice::<u32, u8>(matrices)].concat();
+    let read: Vec<u8> = [numbers, matrices].map(bytemuck::cast_slice::<u32, u8>).concat();
     assert_eq!(laid_out(Numeric::I8), read);
 }
 

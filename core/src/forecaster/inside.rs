@@ -4,6 +4,7 @@
 use super::{Forecaster, Streaming};
 use crate::attention::FlowTrace;
 use crate::known::Known;
+use crate::linear::Element;
 use crate::seasonal::MEMORIES;
 
 /// Sees `(channel, layer, flows of each head)`.
@@ -13,35 +14,37 @@ pub type Trace<'t> = dyn FnMut(usize, usize, &[FlowTrace<f32>]) + 't;
 pub trait Inside: Streaming {
     /// As [`Streaming::observe_knowing`]; `trace` is called at targets' samples that enter.
     fn observe_traced(&mut self, sample: &[f32], known: &Known<'_>, trace: &mut Trace<'_>);
-    /// 1/N of each head of a layer, N its memory in samples; 0 is infinite. Empty beyond the layers that there are.
-    fn memory_gains(&self, layer: usize) -> &[f32];
+    /// 1/N of a head of a layer, N its memory in samples; 0 is infinite. `None` beyond those that there are.
+    fn memory_gain(&self, layer: usize, head: usize) -> Option<f32>;
     /// What the seasonal memories of a channel hold for a slot of a season, in deviations of the training data, shortest
     /// memory first; `None` where it was never visited.
     fn seasonal_means(&self, channel: usize, season: usize, slot: usize) -> Option<[f32; MEMORIES]>;
 }
 
 impl<
+    R: Element,
     const CHANNELS: usize,
     const SLOTS: usize,
     const D_MODEL: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Inside for Forecaster<'_, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+> Inside for Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
 {
     fn observe_traced(&mut self, sample: &[f32], known: &Known<'_>, trace: &mut Trace<'_>) {
-        Forecaster::observe_traced(self, sample, known, |channel, layer, flows| trace(channel, layer, flows));
+        Forecaster::observe_traced(self, sample, known, |channel, layer, flows| {
+            trace(channel, layer, &flows.map(|flows| flows.to_f32()));
+        });
     }
 
-    fn memory_gains(&self, layer: usize) -> &[f32] {
-        let block = self.model.get().and_then(|model| model.blocks().get(layer));
-        block.map_or(&[], |block| &block.flow.memory_gain)
+    fn memory_gain(&self, layer: usize, head: usize) -> Option<f32> {
+        self.model.get()?.blocks().get(layer)?.flow.memory_gain.get(head).map(|gain| gain.to_f32())
     }
 
     fn seasonal_means(&self, channel: usize, season: usize, slot: usize) -> Option<[f32; MEMORIES]> {
         let seasons = &self.model.get()?.header().seasons.list;
         seasons.get(season).filter(|season| slot < season.slots)?;
         let before: usize = seasons.iter().take(season).map(|season| season.slots).sum();
-        self.channels.get(channel)?.seasonal.memories().slot(before + slot).copied()
+        self.channels.get(channel)?.seasonal.memories().slot(before + slot).map(|means| means.map(R::to_f32))
     }
 }

@@ -4,39 +4,40 @@ use core::fmt;
 
 use crate::intake::Intake;
 use crate::known::{KNOWN_FEATURES, Known, features};
+use crate::linear::Element;
 use crate::seasonal::{Memories, SlotPlace};
 
 /// One column that is known in advance.
-pub(super) struct Column<'f> {
-    pub intake: &'f Intake,
-    pub memories: Memories<'f>,
+pub(super) struct Column<'f, R: Element> {
+    pub intake: &'f Intake<R>,
+    pub memories: Memories<'f, R>,
     /// T_0.
-    pub surprise: f32,
+    pub surprise: R,
 }
 
 /// A forecaster's columns, whatever its sizes.
-pub(super) trait Columns {
+pub(super) trait Columns<R: Element> {
     /// A channel's; `None` beyond the last.
-    fn column(&self, channel: usize) -> Option<Column<'_>>;
+    fn column(&self, channel: usize) -> Option<Column<'_, R>>;
 }
 
 /// Who tells, and whose memories judge what is new of it.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'f> {
+pub(super) struct Told<'f, R: Element> {
     pub known: &'f Known<'f>,
-    pub columns: &'f dyn Columns,
+    pub columns: &'f dyn Columns<R>,
 }
 
-impl Told<'_> {
+impl<R: Element> Told<'_, R> {
     /// What the readout sees of a channel at a step `steps_ahead` samples on that falls on `place`.
-    pub fn features(&self, channel: usize, place: &SlotPlace, steps_ahead: u16) -> [f32; KNOWN_FEATURES] {
-        let Some(column) = self.columns.column(channel) else { return [0.0; KNOWN_FEATURES] };
+    pub fn features(&self, channel: usize, place: &SlotPlace<R>, steps_ahead: u16) -> [R; KNOWN_FEATURES] {
+        let Some(column) = self.columns.column(channel) else { return [R::ZERO; KNOWN_FEATURES] };
         let sample = column.intake.told((self.known)(channel, steps_ahead.into()));
         features(&column.memories, place, column.surprise, sample)
     }
 }
 
-impl fmt::Debug for Told<'_> {
+impl<R: Element> fmt::Debug for Told<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Told")
     }
@@ -58,7 +59,7 @@ mod tests {
     const HORIZON: u16 = 4;
     /// What the plan's channel commonly reads: 0, 1, 0, 2 deviations.
     const PLAN: [f32; 4] = [10.0, 12.0, 10.0, 14.0];
-    type Small<'m> = Forecaster<'m, 2, 4, 1, 1, 1, 1>;
+    type Small<'m> = Forecaster<'m, f32, 2, 4, 1, 1, 1, 1>;
 
     /// A target that rests at 0 and a plan, of which the readout sees the first two features: at the first step with
     /// weights 0.5 and 0.25, at the last one with twice those. Every other weight is 0, but for a band of ± 0.1.

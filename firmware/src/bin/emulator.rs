@@ -29,8 +29,13 @@ fn main() -> ! {
     };
     use static_cell::ConstStaticCell;
 
+    #[cfg(feature = "numeric-int8")]
+    type Scalar = flowcast_core::q20::Q20;
+    #[cfg(not(feature = "numeric-int8"))]
+    type Scalar = f32;
+
     // The whole state is static: it is in the link map, takes no flash, and never crosses the stack.
-    type Forecaster = Preset<'static, CHANNELS, SLOTS>;
+    type Forecaster = Preset<'static, CHANNELS, SLOTS, Scalar>;
     static FORECASTER: ConstStaticCell<Forecaster> = ConstStaticCell::new(Forecaster::unbound());
 
     let Some((port, busy, meter)) = take() else {

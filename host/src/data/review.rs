@@ -93,7 +93,7 @@ impl Series {
 
     /// Where a channel stands still for longer than its limit: a line on the longest such stretch.
     fn stuck(&self, first: usize, channel: &Channel<'_>, values: &[f32], period: usize) -> Option<String> {
-        let intake = Intake::new(channel);
+        let intake = Intake::<f32>::new(channel);
         let mut stillness = Stillness::new();
         let (mut missing, mut since, mut stretches) = (0, 0, Vec::<(usize, usize)>::new());
         let mut last = f32::NAN;

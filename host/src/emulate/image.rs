@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use flowcast_core::format::Numeric;
 use serde::Deserialize;
 
 use super::machine::Machine;
 use crate::setup::{self, Need};
 
-/// Builds an emulated board's firmware for a preset, or finds it built, and returns its ELF file.
+/// Builds an emulated board's firmware for a preset and a form of models, or finds it built, and returns its ELF file.
 ///
 /// # Errors
 /// The workspace or the Rust target is not there, or the firmware does not compile.
-pub fn build(machine: &Machine, preset: &str) -> Result<PathBuf> {
+pub fn build(machine: &Machine, preset: &str, numeric: Numeric) -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
         bail!("no firmware sources in {}; give an image with --firmware", workspace.display());
@@ -36,7 +37,7 @@ pub fn build(machine: &Machine, preset: &str) -> Result<PathBuf> {
             "firmware",
             "--no-default-features",
             "--features",
-            &format!("board-{},preset-{preset}", machine.name),
+            &format!("board-{},preset-{preset},numeric-{}", machine.name, numeric.name()),
         ])
         .args(["--message-format", "json-render-diagnostics"])
         .env("CARGO_TARGET_DIR", &target)
@@ -47,7 +48,7 @@ pub fn build(machine: &Machine, preset: &str) -> Result<PathBuf> {
         bail!("the firmware does not build:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     let built = executable(&output.stdout).context("cargo built the firmware and did not say where")?;
-    let image = built.with_file_name(format!("{}-{preset}", machine.name));
+    let image = built.with_file_name(format!("{}-{preset}-{}", machine.name, numeric.name()));
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
     // A board may be running from the file: leave it alone when it is the same.
     if fs::read(&image).ok().as_ref() != Some(&bytes) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use flowcast_core::format::Header;
+use flowcast_core::format::{Header, Numeric};
 use flowcast_core::presets::Preset;
 
 use crate::link::{Link, LinkError};
@@ -36,6 +36,8 @@ pub struct Machine {
     pub slots: usize,
     /// ... presets, by name.
     pub presets: &'static [&'static str],
+    /// Whether the processor has floating point; without, a board runs models in integers only.
+    pub floating_point: bool,
 }
 
 /// An MPS2 board; the processor is the FPGA image's.
@@ -49,12 +51,13 @@ const MPS2: Machine = Machine {
     channels: 8,
     slots: 704,
     presets: &["tiny", "small", "base"],
+    floating_point: true,
 };
 
 /// All of them; the first is the default.
 pub const MACHINES: [Machine; 5] = [
     MPS2,
-    Machine { name: "mps2-an385", processor: "Cortex-M3", target: "thumbv7m-none-eabi", ..MPS2 },
+    Machine { name: "mps2-an385", processor: "Cortex-M3", target: "thumbv7m-none-eabi", floating_point: false, ..MPS2 },
     Machine { name: "mps2-an500", processor: "Cortex-M7", ..MPS2 },
     Machine {
         name: "mps2-an505",
@@ -73,6 +76,7 @@ pub const MACHINES: [Machine; 5] = [
         channels: 1,
         slots: 96,
         presets: &["tiny"],
+        floating_point: false,
     },
 ];
 
@@ -91,6 +95,10 @@ impl Machine {
     pub fn refuses(&self, header: &Header, preset: &Preset) -> Vec<String> {
         let wrong = (!self.presets.contains(&preset.name))
             .then(|| format!("found preset {}, expected {}", preset.name, self.presets.join(" or ")));
+        let slow = (header.numeric == Numeric::F32 && !self.floating_point).then(|| {
+            let processor = self.processor;
+            format!("found a model that computes in f32, expected int8: a {processor} has no floating point (`flowcast export --quantize int8`)")
+        });
         let large = [
             (header.length(), self.model_bytes, "bytes of model"),
             (header.channels.into(), self.channels, "channels"),
@@ -99,7 +107,7 @@ impl Machine {
         .into_iter()
         .filter(|(found, most, _)| found > most)
         .map(|(found, most, what)| format!("found {found} {what}, expected at most {most}"));
-        wrong.into_iter().chain(large).collect()
+        wrong.into_iter().chain(slow).chain(large).collect()
     }
 }
 

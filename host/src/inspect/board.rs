@@ -100,7 +100,7 @@ impl Board {
     /// Whether it holds a model.
     pub fn report(&self, header: &Header, preset: &Preset, cost: &Cost) -> BoardReport {
         let Machine { channels, slots, ram_bytes: ram_available_bytes, .. } = self.machine;
-        let ram_bytes = state_bytes(preset, channels, slots) + self.other_bytes;
+        let ram_bytes = state_bytes(preset, header.numeric, channels, slots) + self.other_bytes;
         let mut refused = self.machine.refuses(header, preset);
         if ram_bytes > ram_available_bytes {
             refused.push(format!("found {ram_bytes} bytes of RAM, expected at most {ram_available_bytes}"));

@@ -1,8 +1,10 @@
 //! What a model costs to run: arithmetic counted from its header, memory from the sizes of core's own types.
 
 use flowcast_core::forecaster::Forecaster;
-use flowcast_core::format::Header;
+use flowcast_core::format::{Header, Numeric};
+use flowcast_core::linear::Element;
 use flowcast_core::presets::Preset;
+use flowcast_core::q20::Q20;
 use flowcast_core::retrieval::{HIDDEN, KEY, RETRIEVALS, SUMMARY};
 use flowcast_core::seasonal::{MEMORIES, TRENDS};
 use serde::Serialize;
@@ -66,21 +68,28 @@ impl Cost {
 /// A forecaster is its model and, for each channel of its capacity, intake and state. Those hold numbers of 1 and 4
 /// bytes only and are the same everywhere: the difference of two real forecasters' sizes tells them. The model's
 /// addresses and lengths take 4 bytes there and 8 here.
-pub fn state_bytes(preset: &Preset, channels: usize, slots: usize) -> usize {
-    match preset.name {
-        "tiny" => bytes_of::<16, 2, 8, 1>(channels, slots),
-        "small" => bytes_of::<32, 4, 8, 1>(channels, slots),
-        _ => bytes_of::<64, 8, 8, 2>(channels, slots),
+pub fn state_bytes(preset: &Preset, numeric: Numeric, channels: usize, slots: usize) -> usize {
+    match numeric {
+        Numeric::F32 => bytes_in::<f32>(preset, channels, slots),
+        Numeric::I8 => bytes_in::<Q20>(preset, channels, slots),
     }
 }
 
-fn bytes_of<const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>(
+fn bytes_in<R: Element>(preset: &Preset, channels: usize, slots: usize) -> usize {
+    match preset.name {
+        "tiny" => bytes_of::<R, 16, 2, 8, 1>(channels, slots),
+        "small" => bytes_of::<R, 32, 4, 8, 1>(channels, slots),
+        _ => bytes_of::<R, 64, 8, 8, 2>(channels, slots),
+    }
+}
+
+fn bytes_of<R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>(
     channels: usize,
     slots: usize,
 ) -> usize {
     // Forecasters for 2 and for 4 channels of 4 slots: half of what lies between them is one channel.
-    let two = size_of::<Forecaster<'_, 2, 4, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
-    let four = size_of::<Forecaster<'_, 4, 4, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
+    let two = size_of::<Forecaster<'_, R, 2, 4, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
+    let four = size_of::<Forecaster<'_, R, 4, 4, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
     let measured = (four - two) / 2;
     let model = two - 2 * measured;
     // A slot has its means and a byte that counts visits.
@@ -109,11 +118,11 @@ mod tests {
         }
         let [tiny, small, base] = PRESETS;
         for (found, real, layers) in [
-            (state_bytes(&tiny, 1, 2), size_of::<Tiny<'_, 1, 2>>(), 1),
-            (state_bytes(&tiny, 5, 145), size_of::<Tiny<'_, 5, 145>>(), 1),
-            (state_bytes(&small, 3, 144), size_of::<Small<'_, 3, 144>>(), 1),
-            (state_bytes(&small, 8, 288), size_of::<Small<'_, 8, 288>>(), 1),
-            (state_bytes(&base, 32, 287), size_of::<Base<'_, 32, 287>>(), 2),
+            (state_bytes(&tiny, Numeric::F32, 1, 2), size_of::<Tiny<'_, 1, 2>>(), 1),
+            (state_bytes(&tiny, Numeric::F32, 5, 145), size_of::<Tiny<'_, 5, 145>>(), 1),
+            (state_bytes(&small, Numeric::F32, 3, 144), size_of::<Small<'_, 3, 144>>(), 1),
+            (state_bytes(&small, Numeric::F32, 8, 288), size_of::<Small<'_, 8, 288>>(), 1),
+            (state_bytes(&base, Numeric::F32, 32, 287), size_of::<Base<'_, 32, 287>>(), 2),
         ] {
             // The end of either may be padded to 8.
             let expected = narrowed(real, layers);

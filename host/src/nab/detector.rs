@@ -67,7 +67,7 @@ pub fn detect(labelled: &Labelled) -> Result<Detection> {
     let mut forecaster = forecaster::open(&bytes)?;
     let scores = values.iter().map(|value| {
         forecaster.observe(&[*value]);
-        forecaster.anomaly(0).map_or(0.0, |anomaly| 1.0 - (-f64::from(anomaly.news())).exp())
+        forecaster.anomaly(0).map_or(0.0, |anomaly| 1.0 - (-f64::from(anomaly.news)).exp())
     });
     Ok(Detection { period, scores: scores.collect() })
 }

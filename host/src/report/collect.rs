@@ -65,7 +65,7 @@ pub struct Channel {
     /// What the seasonal memories hold at the end, in the channel's unit. `[seasons][slots]`
     pub means: Vec<Vec<Option<[f64; MEMORIES]>>>,
     /// The intervals' correction at the end. `[groups]`
-    pub factors: Vec<Factors>,
+    pub factors: Vec<Factors<f32>>,
     /// What was measured at `flow_rows`.
     pub measured: Vec<f32>,
     /// Competition's weight of each sample. `[layers · heads][flow_rows]`, NaN where a sample is missing.
@@ -111,7 +111,7 @@ pub fn collect(
 ) -> Result<Diagnostics> {
     let header = model.header().clone();
     let (rows, horizon) = (series.rows(), usize::from(header.horizon));
-    let cut = Groups::new(header.horizon);
+    let cut = Groups::<f32>::new(header.horizon);
     let groups: Vec<(usize, usize)> = (0..GROUPS)
         .map(|group| cut.steps(group))
         .filter(|(first, last)| first <= last)
@@ -212,6 +212,8 @@ pub fn collect(
             allocation,
         })
         .collect();
+    let heads = (0..layers).flat_map(|layer| (0..header.heads.into()).map(move |head| (layer, head)));
+    let memory_gains = heads.filter_map(|(layer, head)| model.memory_gain(layer, head)).collect();
     Ok(Diagnostics {
         start: series.start,
         test,
@@ -220,7 +222,7 @@ pub fn collect(
         leads,
         seasons: header.seasons.list.to_vec(),
         reach: header.seasons.memory_gain.map(|gain| 1.0 / gain),
-        memory_gains: (0..layers).flat_map(|layer| model.memory_gains(layer).to_vec()).collect(),
+        memory_gains,
         flow_rows,
         channels,
         learning: None,

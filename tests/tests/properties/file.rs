@@ -1,7 +1,9 @@
 //! The reader of model files: it never panics, and accepts only what the writer would have written.
 
+use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::{FormatError, Header, VERSION};
 use flowcast_core::presets::{Base, PRESETS, Small, Tiny};
+use flowcast_core::q20::Q20;
 use flowcast_tests::{Random, random_model};
 use proptest::prelude::*;
 
@@ -45,6 +47,7 @@ fn check_hostile(bytes: &[u8]) {
     let knots = header.knots(&bytes).expect("checked knots");
     if eight.is_empty() {
         let mut written = vec![0; length];
+        let weights = bytemuck::cast_slice(weights);
         let identity =
             header.write(&gains, knots, &channels, weights, &mut written).expect("what was read can be written");
         assert_eq!(identity, header.identity);
@@ -54,15 +57,22 @@ fn check_hostile(bytes: &[u8]) {
 
     let refused = [Small::<2, 16>::new(&bytes).err(), Base::<2, 16>::new(&bytes).err()];
     assert!(refused.iter().flatten().all(|refused| !refused.to_string().is_empty()));
-    let Ok(mut forecaster) = Tiny::<2, 16>::new(&bytes) else { return };
+    if let Ok(mut forecaster) = Tiny::<2, 16>::new(&bytes) {
+        run(&header, &mut forecaster);
+    }
+    if let Ok(mut forecaster) = Tiny::<2, 16, Q20>::new(&bytes) {
+        run(&header, &mut forecaster);
+    }
+}
+
+fn run(header: &Header, forecaster: &mut dyn Streaming) {
     for row in 0..2 * header.seasons.period().min(40) {
         forecaster.observe(&[row as f32, f32::MAX]);
     }
-    let Some(forecast) = forecaster.forecast() else { return };
-    for channel in (0..2).filter_map(|channel| forecast.channel(channel)) {
-        for step in channel.steps() {
-            assert!(step.values().iter().all(|value| value.is_finite()), "{header:?}");
-        }
+    for channel in 0..header.targets.into() {
+        forecaster.for_each_step(channel, &mut |_, quantiles| {
+            assert!(quantiles.iter().all(|value| value.is_finite()), "{header:?}");
+        });
     }
 }
 

@@ -2,8 +2,10 @@
 //! what it has said.
 
 use flowcast_core::forecaster::Streaming;
+use flowcast_core::format::{Header, Numeric};
 use flowcast_core::presets::{Base, PRESETS, Small, Tiny};
-use flowcast_tests::random_model;
+use flowcast_core::q20::Q20;
+use flowcast_tests::{random_model, random_model_as};
 use proptest::prelude::*;
 
 use crate::runner;
@@ -91,11 +93,26 @@ fn with_channels(mut model: Vec<u8>, [offset, scale, valid_min, valid_max]: [f32
 
 /// Every weight at the largest that the format allows, of either sign.
 fn with_largest_weights(mut model: Vec<u8>) -> Vec<u8> {
-    let weights = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
-    let end = model.len() - 4;
-    for weight in model[weights..end].chunks_exact_mut(4) {
-        let positive = weight[3] & 0x80 == 0;
-        weight.copy_from_slice(&(if positive { 1e3_f32 } else { -1e3 }).to_le_bytes());
+    let header = Header::parse(&flowcast::file::AlignedBytes::from(&model[..])).expect("a valid model");
+    let mut at = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
+    let mut put = |number: [u8; 4]| {
+        model[at..at + 4].copy_from_slice(&number);
+        at += 4;
+    };
+    for tensor in header.tensors() {
+        let sign = |index: usize| if index.is_multiple_of(3) { -1 } else { 1 };
+        match (header.numeric, tensor.outputs()) {
+            (Numeric::F32, _) => {
+                (0..tensor.len()).for_each(|index| put((1e3 * sign(index) as f32).to_le_bytes()));
+            }
+            (Numeric::I8, 0) => {
+                (0..tensor.len()).for_each(|index| put((1000 * sign(index) * (1_i32 << 20)).to_le_bytes()))
+            }
+            (Numeric::I8, outputs) => {
+                put(21_i32.to_le_bytes());
+                (0..outputs).for_each(|_| put(i32::MAX.to_le_bytes()));
+            }
+        }
     }
     reseal(model)
 }
@@ -128,8 +145,10 @@ fn check_finite(forecaster: &mut dyn Streaming, events: &[Event]) -> Result<(), 
 fn whatever_comes_forecasts_are_finite_and_ascending() {
     runner(200)
         .run(&(model(), events(300)), |((period, seed), events)| {
-            let bytes = bytes(period, seed);
-            check_finite(&mut tiny(&bytes), &events)
+            check_finite(&mut tiny(&bytes(period, seed)), &events)?;
+            let model = random_model_as(Numeric::I8, &PRESETS[0], CHANNELS, period, HORIZON, seed);
+            let bytes = flowcast::file::AlignedBytes::from(&model[..]);
+            check_finite(&mut Tiny::<CHANNELS, SLOTS, Q20>::new(&bytes).unwrap(), &events)
         })
         .unwrap();
 }
@@ -145,7 +164,8 @@ fn the_largest_weights_keep_every_forecast_finite() {
     ]);
     runner(60)
         .run(&(model(), channels, 0..3_usize, events(120)), |((period, seed), channels, preset, events)| {
-            let model = random_model(&PRESETS[preset], CHANNELS, period, HORIZON, seed);
+            let numeric = if seed % 2 == 0 { Numeric::F32 } else { Numeric::I8 };
+            let model = random_model_as(numeric, &PRESETS[preset], CHANNELS, period, HORIZON, seed);
             let model = with_largest_weights(with_channels(model, channels));
             let bytes = flowcast::file::AlignedBytes::from(&model[..]);
             // Spread over the channel's range, whatever its unit.
@@ -161,10 +181,13 @@ fn the_largest_weights_keep_every_forecast_finite() {
                     gap => gap,
                 })
                 .collect();
-            match preset {
-                0 => check_finite(&mut Tiny::<CHANNELS, SLOTS>::new(&bytes).unwrap(), &events),
-                1 => check_finite(&mut Small::<CHANNELS, SLOTS>::new(&bytes).unwrap(), &events),
-                _ => check_finite(&mut Base::<CHANNELS, SLOTS>::new(&bytes).unwrap(), &events),
+            match (preset, numeric) {
+                (0, Numeric::F32) => check_finite(&mut Tiny::<CHANNELS, SLOTS>::new(&bytes).unwrap(), &events),
+                (1, Numeric::F32) => check_finite(&mut Small::<CHANNELS, SLOTS>::new(&bytes).unwrap(), &events),
+                (_, Numeric::F32) => check_finite(&mut Base::<CHANNELS, SLOTS>::new(&bytes).unwrap(), &events),
+                (0, Numeric::I8) => check_finite(&mut Tiny::<CHANNELS, SLOTS, Q20>::new(&bytes).unwrap(), &events),
+                (1, Numeric::I8) => check_finite(&mut Small::<CHANNELS, SLOTS, Q20>::new(&bytes).unwrap(), &events),
+                (_, Numeric::I8) => check_finite(&mut Base::<CHANNELS, SLOTS, Q20>::new(&bytes).unwrap(), &events),
             }
         })
         .unwrap();
