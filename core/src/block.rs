@@ -6,6 +6,7 @@ use crate::kernel::Layout;
 use crate::linear::{Input, Linear, Matrix, Scaled, add, dot, run};
 use crate::math::Real as _;
 use crate::norm::LayerNorm;
+use crate::part::{Marks, Part};
 
 /// A block's weights, where they lie, and its attention's parameters.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +46,7 @@ impl<const HEADS: usize> Block<'_, HEADS> {
     /// Takes one token, `[D_MODEL]`, and turns it into the block's output. `trace` sees each head's flows; where it
     /// does not look, they are not computed.
     #[inline]
-    pub fn step<const D_MODEL: usize, const HEAD_DIM: usize>(
+    pub fn step<const D_MODEL: usize, const HEAD_DIM: usize, M: Marks>(
         &self,
         state: &mut FlowState<f32, HEADS, HEAD_DIM>,
         x: &mut [f32; D_MODEL],
@@ -54,7 +55,9 @@ impl<const HEADS: usize> Block<'_, HEADS> {
         const { assert!(D_MODEL == HEADS * HEAD_DIM, "D_MODEL is HEADS times HEAD_DIM") };
         let eight_bit = self.query.weight.is_eight_bit();
         let mut room = Fixed::<D_MODEL>::ZERO;
+        M::begin(Part::Norm);
         let normed = self.norm_attention.apply(x);
+        M::begin(Part::Projections);
         let input = Input::new(&normed, &mut room, eight_bit);
         let project = |layer: &Linear<'_>| {
             let mut y = [[0.0; HEAD_DIM]; HEADS];
@@ -62,13 +65,17 @@ impl<const HEADS: usize> Block<'_, HEADS> {
             y
         };
         let (query, key, value) = (project(&self.query), project(&self.key), project(&self.value));
+        M::begin(Part::Attention);
         let mut received = [[0.0; HEAD_DIM]; HEADS];
         trace(&state.step(&self.flow, [&query, &key, &value], &mut received));
+        M::begin(Part::Output);
         let mut mixed = [0.0; D_MODEL];
         self.output.apply(&Input::new(received.as_flattened(), &mut room, eight_bit), &mut mixed);
         add(x, &mixed, 1.0);
 
+        M::begin(Part::Norm);
         let normed = self.norm_feed_forward.apply(x);
+        M::begin(Part::FeedForward);
         add(x, self.contract.bias, 1.0);
         match (&self.expand.weight, &self.contract.weight) {
             (Matrix::F32(expand), Matrix::F32(contract)) => {

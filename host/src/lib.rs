@@ -4,6 +4,7 @@ pub mod ablate;
 pub mod attention;
 pub mod backtest;
 pub mod baseline;
+pub mod bench;
 pub mod benchmark;
 pub mod checksum;
 pub mod cli;

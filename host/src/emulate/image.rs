@@ -15,6 +15,14 @@ use crate::setup::{self, Need};
 /// # Errors
 /// The workspace or the Rust target is not there, or the firmware does not compile.
 pub fn build(machine: &Machine, preset: &str) -> Result<PathBuf> {
+    program(machine, preset, "emulator", &[])
+}
+
+/// Builds another of the firmware's programs, with further features.
+///
+/// # Errors
+/// As [`build`].
+pub fn program(machine: &Machine, preset: &str, program: &str, features: &[&str]) -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
         bail!("no firmware sources in {}; give an image with --firmware", workspace.display());
@@ -30,13 +38,13 @@ pub fn build(machine: &Machine, preset: &str) -> Result<PathBuf> {
 
     let output = Command::new(setup::cargo())
         .current_dir(workspace)
-        .args(["build", "--package", "flowcast-firmware", "--bin", "emulator", "--target", machine.target])
+        .args(["build", "--package", "flowcast-firmware", "--bin", program, "--target", machine.target])
         .args([
             "--profile",
             "firmware",
             "--no-default-features",
             "--features",
-            &format!("board-{},preset-{preset}", machine.name),
+            &format!("board-{},preset-{preset},{}", machine.name, features.join(",")),
         ])
         .args(["--message-format", "json-render-diagnostics"])
         .env("CARGO_TARGET_DIR", &target)
@@ -47,7 +55,12 @@ pub fn build(machine: &Machine, preset: &str) -> Result<PathBuf> {
         bail!("the firmware does not build:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     let built = executable(&output.stdout).context("cargo built the firmware and did not say where")?;
-    let image = built.with_file_name(format!("{}-{preset}", machine.name));
+    let others: String = [&[program], features]
+        .concat()
+        .iter()
+        .filter(|name| **name != "emulator")
+        .fold(String::new(), |name, part| name + "-" + part);
+    let image = built.with_file_name(format!("{}-{preset}{others}", machine.name));
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
     // A board may be running from the file: leave it alone when it is the same.
     if fs::read(&image).ok().as_ref() != Some(&bytes) {
