@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::output::Output;
-use crate::{ablate, backtest, bench, benchmark, demo, detect, doctor, emulate, export, inspect, nab, train};
+use crate::{ablate, backtest, bench, benchmark, demo, detect, doctor, emulate, export, flash, inspect, nab, train};
 
 /// Streaming forecasts for microcontrollers: train on a CSV, export, back-test with the device's own code
 #[derive(Debug, Parser)]
@@ -35,6 +35,8 @@ pub enum Command {
     Benchmark(benchmark::Args),
     /// Stream data through the firmware on an emulated board, and compare its forecasts with this machine's
     Emulate(emulate::Args),
+    /// Write a model, and the firmware that runs it, to a board through a debug probe
+    Flash(flash::Args),
     /// Count what a board's instructions go into: single layers, each part of a sample, a forecast
     Bench(bench::Args),
     /// Stream data through the device's own code and list what came unexpectedly
@@ -69,6 +71,7 @@ impl Cli {
             Command::Ablate(args) => ablate::run(args, output),
             Command::Benchmark(args) => benchmark::run(args, output),
             Command::Emulate(args) => emulate::run(args, output),
+            Command::Flash(args) => flash::run(args, output),
             Command::Bench(args) => bench::run(args, output),
             Command::Detect(args) => detect::run(args, output),
             Command::Nab(args) => nab::run(args, output),

@@ -10,7 +10,14 @@ use serde::Deserialize;
 use super::machine::Machine;
 use crate::setup::{self, Need};
 
-/// Builds an emulated board's firmware for a preset, or finds it built, and returns its ELF file.
+/// Whether this workspace has firmware for a board.
+pub fn is_there(machine: &Machine) -> bool {
+    let manifest = workspace().join("firmware").join("Cargo.toml");
+    let feature = format!("board-{} =", machine.name);
+    fs::read_to_string(manifest).is_ok_and(|text| text.lines().any(|line| line.starts_with(&feature)))
+}
+
+/// Builds a board's firmware for a preset, or finds it built, and returns its ELF file.
 ///
 /// # Errors
 /// The workspace or the Rust target is not there, or the firmware does not compile.
@@ -23,7 +30,7 @@ pub fn build(machine: &Machine, preset: &str) -> Result<PathBuf> {
 /// # Errors
 /// As [`build`].
 pub fn program(machine: &Machine, preset: &str, program: &str, features: &[&str]) -> Result<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let workspace = workspace();
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
         bail!("no firmware sources in {}; give an image with --firmware", workspace.display());
     }
@@ -67,6 +74,10 @@ pub fn program(machine: &Machine, preset: &str, program: &str, features: &[&str]
         crate::file::write_atomic(&image, &bytes)?;
     }
     Ok(image)
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// The executable among cargo's messages, one JSON object a line.

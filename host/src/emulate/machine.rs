@@ -16,10 +16,10 @@ use super::monitor::Monitor;
 use crate::link::{Link, LinkError};
 use crate::setup::{Need, QEMU};
 
-/// A machine that QEMU emulates and that there is firmware for.
+/// A board as its firmware sees it: one that QEMU emulates, or real ([`crate::hardware`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// As QEMU names it, and the firmware's feature `board-…`.
+    /// The firmware's feature `board-…`; of an emulated one, as QEMU names it.
     pub name: &'static str,
     /// What it is.
     pub processor: &'static str,
@@ -52,7 +52,7 @@ const MPS2: Machine = Machine {
     presets: &["tiny", "small", "base"],
 };
 
-/// All of them; the first is the default.
+/// All that QEMU emulates; the first is the default.
 pub const MACHINES: [Machine; 5] = [
     MPS2,
     Machine { name: "mps2-an385", processor: "Cortex-M3", target: "thumbv7m-none-eabi", ..MPS2 },
