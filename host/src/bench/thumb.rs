@@ -72,14 +72,11 @@ impl Instruction {
     pub fn may_jump(self, first: u16, second: u16) -> bool {
         match self.kind {
             Kind::Branch | Kind::Call | Kind::Table => true,
-            Kind::LoadMany(_) => {
-                if self.bytes == 2 {
-                    first >> 8 == 0xBD
-                } else {
-                    second >> 15 == 1
-                }
-            }
-            Kind::Load => self.bytes == 4 && second >> 12 == 15,
+            // POP; LDM with the program counter in its list.
+            Kind::LoadMany(_) if self.bytes == 2 => first >> 8 == 0xBD,
+            Kind::LoadMany(_) => first & 0xFE40 == 0xE800 && second >> 15 == 1,
+            // LDR of the program counter.
+            Kind::Load => first >> 8 == 0xF8 && second >> 12 == 15,
             _ => false,
         }
     }
@@ -120,6 +117,7 @@ const fn narrow(code: u16) -> Kind {
         },
         0b1100 if code >> 11 & 1 == 0 => Kind::StoreMany((code & 0xFF).count_ones()),
         0b1100 => Kind::LoadMany((code & 0xFF).count_ones()),
+        0b1101 if code >> 9 & 7 == 0b111 => Kind::Plain, // UDF, SVC
         0b1101 | 0b1110 => Kind::Branch,
         _ => Kind::Plain,
     }
@@ -192,6 +190,24 @@ const fn float(first: u16, second: u16) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_branches_and_loads_of_the_program_counter_jump() {
+        for ([first, second], jumps) in [
+            ([0xBDF0, 0], true),       // pop {r4-r7, pc}
+            ([0xBCF0, 0], false),      // pop {r4-r7}
+            ([0xE8BD, 0x8FF0], true),  // pop.w {r4-r11, pc}
+            ([0xE8B1, 0x10C8], false), // ldm.w r1!, {r3, r6, r7, r12}
+            ([0xE9D2, 0xCE00], false), // ldrd r12, lr, [r2]
+            ([0xECBD, 0x8B10], false), // vpop {d8-d15}
+            ([0xF8DF, 0xF004], true),  // ldr.w pc, [pc, #4]
+            ([0xED9F, 0xFAF9], false), // vldr s30, [pc, #996]
+            ([0x4687, 0], true),       // mov pc, r0
+            ([0xDE00, 0], false),      // udf
+        ] {
+            assert_eq!(Instruction::read(first, second).may_jump(first, second), jumps, "{first:04x} {second:04x}");
+        }
+    }
 
     /// Encodings as an assembler gives them.
     #[test]

@@ -96,3 +96,15 @@ pub fn write(
     session.core(0)?.reset().context("resetting the board")?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_names_each_vendor_once() {
+        let rule = rule([0x2E8A, 0x1366, 0x2E8A].into_iter());
+        let lines = r#"printf 'SUBSYSTEM=="usb", ATTR{idVendor}=="1366", TAG+="uaccess"\nSUBSYSTEM=="usb", ATTR{idVendor}=="2e8a", TAG+="uaccess"\n'"#;
+        assert!(rule.starts_with(&format!("{lines} | sudo tee /etc/udev/rules.d/69-flowcast.rules && ")), "{rule}");
+    }
+}

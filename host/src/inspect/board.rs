@@ -69,9 +69,8 @@ impl Board {
 
     /// A real one.
     pub fn of(hardware: &Hardware) -> Board {
-        let other_bytes = 16 << 10;
         let named = BOARDS.into_iter().find(|board| board.machine.name == hardware.machine.name);
-        named.unwrap_or(Board { machine: hardware.machine, other_bytes, instructions_per_mac: &[] })
+        named.unwrap_or(Board::new(hardware.machine, &[]))
     }
 
     /// The board of that name.
