@@ -162,7 +162,7 @@ pub struct Strangeness {
 impl Strangeness {
     /// As [`Anomaly::alert`].
     pub fn alert(&self, probability: f32) -> bool {
-        self.news > 0.0 && self.news >= -crate::math::ln(probability.max(f32::MIN_POSITIVE).min(1.0))
+        self.news > 0.0 && self.news >= -crate::math::ln(probability.clamp(f32::MIN_POSITIVE, 1.0))
     }
 }
 

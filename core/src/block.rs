@@ -3,6 +3,7 @@
 use crate::attention::{FlowParameters, FlowState, FlowTrace};
 use crate::linear::{Element, Linear};
 use crate::norm::LayerNorm;
+use crate::part::{Marks, Part};
 
 /// A block's weights, where they lie, and its attention's parameters.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +33,7 @@ impl<R: Element, const HEADS: usize> Block<'_, R, HEADS> {
     /// Takes one token, `[D_MODEL]`, and turns it into the block's output. `trace` sees each head's flows; where it
     /// does not look, they are not computed.
     #[inline]
-    pub fn step<const D_MODEL: usize, const HEAD_DIM: usize>(
+    pub fn step<const D_MODEL: usize, const HEAD_DIM: usize, M: Marks>(
         &self,
         state: &mut FlowState<R, HEADS, HEAD_DIM>,
         x: &mut [R; D_MODEL],
@@ -40,7 +41,9 @@ impl<R: Element, const HEADS: usize> Block<'_, R, HEADS> {
     ) {
         const { assert!(D_MODEL == HEADS * HEAD_DIM, "D_MODEL is HEADS times HEAD_DIM") };
         let mut room = R::room::<D_MODEL>();
+        M::begin(Part::Norm);
         let normed = self.norm_attention.apply(x);
+        M::begin(Part::Projections);
         R::prepare(&normed, &mut room);
         let input = R::input(&normed, &room);
         let project = |layer: &Linear<'_, R>| {
@@ -49,15 +52,19 @@ impl<R: Element, const HEADS: usize> Block<'_, R, HEADS> {
             y
         };
         let (query, key, value) = (project(&self.query), project(&self.key), project(&self.value));
+        M::begin(Part::Attention);
         let mut received = [[R::ZERO; HEAD_DIM]; HEADS];
         trace(&state.step(&self.flow, [&query, &key, &value], &mut received));
+        M::begin(Part::Output);
         let mut mixed = [R::ZERO; D_MODEL];
         self.output.apply_once::<D_MODEL>(received.as_flattened(), &mut mixed);
         for (x, mixed) in x.iter_mut().zip(mixed) {
             *x += mixed;
         }
 
+        M::begin(Part::Norm);
         let normed = self.norm_feed_forward.apply(x);
+        M::begin(Part::FeedForward);
         R::feed_forward(&self.expand, &self.contract, &normed, x);
     }
 }

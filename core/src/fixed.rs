@@ -47,13 +47,26 @@ impl<const N: usize> Fixed<N> {
     /// Takes a vector, `[up to N]`.
     #[inline]
     pub fn set(&mut self, x: &[Q20]) {
-        // As many bits as the largest magnitude has, or that of the largest negative number's neighbour.
-        let bits = x.iter().fold(0, |bits, x| bits | x.raw() ^ x.raw() >> 31);
-        self.shift = (i32::BITS - LARGEST_BITS).saturating_sub(bits.leading_zeros());
+        self.shift = Self::shift_of(x);
         let half = (1 << self.shift) >> 1;
         for (value, x) in self.values.iter_mut().zip(x) {
             *value = (x.raw().saturating_add(half) >> self.shift) as i16;
         }
+    }
+
+    /// The shift that a vector needs.
+    #[inline]
+    pub(crate) fn shift_of(x: &[Q20]) -> u32 {
+        // As many bits as the largest magnitude has, or that of the largest negative number's neighbour.
+        let bits = x.iter().fold(0, |bits, x| bits | x.raw() ^ x.raw() >> 31);
+        (i32::BITS - LARGEST_BITS).saturating_sub(bits.leading_zeros())
+    }
+
+    /// The first `count` numbers, for who knows their shift and writes them.
+    #[inline]
+    pub(crate) fn filled(&mut self, count: usize, shift: u32) -> &mut [i16] {
+        self.shift = shift;
+        self.values.get_mut(..count).unwrap_or_default()
     }
 
     /// The first `count` numbers, filled up with zeros to a multiple of 4 columns; `set` has taken no more than `count`.

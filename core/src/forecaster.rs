@@ -25,6 +25,7 @@ use crate::known::{KNOWN_FEATURES, Known, nothing};
 use crate::linear::{Element, Vector};
 use crate::math::Real;
 use crate::model::{KnotForecast, Model, ModelError};
+use crate::part::{Marks, Part, Unmarked};
 use crate::probe::{Band, GROUPS, Probes, Schedule};
 use crate::seasonal::{Clocks, Level, MAX_FEATURES, MIXED_TRENDS, Memories, SeasonalState, Seasons};
 use told::{Column, Columns, Told};
@@ -343,6 +344,17 @@ impl<
         &mut self,
         sample: &[f32],
         known: &Known<'_>,
+        trace: impl FnMut(usize, usize, &[FlowTrace<R>; HEADS]),
+    ) {
+        self.observe_marked::<Unmarked>(sample, known, trace);
+    }
+
+    /// As [`Self::observe_traced`]; `M` is told where each part of the work begins.
+    #[inline]
+    pub fn observe_marked<M: Marks>(
+        &mut self,
+        sample: &[f32],
+        known: &Known<'_>,
         mut trace: impl FnMut(usize, usize, &[FlowTrace<R>; HEADS]),
     ) {
         let Some(model) = self.model.get() else { return };
@@ -356,9 +368,12 @@ impl<
             let reading = readings.next().copied().unwrap_or(f32::NAN);
             // Readings that the state takes as missing, because they are out of bounds or stuck, are scored too: they
             // are what an alert is for.
+            M::begin(Part::Anomaly);
             let scored = is_finite(reading).then(|| state.intake.sample(reading));
             state.anomaly.observe(state.next.known, scored, state.next.band, state.intake.finest());
+            M::begin(Part::Intake);
             let entering = state.intake.take(&mut state.stillness, reading);
+            M::begin(Part::Intervals);
             state.learn(model, entering);
             let Some(x) = entering else {
                 state.missing = state.missing.saturating_add(1);
@@ -368,34 +383,40 @@ impl<
                 continue;
             };
             state.missing_run = 0;
+            M::begin(Part::Memories);
             state.seasonal.observe(seasons, &present, x);
             // Nothing is forecast of a covariate: its memories and trends are all that others read of it.
             if channel >= header.targets.into() {
                 continue;
             }
+            M::begin(Part::Features);
             let mut features = [R::ZERO; MAX_FEATURES];
             state.level = state.seasonal.features(seasons, &self.clocks, &mut features);
+            M::begin(Part::Keys);
             if let Some(encoder) = model.encoder() {
                 state.seasonal.encode(seasons, &state.level, encoder);
                 state.seasonal.leave(seasons, &self.clocks);
             }
+            M::begin(Part::Embedding);
             let mut token = model.embed(&features, &state.level);
             for (layer, (block, flow)) in model.blocks().iter().zip(&mut state.flow).enumerate() {
-                block.step(flow, &mut token, |flows| trace(channel, layer, flows));
+                block.step::<D_MODEL, HEAD_DIM, M>(flow, &mut token, |flows| trace(channel, layer, flows));
             }
+            M::begin(Part::Norm);
             state.hidden = model.norm(&token);
         }
-        self.probe(known);
+        self.probe::<M>(known);
     }
 
     /// Forecasts, of each channel, what will be compared with what comes: the next sample, and the one step that its
     /// schedule asks for.
     #[inline]
-    fn probe(&mut self, known: &Known<'_>) {
+    fn probe<M: Marks>(&mut self, known: &Known<'_>) {
         let Some(model) = self.model.get() else { return };
         let header = model.header();
         let warm = self.samples >= header.seasons.period();
         for index in 0..header.targets.into() {
+            M::begin(Part::Readout);
             let Some(state) = self.channels.get_mut(index) else { break };
             // While nothing is measured, nothing is probed: a gap leaves the schedule's turns as they were.
             let probing = (header.corrected || header.adapted) && state.missing_run == 0;
@@ -405,8 +426,10 @@ impl<
             let told = Told { known, columns: &self.channels };
             let mut forecast = ChannelForecast::of(model, state, &self.clocks, index, told);
             forecast.prepare(&self.channels);
+            M::begin(Part::NextStep);
             let next = forecast.restore(forecast.step(1));
             let band = [next.lower(), next.median(), next.upper()].map(|value| forecast.intake.sample(value));
+            M::begin(Part::Probe);
             let probed = launch.map(|launch| (launch, forecast.step(launch.lead)));
             let Some(state) = self.channels.get_mut(index) else { break };
             let ready = warm & state.is_ready(&header.seasons);

@@ -13,8 +13,8 @@ use crate::bits::{self, exponent, order, scaled, scaled_wide};
 use crate::fixed::MAX_COLUMNS;
 use crate::kernel::{COLUMNS, Layout};
 use crate::known::{KNOWN_FEATURES, MAX_KNOWN};
-pub use crate::linear::Numeric;
 use crate::linear::{Element, Source};
+pub use crate::linear::{LEVEL_FEATURES, Numeric};
 use crate::math::{Real, round};
 use crate::probe::GROUPS;
 use crate::q20::FRACTION_BITS;
@@ -46,8 +46,6 @@ pub(crate) const UNIT_BITS: i32 = 30;
 /// Where weights may start, and what the file's first byte must be aligned to for use in place, is a multiple of this
 /// for the former and of 4 for the latter.
 pub const ALIGNMENT: usize = 16;
-/// Features beside the seasonal ones that a token holds: ln scale and location.
-pub const LEVEL_FEATURES: usize = 2;
 
 /// What a model file starts with.
 pub const MAGIC: [u8; 4] = *b"FLOW";

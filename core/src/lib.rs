@@ -8,7 +8,7 @@
 //! Start at [`forecaster::Forecaster`]: `bind` a model, `observe` samples, `forecast`; `README.md` has the loop.
 //!
 //! Each file is one idea, and files depend downwards only:
-//! `forecaster → {intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm} → math`,
+//! `forecaster → {intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm, part} → math`,
 //! `format → known → seasonal → retrieval → linear → {fixed, kernel}`, `{conformal, adaptation} → probe → math`.
 
 #![no_std]
@@ -35,6 +35,7 @@ pub mod linear;
 pub mod math;
 pub mod model;
 pub mod norm;
+pub mod part;
 pub mod presets;
 pub mod probe;
 pub mod q20;

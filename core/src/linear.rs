@@ -13,6 +13,8 @@ use core::fmt::Debug;
 use crate::math::Real;
 use crate::unit::Unit;
 
+/// Features beside the seasonal ones that a token holds: ln scale and location.
+pub const LEVEL_FEATURES: usize = 2;
 /// Scaled features enter a token divided by this, which brings most of them within ±1.
 pub const TOKEN_DIVISOR: f32 = 3.0;
 
@@ -77,8 +79,16 @@ pub trait Element: Real {
     /// Σ w_c x_c over the shorter length.
     fn dot(row: &Self::Row<'_>, x: Self::Input<'_>) -> Self;
 
-    /// `clamp(u/scale, ±most) / 3` of each feature u: how features enter a token ([`crate::model`]).
-    fn scale_down(features: &[Self], scale: Self, most: Self, out: &mut [Self]);
+    /// Prepares a token's input for its layer: `clamp(u/scale, ±most) / 3` of each feature u, and what is `last`
+    /// ([`crate::model`]). `values` is as long as the input, at most `N`.
+    fn prepare_token<const N: usize>(
+        features: &[Self],
+        scale: Self,
+        most: Self,
+        last: [Self; LEVEL_FEATURES],
+        values: &mut [Self],
+        room: &mut Self::Room<N>,
+    );
     /// x += b + contract · ReLU(expand · normed), few hidden units at a time; `contract` and its bias as
     /// [`crate::block::Block`] has them.
     fn feed_forward<const D_MODEL: usize>(

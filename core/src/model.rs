@@ -278,12 +278,11 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
         let mut input = [R::ZERO; MAX_TOKEN];
         let count = self.header.seasons.features();
         let used = input.get_mut(..count + LEVEL_FEATURES).unwrap_or_default();
-        R::scale_down(features, level.scale, self.feature_clamp, used);
-        if let Some(last) = used.last_chunk_mut::<LEVEL_FEATURES>() {
-            *last = [level.scale.ln(), level.location];
-        }
+        let mut room = R::room::<{ MAX_TOKEN.next_multiple_of(COLUMNS) }>();
+        let last = [level.scale.ln(), level.location];
+        R::prepare_token(features, level.scale, self.feature_clamp, last, used, &mut room);
         let mut token = [R::ZERO; D_MODEL];
-        self.embed.apply_once::<{ MAX_TOKEN.next_multiple_of(COLUMNS) }>(used, &mut token);
+        self.embed.apply(R::input(used, &room), &mut token);
         token
     }
 

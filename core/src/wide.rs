@@ -9,6 +9,19 @@ pub fn product(a: i32, b: i32) -> i64 {
     if cfg!(flowcast_short_multiply) { product_of_halves(a, b) } else { i64::from(a) * i64::from(b) }
 }
 
+/// a · b of numbers without a sign.
+#[inline(always)]
+pub fn product_unsigned(a: u32, b: u32) -> u64 {
+    if cfg!(flowcast_short_multiply) {
+        // Of a signed product: what the signs' weights took away comes back.
+        let signed = product_of_halves(a as i32, b as i32) as u64;
+        let signs = (b & (a as i32 >> 31) as u32).wrapping_add(a & (b as i32 >> 31) as u32);
+        signed.wrapping_add(u64::from(signs) << 32)
+    } else {
+        u64::from(a) * u64::from(b)
+    }
+}
+
 /// The upper half of a · b: ⌊a b / 2³²⌋.
 #[inline(always)]
 pub fn high(a: i32, b: i32) -> i32 {

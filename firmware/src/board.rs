@@ -5,6 +5,7 @@
 
 mod counter;
 pub mod fault;
+mod mark;
 pub mod memory;
 mod polled;
 pub mod register;

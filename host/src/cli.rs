@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::output::Output;
-use crate::{ablate, backtest, benchmark, demo, detect, doctor, emulate, export, inspect, nab, train};
+use crate::{ablate, backtest, bench, benchmark, demo, detect, doctor, emulate, export, flash, inspect, nab, train};
 
 /// Streaming forecasts for microcontrollers: train on a CSV, export, back-test with the device's own code
 #[derive(Debug, Parser)]
@@ -35,6 +35,10 @@ pub enum Command {
     Benchmark(benchmark::Args),
     /// Stream data through the firmware on an emulated board, and compare its forecasts with this machine's
     Emulate(emulate::Args),
+    /// Write a model, and the firmware that runs it, to a board through a debug probe
+    Flash(flash::Args),
+    /// Count what a board's instructions go into: single layers, each part of a sample, a forecast
+    Bench(bench::Args),
     /// Stream data through the device's own code and list what came unexpectedly
     Detect(detect::Args),
     /// Run the Numenta Anomaly Benchmark through the device's own code, by NAB's own scoring rules
@@ -67,6 +71,8 @@ impl Cli {
             Command::Ablate(args) => ablate::run(args, output),
             Command::Benchmark(args) => benchmark::run(args, output),
             Command::Emulate(args) => emulate::run(args, output),
+            Command::Flash(args) => flash::run(args, output),
+            Command::Bench(args) => bench::run(args, output),
             Command::Detect(args) => detect::run(args, output),
             Command::Nab(args) => nab::run(args, output),
             Command::Doctor(args) => doctor::run(args, output),

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use serde::Serialize;
 
+use crate::flash::probe::{self, Found};
 use crate::output::Output;
 use crate::setup::{self, Need};
 
@@ -44,6 +45,9 @@ pub const REQUIRED: [(Need, &str); 7] = [
     (Need::Target("thumbv8m.main-none-eabihf"), "builds firmware for Cortex-M33"),
     (Need::Qemu, "emulates a board"),
 ];
+
+const PROBE: &str = "debug probe";
+const PROBE_PURPOSE: &str = "writes boards (flowcast flash)";
 
 /// Runs the command.
 ///
@@ -98,6 +102,13 @@ fn findings() -> Vec<Finding> {
         setup::first_line(Command::new("nvidia-smi").arg("-L")),
         "install NVIDIA's driver; without it training runs on the CPU",
     ));
+    findings.push(match probe::look() {
+        Found::Probes(names) => optional(PROBE, PROBE_PURPOSE, Some(names.join("; ")), ""),
+        Found::Nothing => optional(PROBE, PROBE_PURPOSE, None, probe::NONE),
+        Found::Forbidden(names, rule) => {
+            optional(&format!("{PROBE} ({})", names.join("; ")), "may not be used by you", None, &rule)
+        }
+    });
     findings.push(optional(
         "cuda feature",
         "trains on a GPU",

@@ -15,8 +15,7 @@ use crate::file::AlignedBytes;
 
 /// Slots that the host holds: of the seasonal memories, all seasons together, and of the seasonal Flow-Attention.
 pub const SLOTS: usize = 704;
-/// Channels that most models have room in; more take a larger forecaster.
-const FEW: usize = 8;
+
 /// Slots of each season, at most: longer periods share slots ([`slot_samples`]).
 const SEASON_SLOTS: [u32; MAX_SEASONS] = [96, 168, 56];
 
@@ -66,47 +65,33 @@ pub fn read(path: &Path) -> Result<AlignedBytes> {
 /// The bytes are no model, or no preset fits.
 pub fn open<'m>(model: &'m [u8]) -> Result<Box<dyn Inside + Send + 'm>> {
     let header = Header::parse(model)?;
-    let few = usize::from(header.channels) <= FEW;
     let name = preset(&header)?.name;
-    match (header.numeric, few) {
-        (Numeric::F32, true) => sized::<f32, FEW>(name, model),
-        (Numeric::F32, false) => sized::<f32, MAX_CHANNELS>(name, model),
-        (Numeric::I8, true) => sized::<Q20, FEW>(name, model),
-        (Numeric::I8, false) => sized::<Q20, MAX_CHANNELS>(name, model),
+    match header.numeric {
+        Numeric::F32 => sized::<f32>(name, model),
+        Numeric::I8 => sized::<Q20>(name, model),
     }
 }
 
 /// A forecaster of the preset of that name.
-fn sized<'m, R: Element + Send, const CHANNELS: usize>(
-    preset: &str,
-    model: &'m [u8],
-) -> Result<Box<dyn Inside + Send + 'm>>
+fn sized<'m, R: Element + Send>(preset: &str, model: &'m [u8]) -> Result<Box<dyn Inside + Send + 'm>>
 where
-    Forecaster<'m, R, CHANNELS, SLOTS, 16, 2, 8, 1>: Send,
-    Forecaster<'m, R, CHANNELS, SLOTS, 32, 4, 8, 1>: Send,
-    Forecaster<'m, R, CHANNELS, SLOTS, 64, 8, 8, 2>: Send,
+    Forecaster<'m, R, MAX_CHANNELS, SLOTS, 16, 2, 8, 1>: Send,
+    Forecaster<'m, R, MAX_CHANNELS, SLOTS, 32, 4, 8, 1>: Send,
+    Forecaster<'m, R, MAX_CHANNELS, SLOTS, 64, 8, 8, 2>: Send,
 {
     Ok(match preset {
-        "tiny" => bound::<R, CHANNELS, 16, 2, 8, 1>(model)?,
-        "small" => bound::<R, CHANNELS, 32, 4, 8, 1>(model)?,
-        _ => bound::<R, CHANNELS, 64, 8, 8, 2>(model)?,
+        "tiny" => bound::<R, 16, 2, 8, 1>(model)?,
+        "small" => bound::<R, 32, 4, 8, 1>(model)?,
+        _ => bound::<R, 64, 8, 8, 2>(model)?,
     })
 }
 
 /// A forecaster on the heap, bound where it stands. A function for each size, so that a thread's stack never has to hold
 /// all of them.
 #[inline(never)]
-fn bound<
-    'm,
-    R: Element,
-    const CHANNELS: usize,
-    const D_MODEL: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const LAYERS: usize,
->(
+fn bound<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>(
     model: &'m [u8],
-) -> Result<Box<Forecaster<'m, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>>> {
+) -> Result<Box<Forecaster<'m, R, MAX_CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>>> {
     let mut forecaster = Box::new(Forecaster::unbound());
     forecaster.bind(model)?;
     Ok(forecaster)

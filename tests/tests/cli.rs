@@ -3,6 +3,8 @@
 
 #[path = "cli/data.rs"]
 mod data;
+#[path = "cli/flash.rs"]
+mod flash;
 #[path = "cli/known.rs"]
 mod known;
 #[path = "cli/train.rs"]

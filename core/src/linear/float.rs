@@ -1,6 +1,6 @@
 //! Layers of `f32`.
 
-use super::{Element, Linear, Numeric, Source, TOKEN_DIVISOR, run};
+use super::{Element, LEVEL_FEATURES, Linear, Numeric, Source, TOKEN_DIVISOR, run};
 use crate::math::{Real, rsqrt};
 use crate::norm::NORM_EPSILON;
 use crate::unit::FloatUnit;
@@ -62,10 +62,20 @@ impl Element for f32 {
     }
 
     #[inline]
-    fn scale_down(features: &[f32], scale: f32, most: f32, out: &mut [f32]) {
+    fn prepare_token<const N: usize>(
+        features: &[f32],
+        scale: f32,
+        most: f32,
+        last: [f32; LEVEL_FEATURES],
+        values: &mut [f32],
+        _room: &mut (),
+    ) {
         let inverse = 1.0 / scale;
-        for (out, feature) in out.iter_mut().zip(features) {
-            *out = (feature * inverse).at_most(most).at_least(-most) / TOKEN_DIVISOR;
+        for (value, feature) in values.iter_mut().zip(features) {
+            *value = (feature * inverse).at_most(most).at_least(-most) / TOKEN_DIVISOR;
+        }
+        if let Some(place) = values.last_chunk_mut() {
+            *place = last;
         }
     }
 

@@ -9,12 +9,12 @@
 //! row's multiplier m_r; the product's upper half, rounded, is moved down and rounded again. Moving up instead, where
 //! inputs and weights are both huge, saturates.
 
-use super::{Element, Linear, Numeric, Source, TOKEN_DIVISOR, run};
+use super::{Element, LEVEL_FEATURES, Linear, Numeric, Source, TOKEN_DIVISOR, run};
 use crate::fixed::{Fixed, LARGEST_BITS, View};
 use crate::kernel::{self, Layout};
 use crate::math::Real;
 use crate::norm::NORM_EPSILON;
-use crate::q20::{Q20, narrow};
+use crate::q20::{Q20, narrow_by};
 use crate::unit::IntegerUnit;
 use crate::wide::{high, high_rounded, product};
 
@@ -37,6 +37,8 @@ pub struct ScaledRow<'m> {
     exponent: i32,
 }
 
+/// One over [`TOKEN_DIVISOR`] in steps of 2⁻³¹.
+const DIVISOR: i32 = ((1_i64 << 31) as f64 / TOKEN_DIVISOR as f64) as i32;
 /// Bits of an eight-bit weight's magnitude.
 const WEIGHT_BITS: u32 = 7;
 
@@ -161,15 +163,33 @@ impl Element for Q20 {
         Requantize::new(2 * x.pairs.len(), row.exponent, x.shift).apply(sum, row.multiplier)
     }
 
-    /// Features are brought within bounds first: then nothing that follows leaves its range.
+    /// Into sixteen bits at once: a scaled feature is at most `most` / 3, which says by how much all move down.
     #[inline]
-    fn scale_down(features: &[Self], scale: Self, most: Self, out: &mut [Self]) {
-        const THIRD: i32 = (((1_i64 << 31) as f64) / TOKEN_DIVISOR as f64) as i32;
-        let inverse = scale.inverse();
+    fn prepare_token<const N: usize>(
+        features: &[Self],
+        scale: Self,
+        most: Self,
+        last: [Self; LEVEL_FEATURES],
+        values: &mut [Self],
+        room: &mut Fixed<N>,
+    ) {
         let farthest = most * scale;
-        for (out, feature) in out.iter_mut().zip(features) {
-            let scaled = feature.at_most(farthest).at_least(-farthest).over(inverse);
-            *out = Self::from_raw(high_rounded(scaled.raw(), THIRD) << 1);
+        let least = -farthest;
+        let shift = Fixed::<N>::shift_of(&[most * Self::of(1.0 / TOKEN_DIVISOR) + Self::EPSILON, last[0], last[1]]);
+        let (mantissa, exponent) = scale.inverse().parts();
+        let mantissa = high(mantissa, DIVISOR) << 1;
+        // As many bits up as a bounded feature leaves free, then all down at once.
+        let bits = (i32::BITS - farthest.raw().leading_zeros()).min(31);
+        let up = 31 - bits;
+        let down = (exponent + up + shift).saturating_sub(32).min(31);
+        let half = (1 << down) >> 1;
+        let (scaled, rest) = room.filled(values.len(), shift).split_at_mut(values.len().saturating_sub(last.len()));
+        for (value, feature) in scaled.iter_mut().zip(features) {
+            let bounded = feature.at_most(farthest).at_least(least).raw();
+            *value = (high_rounded(bounded << up, mantissa).wrapping_add(half) >> down) as i16;
+        }
+        for (value, last) in rest.iter_mut().zip(last) {
+            *value = (last.raw().saturating_add((1 << shift) >> 1) >> shift) as i16;
         }
     }
 
@@ -223,7 +243,7 @@ impl Element for Q20 {
         for (((y, x), gain), bias) in y.iter_mut().zip(x).zip(gain).zip(bias) {
             // |x − mean| ≤ √D_MODEL deviations: what moves out at the top is sign only.
             let normed = high_rounded((*x - mean).raw().wrapping_shl(up) >> down, mantissa);
-            *y = Self::from_raw(narrow(product(normed, *gain), 24)) + Self::from_raw(*bias);
+            *y = Self::from_raw(narrow_by::<24>(product(normed, *gain))) + Self::from_raw(*bias);
         }
         y
     }

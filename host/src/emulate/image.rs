@@ -11,12 +11,27 @@ use serde::Deserialize;
 use super::machine::Machine;
 use crate::setup::{self, Need};
 
-/// Builds an emulated board's firmware for a preset and a form of models, or finds it built, and returns its ELF file.
+/// Whether this workspace has firmware for a board.
+pub fn is_there(machine: &Machine) -> bool {
+    let manifest = workspace().join("firmware").join("Cargo.toml");
+    let feature = format!("board-{} =", machine.name);
+    fs::read_to_string(manifest).is_ok_and(|text| text.lines().any(|line| line.starts_with(&feature)))
+}
+
+/// Builds a board's firmware for a preset and a form of models, or finds it built, and returns its ELF file.
 ///
 /// # Errors
 /// The workspace or the Rust target is not there, or the firmware does not compile.
 pub fn build(machine: &Machine, preset: &str, numeric: Numeric) -> Result<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    program(machine, preset, numeric, "emulator", &[])
+}
+
+/// Builds another of the firmware's programs, with further features.
+///
+/// # Errors
+/// As [`build`].
+pub fn program(machine: &Machine, preset: &str, numeric: Numeric, program: &str, features: &[&str]) -> Result<PathBuf> {
+    let workspace = workspace();
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
         bail!("no firmware sources in {}; give an image with --firmware", workspace.display());
     }
@@ -31,13 +46,13 @@ pub fn build(machine: &Machine, preset: &str, numeric: Numeric) -> Result<PathBu
 
     let output = Command::new(setup::cargo())
         .current_dir(workspace)
-        .args(["build", "--package", "flowcast-firmware", "--bin", "emulator", "--target", machine.target])
+        .args(["build", "--package", "flowcast-firmware", "--bin", program, "--target", machine.target])
         .args([
             "--profile",
             "firmware",
             "--no-default-features",
             "--features",
-            &format!("board-{},preset-{preset},numeric-{}", machine.name, numeric.name()),
+            &format!("board-{},preset-{preset},numeric-{},{}", machine.name, numeric.name(), features.join(",")),
         ])
         .args(["--message-format", "json-render-diagnostics"])
         .env("CARGO_TARGET_DIR", &target)
@@ -48,13 +63,22 @@ pub fn build(machine: &Machine, preset: &str, numeric: Numeric) -> Result<PathBu
         bail!("the firmware does not build:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     let built = executable(&output.stdout).context("cargo built the firmware and did not say where")?;
-    let image = built.with_file_name(format!("{}-{preset}-{}", machine.name, numeric.name()));
+    let others: String = [&[program], features]
+        .concat()
+        .iter()
+        .filter(|name| **name != "emulator")
+        .fold(String::new(), |name, part| name + "-" + part);
+    let image = built.with_file_name(format!("{}-{preset}-{}{others}", machine.name, numeric.name()));
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
     // A board may be running from the file: leave it alone when it is the same.
     if fs::read(&image).ok().as_ref() != Some(&bytes) {
         crate::file::write_atomic(&image, &bytes)?;
     }
     Ok(image)
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// The executable among cargo's messages, one JSON object a line.

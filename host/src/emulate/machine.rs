@@ -1,6 +1,6 @@
 //! An emulated board: a QEMU process with the firmware and the model in its memory, its UART on a socket of ours.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,13 +12,14 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use flowcast_core::format::{Header, Numeric};
 use flowcast_core::presets::Preset;
 
+use super::monitor::Monitor;
 use crate::link::{Link, LinkError};
 use crate::setup::{Need, QEMU};
 
-/// A machine that QEMU emulates and that there is firmware for.
+/// A board as its firmware sees it: one that QEMU emulates, or real ([`crate::hardware`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// As QEMU names it, and the firmware's feature `board-…`.
+    /// The firmware's feature `board-…`; of an emulated one, as QEMU names it.
     pub name: &'static str,
     /// What it is.
     pub processor: &'static str,
@@ -54,7 +55,7 @@ const MPS2: Machine = Machine {
     floating_point: true,
 };
 
-/// All of them; the first is the default.
+/// All that QEMU emulates; the first is the default.
 pub const MACHINES: [Machine; 5] = [
     MPS2,
     Machine { name: "mps2-an385", processor: "Cortex-M3", target: "thumbv7m-none-eabi", floating_point: false, ..MPS2 },
@@ -133,12 +134,22 @@ impl Board {
     ///
     /// # Errors
     /// QEMU is missing (with the command that gets it) or does not start (with what it says).
-    pub fn start(
+    pub fn start(machine: &Machine, firmware: &Path, model: &[u8], log: impl Write + Send + 'static) -> Result<Board> {
+        Ok(Self::watch(machine, firmware, model, log, |_| false)?.0)
+    }
+
+    /// As [`Board::start`], with a line to QEMU's monitor. `watch` is shown every line that QEMU logs, and takes it by
+    /// returning true; what it leaves are errors.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn watch(
         machine: &Machine,
         firmware: &Path,
         model: &[u8],
         mut log: impl Write + Send + 'static,
-    ) -> Result<Board> {
+        mut watch: impl FnMut(&[u8]) -> bool + Send + 'static,
+    ) -> Result<(Board, Monitor)> {
         if model.len() > machine.model_bytes {
             let (found, expected) = (model.len(), machine.model_bytes);
             bail!("model of {found} bytes does not fit into the {expected} that {} has for it", machine.name);
@@ -147,21 +158,19 @@ impl Board {
             tempfile::Builder::new().prefix("flowcast-").tempdir().context("a folder for the board's socket")?;
         let model_path = folder.path().join("model");
         std::fs::write(&model_path, model).with_context(|| model_path.display().to_string())?;
-        let socket = folder.path().join("uart");
-        let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
-        listener.set_nonblocking(true)?;
+        let [uart, monitor] = ["uart", "monitor"].map(|name| folder.path().join(name));
+        let [(uart_listener, uart), (monitor_listener, monitor)] = [listen(&uart)?, listen(&monitor)?];
 
         let spawned = Command::new(QEMU)
-            .args(["-machine", machine.name, "-display", "none", "-monitor", "none", "-nodefaults"])
+            .args(["-machine", machine.name, "-display", "none", "-nodefaults"])
             // Time by instructions, 2^7 ns each: what the firmware's counter counts on.
             .args(["-icount", "shift=7"])
             .arg("-kernel")
             .arg(firmware)
             .arg("-device")
             .arg(format!("loader,file={},addr={},force-raw=on", option(&model_path)?, machine.model_address))
-            .arg("-chardev")
-            .arg(format!("socket,id=uart,path={}", option(&socket)?))
-            .args(["-serial", "chardev:uart"])
+            .args(["-chardev", &format!("socket,id=monitor,path={monitor}"), "-mon", "chardev=monitor"])
+            .args(["-chardev", &format!("socket,id=uart,path={uart}"), "-serial", "chardev:uart"])
             // The firmware's log comes out of QEMU's standard output.
             .args(["-semihosting-config", "enable=on,target=native"])
             .stdin(Stdio::null())
@@ -175,11 +184,16 @@ impl Board {
             }
             Err(error) => return Err(error).context(format!("{QEMU} did not start")),
         };
-        let errors = qemu.stderr.take().map(|mut stderr| {
+        let errors = qemu.stderr.take().map(|stderr| {
             std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                let _ = stderr.read_to_end(&mut bytes);
-                String::from_utf8_lossy(&bytes).trim().to_owned()
+                let (mut stderr, mut line, mut said) = (BufReader::new(stderr), Vec::new(), Vec::new());
+                while stderr.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+                    if !watch(&line) {
+                        said.extend_from_slice(&line);
+                    }
+                    line.clear();
+                }
+                String::from_utf8_lossy(&said).trim().to_owned()
             })
         });
         // Always read to the end: a full pipe would stop the board.
@@ -190,12 +204,15 @@ impl Board {
                 copied.map(|_| ())
             })
         });
-        match accept(&listener, &mut qemu) {
-            Ok(line) => {
-                line.set_nonblocking(false)?;
-                line.set_read_timeout(Some(POLL))?;
-                line.set_write_timeout(Some(PATIENCE))?;
-                Ok(Board { qemu, link: Link::new(line, PATIENCE), errors, log, _folder: folder })
+        let lines = accept(&monitor_listener, &mut qemu)
+            .and_then(|monitor| accept(&uart_listener, &mut qemu).map(|uart| (monitor, uart)));
+        match lines {
+            Ok((monitor, uart)) => {
+                uart.set_nonblocking(false)?;
+                uart.set_read_timeout(Some(POLL))?;
+                uart.set_write_timeout(Some(PATIENCE))?;
+                let board = Board { qemu, link: Link::new(uart, PATIENCE), errors, log, _folder: folder };
+                Ok((board, Monitor::new(monitor, PATIENCE)?))
             }
             Err(reason) => {
                 let _ = qemu.kill();
@@ -231,6 +248,28 @@ impl Board {
         anyhow!("the emulated board stopped: {}{}{said}", ending(status), if said.is_empty() { "" } else { ": " })
     }
 
+    /// Waits until the firmware ends by itself, and all that it made QEMU log was watched.
+    ///
+    /// # Errors
+    /// It ended with a failure, or has not ended within `patience`.
+    pub fn finish(mut self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let status = loop {
+            match self.qemu.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    bail!("the firmware has not ended within {} s", patience.as_secs())
+                }
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let said = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
+        if !status.success() {
+            bail!("the emulated board stopped: {}: {said}", ending(status));
+        }
+        self.stop()
+    }
+
     /// Stops the board and waits until its log is written.
     ///
     /// # Errors
@@ -253,6 +292,13 @@ impl Drop for Board {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A socket, and its path as QEMU takes it.
+fn listen(path: &Path) -> Result<(UnixListener, String)> {
+    let listener = UnixListener::bind(path).with_context(|| path.display().to_string())?;
+    listener.set_nonblocking(true)?;
+    Ok((listener, option(path)?))
 }
 
 fn accept(listener: &UnixListener, qemu: &mut Child) -> Result<UnixStream, String> {

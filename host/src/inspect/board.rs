@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::cost::{Cost, state_bytes};
 use crate::emulate::machine::{MACHINES, Machine};
+use crate::hardware::{HARDWARE, Hardware};
 
 /// A board that there is firmware for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,13 +19,18 @@ pub struct Board {
     instructions_per_mac: &'static Ratios,
 }
 
-/// Every board, as [`MACHINES`] has them.
-const BOARDS: [Board; MACHINES.len()] = [
-    Board::new(0, &ARMV7EM),
-    Board::new(1, &CORTEX_M3),
-    Board::new(2, &ARMV7EM),
-    Board::new(3, &CORTEX_M33),
-    Board { other_bytes: 10 << 10, ..Board::new(4, &CORTEX_M0) },
+/// Every board, as [`MACHINES`] and [`HARDWARE`] have them.
+const BOARDS: [Board; MACHINES.len() + HARDWARE.len()] = [
+    Board::new(MACHINES[0], &ARMV7EM),
+    Board::new(MACHINES[1], &CORTEX_M3),
+    Board::new(MACHINES[2], &ARMV7EM),
+    Board::new(MACHINES[3], &CORTEX_M33),
+    Board { other_bytes: 10 << 10, ..Board::new(MACHINES[4], &CORTEX_M0) },
+    Board::new(HARDWARE[0].machine, &ARMV7EM),
+    // Cortex-M0+ has the instructions of Cortex-M0.
+    Board::new(HARDWARE[1].machine, &CORTEX_M0),
+    Board::new(HARDWARE[2].machine, &CORTEX_M33),
+    Board::new(HARDWARE[3].machine, &ARMV7EM),
 ];
 
 /// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts, by preset and form of the weights.
@@ -57,8 +63,14 @@ const CORTEX_M33: [(&str, Numeric, f64); 6] = [
 const CORTEX_M0: [(&str, Numeric, f64); 2] = [("tiny", Numeric::I8, 134.890), ("tiny", Numeric::F32, 283.091)];
 
 impl Board {
-    const fn new(machine: usize, instructions_per_mac: &'static Ratios) -> Self {
-        Self { machine: MACHINES[machine], other_bytes: 16 << 10, instructions_per_mac }
+    const fn new(machine: Machine, instructions_per_mac: &'static Ratios) -> Self {
+        Self { machine, other_bytes: 16 << 10, instructions_per_mac }
+    }
+
+    /// A real one.
+    pub fn of(hardware: &Hardware) -> Board {
+        let named = BOARDS.into_iter().find(|board| board.machine.name == hardware.machine.name);
+        named.unwrap_or(Board::new(hardware.machine, &[]))
     }
 
     /// The board of that name.

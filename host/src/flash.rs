@@ -1,0 +1,166 @@
+//! `flowcast flash`: writes a model, and the firmware that runs it, to a board through a debug probe.
+//!
+//! Everything is checked first: the model, that the board's firmware runs it, that the chip is as the table of boards says
+//! ([`layout`]). `--dry-run` ends there, and needs no board.
+
+pub mod chip;
+pub mod image;
+pub mod layout;
+pub mod probe;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use flowcast_core::format::Header;
+use probe_rs::probe::DebugProbeSelector;
+use serde::Serialize;
+
+use crate::emulate::image as build;
+use crate::forecaster;
+use crate::hardware::{Hardware, Region};
+use crate::inspect::board::Board;
+use crate::inspect::cost::Cost;
+use crate::output::Output;
+use chip::Chip;
+use image::Image;
+use layout::{Layout, Place};
+
+/// Write a model, and the firmware that runs it, to a board through a debug probe
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// The model, as `flowcast export` wrote it
+    #[arg(value_name = "MODEL.flow")]
+    pub model: PathBuf,
+    /// The board
+    #[arg(long, value_name = "NAME", value_parser = Hardware::named)]
+    pub board: Hardware,
+    /// Which of the board's two slots takes the model
+    #[arg(long, value_enum, default_value_t = Slot::A, ignore_case = true)]
+    pub slot: Slot,
+    /// Write this firmware image instead of building the one for the model's preset
+    #[arg(long, value_name = "ELF", conflicts_with = "model_only")]
+    pub firmware: Option<PathBuf>,
+    /// Leave the firmware that is on the board
+    #[arg(long)]
+    pub model_only: bool,
+    /// The debug probe, where several are connected: VENDOR:PRODUCT or VENDOR:PRODUCT:SERIAL
+    #[arg(long, value_name = "PROBE")]
+    pub probe: Option<DebugProbeSelector>,
+    /// Check and lay out everything, and write nothing; needs no board
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A slot for a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Slot {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+/// What `--json` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The board.
+    pub board: &'static str,
+    /// Its chip, as probe-rs names it.
+    pub chip: &'static str,
+    /// The model's CRC-32.
+    pub model: String,
+    /// Whether everything may be written.
+    pub fits: bool,
+    /// Why not, one sentence each.
+    pub refused: Vec<String>,
+    /// The flash, in its order.
+    pub layout: Vec<Place>,
+    /// Whether it was written and read back.
+    pub written: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// No model, one that the board does not run or has no room for, a firmware that does not fit; no probe, no permission, no
+/// board; what was written does not read back.
+pub fn run(args: &Args, output: &Output) -> Result<()> {
+    let board = &args.board;
+    let bytes = forecaster::read(&args.model)?;
+    let in_model = || args.model.display().to_string();
+    let header = Header::parse(&bytes).with_context(in_model)?;
+    let preset = forecaster::preset(&header).with_context(in_model)?;
+    let model = bytes.get(..header.length()).unwrap_or(&bytes);
+
+    let mut refused = Board::of(board).report(&header, &preset, &Cost::of(&header)).refused;
+    let firmware = match &args.firmware {
+        Some(path) => Some(path.clone()),
+        None if args.model_only => None,
+        // No firmware is built for a model that it would refuse.
+        None if refused.is_empty() && build::is_there(&board.machine) => {
+            output.note(format!("building the firmware for {}, preset {}", board.machine.name, preset.name));
+            Some(build::build(&board.machine, preset.name, header.numeric)?)
+        }
+        None => {
+            if !build::is_there(&board.machine) {
+                output.remark(format!(
+                    "there is no firmware for {} here: only the model is laid out",
+                    board.machine.name
+                ));
+            }
+            None
+        }
+    };
+    let image = firmware.as_deref().map(Image::read).transpose()?;
+    let chip = Chip::named(board.chip)?;
+    let slot = args.slot as usize;
+    let Layout { places, refused: more } = layout::lay_out(board, &chip, image.as_ref(), (slot, model.len() as u64));
+    refused.extend(more);
+    // A model that is too large is so for the firmware and for the flash.
+    refused.dedup();
+
+    let fits = refused.is_empty();
+    let written = fits && !args.dry_run;
+    if written {
+        let firmware = image.iter().flat_map(|image| &image.parts).map(|(start, bytes)| (*start, bytes.as_slice()));
+        let parts: Vec<_> = firmware.chain([(board.models[slot].start, model)]).collect();
+        probe::write(board, args.probe.as_ref(), &parts, output)?;
+    }
+    let report = Report {
+        board: board.machine.name,
+        chip: board.chip,
+        model: format!("{:08x}", header.identity),
+        fits,
+        refused,
+        layout: places,
+        written,
+    };
+    output.result(|| report.text(), &report)?;
+    if !fits {
+        bail!("{} does not take {}: {}", report.board, args.model.display(), report.refused.join("; "));
+    }
+    Ok(())
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut text = format!("{}, {} as probe-rs knows it\n", self.board, self.chip);
+        for Place { name, start, bytes_available, bytes, sectors } in &self.layout {
+            let region = Region { start: *start, bytes: *bytes_available };
+            let _ = match bytes {
+                Some(bytes) => writeln!(
+                    text,
+                    "{name:9} {region}  {bytes:>7} of {bytes_available:>7} bytes, {sectors} sectors erased"
+                ),
+                None => writeln!(text, "{name:9} {region}        - of {bytes_available:>7} bytes, left as it is"),
+            };
+        }
+        let _ = match (self.fits, self.written) {
+            (false, _) => writeln!(text, "does not fit: {}", self.refused.join("; ")),
+            (true, true) => writeln!(text, "model {} written, read back, board reset", self.model),
+            (true, false) => writeln!(text, "fits; nothing was written (dry run)"),
+        };
+        text
+    }
+}

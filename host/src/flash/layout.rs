@@ -1,0 +1,177 @@
+//! What goes where in a board's flash, and why it may not: pure, so that it is settled before anything is written.
+
+use serde::Serialize;
+
+use super::chip::Chip;
+use super::image::Image;
+use crate::hardware::{Hardware, Region};
+
+/// One region of the board.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// `firmware`, `model A`, `model B` or `state`.
+    pub name: &'static str,
+    /// Its first address.
+    pub start: u64,
+    /// How much it holds.
+    pub bytes_available: u64,
+    /// What is to be written there; none where it is left as it is.
+    pub bytes: Option<u64>,
+    /// Sectors that are erased for it.
+    pub sectors: usize,
+}
+
+/// A layout, and every reason against it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The board's regions, in their order in flash.
+    pub places: Vec<Place>,
+    /// One sentence each; nothing may be written while there is one.
+    pub refused: Vec<String>,
+}
+
+/// Lays a model of so many bytes into a slot, and a firmware beside it.
+pub fn lay_out(board: &Hardware, chip: &Chip, image: Option<&Image>, (slot, bytes): (usize, u64)) -> Layout {
+    let mut refused = against_chip(board, chip);
+    let slot = board.models[slot.min(1)];
+    let model = Region { start: slot.start, bytes };
+    if bytes > slot.bytes {
+        refused.push(format!("found {bytes} bytes of model, expected at most {}", slot.bytes));
+    }
+    if let Some(image) = image {
+        refused.extend(against_image(board, image));
+    }
+    let mut places: Vec<Place> = board
+        .regions()
+        .into_iter()
+        .map(|(name, region)| {
+            let written: Vec<Region> = match name {
+                "firmware" => image.iter().flat_map(|image| image.regions()).collect(),
+                _ if region == slot => vec![model],
+                _ => vec![],
+            };
+            let mut sectors: Vec<u64> =
+                written.iter().flat_map(|part| chip.sectors(*part)).map(|one| one.start).collect();
+            sectors.sort_unstable();
+            sectors.dedup();
+            let bytes = (!written.is_empty()).then(|| written.iter().map(|part| part.bytes).sum());
+            Place { name, start: region.start, bytes_available: region.bytes, bytes, sectors: sectors.len() }
+        })
+        .collect();
+    places.sort_by_key(|place| place.start);
+    Layout { places, refused }
+}
+
+/// What the board's table and the chip's description disagree about.
+fn against_chip(board: &Hardware, chip: &Chip) -> Vec<String> {
+    let mut refused = Vec::new();
+    let regions = board.regions();
+    for (index, (name, region)) in regions.iter().enumerate() {
+        for flash in [chip.flash, board.flash] {
+            if !flash.holds(*region) {
+                refused.push(format!("{name} lies at {region}, expected within the flash of {}, {flash}", chip.name));
+                break;
+            }
+        }
+        for address in [region.start, region.end()] {
+            if let Some(sector) = chip.sector(address).filter(|sector| sector.start != address) {
+                refused.push(format!("{name} at {region} parts the sector {sector} of {}", chip.name));
+            }
+        }
+        for (other_name, other) in regions.iter().skip(index + 1) {
+            if region.meets(*other) {
+                refused.push(format!("{name} at {region} overlaps {other_name} at {other}"));
+            }
+        }
+    }
+    refused
+}
+
+/// Where an image leaves its region, and what it then lies on.
+fn against_image(board: &Hardware, image: &Image) -> Vec<String> {
+    let mut refused = Vec::new();
+    for part in image.regions().filter(|part| !board.firmware.holds(*part)) {
+        let others = board.regions().into_iter().skip(1).filter(|(_, region)| region.meets(part));
+        let overlapped: String = others.map(|(name, region)| format!("; it overlaps {name} at {region}")).collect();
+        refused.push(format!("firmware has a part at {part}, expected within {}{overlapped}", board.firmware));
+    }
+    match image.model {
+        Some(model) if model != board.models[0] => {
+            refused.push(format!("firmware looks for its model at {model}, expected {}", board.models[0]));
+        }
+        _ => {}
+    }
+    refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hardware::HARDWARE;
+
+    const K: u64 = 1 << 10;
+
+    fn image(start: u64, bytes: u64) -> Image {
+        Image { parts: vec![(start, vec![0; bytes as usize])], model: None }
+    }
+
+    #[test]
+    fn the_table_agrees_with_the_chips_that_probe_rs_knows() {
+        for board in HARDWARE {
+            let chip = Chip::named(board.chip).unwrap();
+            let image = Image { model: Some(board.models[0]), ..image(board.firmware.start, 127 * K + 1) };
+            let layout = lay_out(&board, &chip, Some(&image), (1, 40 * K));
+            assert_eq!(layout.refused, [""; 0], "{}", board.machine.name);
+            let [firmware, a, b, state] = &layout.places[..] else { panic!("{:?}", layout.places) };
+            assert_eq!([firmware.bytes, a.bytes, b.bytes, state.bytes], [Some(127 * K + 1), None, Some(40 * K), None]);
+            // Sectors of 4 KiB, but four of 16, one of 64 and three of 128 KiB on the STM32.
+            let expected = if board.chip.starts_with("STM32") { [5, 0, 1, 0] } else { [32, 0, 10, 0] };
+            assert_eq!([firmware, a, b, state].map(|place| place.sectors), expected, "{}", board.machine.name);
+        }
+    }
+
+    #[test]
+    fn what_overflows_or_overlaps_is_refused_with_what_would_fit() {
+        let board = Hardware::named("nrf52840dk").unwrap();
+        let chip = Chip::named(board.chip).unwrap();
+        let refused = |image: &Image, model| lay_out(&board, &chip, Some(image), (0, model)).refused;
+        assert_eq!(refused(&image(0, K), 128 * K), [""; 0]);
+        assert_eq!(refused(&image(0, K), 128 * K + 1), ["found 131073 bytes of model, expected at most 131072"]);
+        assert_eq!(
+            refused(&image(0x0007_F000, 8 * K), K),
+            ["firmware has a part at 0x0007f000 to 0x00081000, expected within 0x00000000 to 0x00080000; \
+              it overlaps model A at 0x00080000 to 0x000a0000"]
+        );
+        let elsewhere = Image { model: Some(board.models[1]), ..image(0, K) };
+        assert_eq!(
+            refused(&elsewhere, K),
+            ["firmware looks for its model at 0x000a0000 to 0x000c0000, expected 0x00080000 to 0x000a0000"]
+        );
+    }
+
+    #[test]
+    fn a_table_that_does_not_fit_its_chip_is_refused() {
+        let good = Hardware::named("stm32f411").unwrap();
+        let chip = Chip::named(good.chip).unwrap();
+        let refused = |board: Hardware| lay_out(&board, &chip, None, (0, K)).refused;
+        assert_eq!(refused(good), [""; 0]);
+        let beyond = Region { bytes: 256 * K, ..good.state };
+        assert_eq!(
+            refused(Hardware { state: beyond, ..good }),
+            [
+                "state lies at 0x08060000 to 0x080a0000, expected within the flash of STM32F411CEUx, 0x08000000 to 0x08080000"
+            ]
+        );
+        let within = Region { start: good.state.start + 64 * K, bytes: 64 * K };
+        assert_eq!(
+            refused(Hardware { state: within, ..good }),
+            ["state at 0x08070000 to 0x08080000 parts the sector 0x08060000 to 0x08080000 of STM32F411CEUx"]
+        );
+        let [a, _] = good.models;
+        assert_eq!(
+            refused(Hardware { models: [a, a], ..good }),
+            ["model A at 0x08020000 to 0x08040000 overlaps model B at 0x08020000 to 0x08040000"]
+        );
+        assert!(Chip::named("no such chip").is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! `flowcast bench` on an emulated Cortex-M4F: what it counts is what the board counts, adds up, and does not grow.
+//!
+//! Needs what `emulated` needs.
+
+use flowcast::bench::{Args, Kernel, Report, bench, model};
+use flowcast::emulate::image;
+use flowcast::emulate::machine::{Board, MACHINES, Machine};
+use flowcast::emulate::session::Options;
+use flowcast::forecaster;
+use flowcast::output::Output;
+use flowcast_core::format::Numeric;
+use flowcast_core::presets::Preset;
+
+const MACHINE: Machine = MACHINES[0];
+
+/// The most instructions for each multiply-accumulate, by shape: eight-bit weights, `f32`.
+const MOST: [([u64; 2], [f64; 2]); 5] = [
+    ([16, 16], [3.60, 6.15]),
+    ([32, 32], [2.20, 4.70]),
+    ([32, 64], [1.95, 4.65]),
+    ([64, 32], [1.91, 4.10]),
+    ([64, 64], [1.67, 4.05]),
+];
+/// The most instructions of an `observe` of the model with random weights, `small` and int8, and of its whole forecast.
+const MOST_OBSERVE: u64 = 62_000;
+const MOST_FORECAST: u64 = 68_000;
+
+#[test]
+fn counts_add_up_agree_with_the_boards_own_and_do_not_grow() {
+    let args = Args { board: MACHINE, model: None, preset: None, numeric: "int8".to_owned(), seed: 1, portable: false };
+    let report = bench(&args, &Output::default()).unwrap();
+    let Report { kernel, preset, numeric, kernels, observe, parts, forecast, cores, .. } = &report;
+    assert_eq!((*kernel, *preset, *numeric), ("dsp", "small", "int8"));
+    assert_eq!(cores, &["Cortex-M4F"]);
+
+    assert_eq!(kernels.len(), 2 * MOST.len());
+    for (weights, form) in ["int8", "f32"].into_iter().enumerate() {
+        let layers = kernels.iter().filter(|kernel| kernel.weights == form);
+        for (Kernel { shape, instructions, instructions_per_mac, cycles, .. }, (expected, most)) in layers.zip(MOST) {
+            assert_eq!(*shape, expected);
+            assert!(*instructions_per_mac <= most[weights], "{shape:?} {form}: {instructions_per_mac}");
+            let [cycles] = cycles[..] else { panic!("{cycles:?}") };
+            assert!(cycles.low > *instructions && cycles.high >= cycles.low, "{shape:?} {form}: {cycles:?}");
+        }
+    }
+    assert!(observe.instructions <= MOST_OBSERVE, "{}", observe.instructions);
+    assert!(forecast.instructions <= MOST_FORECAST, "{}", forecast.instructions);
+
+    // Every part is there, and nearly nothing is no part's.
+    let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
+    for name in ["Anomaly", "Memories", "Keys", "Embedding", "Projections", "Attention", "FeedForward", "Probe", "rest"]
+    {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    let whole: i64 = parts.iter().map(|part| part.instructions).sum();
+    assert_eq!(whole, observe.instructions as i64);
+    let rest = parts.last().unwrap().instructions;
+    assert!(100 * rest.abs() <= whole, "{rest} of {whole}");
+
+    // The board counts its own by its timer, in another program.
+    let preset = Preset::named("small").unwrap();
+    let model = model::random(&MACHINE, &preset, Numeric::I8, 1).unwrap();
+    let rows: Vec<_> = (0..100).map(|row| vec![20.0 + (row % 24) as f32 / 5.0]).collect();
+    let firmware = image::build(&MACHINE, preset.name, Numeric::I8).unwrap();
+    let mut board = Board::start(&MACHINE, &firmware, &model, std::io::sink()).unwrap();
+    let outcome = board.stream(forecaster::open(&model).unwrap().as_mut(), &rows, Options::default()).unwrap();
+    let counted = u64::from(outcome.stats.instructions_max.unwrap());
+    assert!(counted.abs_diff(observe.instructions) <= counted / 50, "{counted} and {}", observe.instructions);
+}

@@ -1,0 +1,123 @@
+//! `flowcast flash --dry-run`: what would go where, and what is refused before anything is written.
+
+use flowcast::emulate::image;
+use flowcast::emulate::machine::MACHINES;
+use flowcast::hardware::HARDWARE;
+use flowcast_core::format::Numeric;
+use flowcast_core::presets::{PRESETS, Preset};
+use flowcast_tests::{random_model, random_model_as};
+use serde_json::Value;
+
+use super::Bench;
+
+fn bench() -> Bench {
+    let bench = Bench { folder: tempfile::tempdir().unwrap() };
+    bench.write("tiny.flow", &random_model_as(Numeric::I8, &PRESETS[0], 1, 24, 24, 1));
+    bench
+}
+
+impl Bench {
+    /// A dry run's report and exit code; one that fits says nothing, any other has its one line on standard error.
+    fn lay_out(&self, model: &str, board: &str, more: &[&str]) -> (Value, String) {
+        let words = [&["flash", model, "--board", board, "--dry-run", "--json"], more].concat();
+        let output = self.run(&words);
+        let error = String::from_utf8(output.stderr).unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert_eq!(output.status.code(), Some(if report["fits"] == true { 0 } else { 1 }), "{error}");
+        assert_eq!(error.lines().count(), usize::from(report["fits"] == false), "{error}");
+        assert_eq!(report["written"], false);
+        (report, error)
+    }
+}
+
+#[test]
+fn a_model_goes_into_either_slot_of_every_board() {
+    let bench = bench();
+    let bytes = bench.bytes("tiny.flow").len();
+    for board in HARDWARE {
+        for (slot, name) in [("a", "model A"), ("b", "model B")] {
+            let (report, _) = bench.lay_out("tiny.flow", board.machine.name, &["--model-only", "--slot", slot]);
+            assert_eq!((&report["fits"], &report["refused"]), (&Value::from(true), &Value::Array(vec![])));
+            assert_eq!(report["chip"], board.chip);
+            let places = report["layout"].as_array().unwrap();
+            assert_eq!(places.len(), 4);
+            for place in places {
+                let (_, region) = board.regions().into_iter().find(|(name, _)| place["name"] == *name).unwrap();
+                assert_eq!(place["start"], region.start);
+                assert_eq!(place["bytes_available"], region.bytes);
+                let written = if place["name"] == name { Value::from(bytes) } else { Value::Null };
+                assert_eq!(place["bytes"], written, "{place}");
+                assert_eq!(place["sectors"].as_u64().unwrap() > 0, written != Value::Null, "{place}");
+            }
+        }
+        let inspected = bench.json(&["inspect", "tiny.flow", "--board", board.machine.name]);
+        assert_eq!(inspected["board"]["fits"], true, "{}", inspected["board"]);
+        assert_eq!(inspected["board"]["flash_available_bytes"], board.machine.model_bytes);
+    }
+    let text = bench.run(&["flash", "tiny.flow", "--board", "rp2040", "--model-only", "--dry-run"]).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("model A   0x10100000 to 0x10120000"), "{text}");
+    assert!(text.ends_with("fits; nothing was written (dry run)\n"), "{text}");
+}
+
+#[test]
+fn what_does_not_fit_is_named_with_what_would() {
+    let bench = bench();
+    bench.write("base.flow", &random_model(&Preset::named("base").unwrap(), 2, 144, 144, 1));
+    let bytes = bench.bytes("base.flow").len();
+    let (report, error) = bench.lay_out("base.flow", "rp2040", &["--model-only"]);
+    assert_eq!(report["refused"][0], "found preset base, expected tiny or small");
+    assert_eq!(report["refused"][1], format!("found {bytes} bytes of model, expected at most 131072"));
+    assert!(error.starts_with("error: rp2040 does not take base.flow: found preset base"), "{error}");
+    bench.write("wide.flow", &random_model_as(Numeric::I8, &PRESETS[1], 5, 24, 24, 1));
+    let (report, _) = bench.lay_out("wide.flow", "stm32f411", &["--model-only"]);
+    assert_eq!(report["refused"], serde_json::json!(["found 5 channels, expected at most 4"]));
+
+    // Firmware of other boards: at another place, and with the model at another place.
+    let firmware =
+        |machine: usize| image::build(&MACHINES[machine], "tiny", Numeric::I8).unwrap().display().to_string();
+    let (report, _) = bench.lay_out("tiny.flow", "nrf52840dk", &["--firmware", &firmware(3)]);
+    let refused = report["refused"].to_string();
+    assert!(refused.contains("firmware has a part at 0x10000000 to "), "{refused}");
+    assert!(refused.contains("expected within 0x00000000 to 0x00080000"), "{refused}");
+    let (report, _) = bench.lay_out("tiny.flow", "nrf52840dk", &["--firmware", &firmware(0)]);
+    assert_eq!(
+        report["refused"],
+        serde_json::json!([
+            "firmware looks for its model at 0x00200000 to 0x00400000, expected 0x00080000 to 0x000a0000"
+        ])
+    );
+}
+
+#[test]
+fn what_is_no_model_no_firmware_no_board_or_no_probe_gives_one_line() {
+    let bench = bench();
+    let mut altered = bench.bytes("tiny.flow");
+    *altered.last_mut().unwrap() ^= 1;
+    bench.write("altered.flow", &altered);
+    bench.write("text.flow", "neither a model nor a program\n".repeat(10).as_bytes());
+    let flash = |model, more: &[&str]| bench.refusal(&[&["flash", model, "--board", "rp2350"], more].concat());
+    for (error, parts) in [
+        (flash("none.flow", &["--dry-run"]), ["none.flow", ""]),
+        (flash("text.flow", &["--dry-run"]), ["text.flow", "not a Flowcast model"]),
+        (flash("altered.flow", &["--dry-run"]), ["altered.flow", "model is corrupt"]),
+        (flash("tiny.flow", &["--dry-run", "--firmware", "text.flow"]), ["text.flow", "expected a 32-bit ELF file"]),
+        // A probe that there cannot be, for there may be one at this machine.
+        (flash("tiny.flow", &["--model-only", "--probe", "0000:0000"]), ["the debug probe 0000:0000", ""]),
+    ] {
+        for part in parts {
+            assert!(error.contains(part), "{part:?} in {error}");
+        }
+    }
+    for words in [
+        &["flash", "tiny.flow"][..],
+        &["flash", "tiny.flow", "--board", "toaster"],
+        &["flash", "tiny.flow", "--board", "mps2-an386"],
+        &["flash", "tiny.flow", "--board", "rp2040", "--slot", "c"],
+        &["flash", "tiny.flow", "--board", "rp2040", "--model-only", "--firmware", "f.elf"],
+    ] {
+        assert_eq!(bench.run(words).status.code(), Some(2), "{words:?}");
+    }
+    let names = String::from_utf8(bench.run(&["flash", "tiny.flow", "--board", "toaster"]).stderr).unwrap();
+    assert!(names.contains("nrf52840dk, rp2040, rp2350, stm32f411"), "{names}");
+}
