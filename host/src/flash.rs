@@ -17,6 +17,7 @@ use probe_rs::probe::DebugProbeSelector;
 use serde::Serialize;
 
 use crate::emulate::image as build;
+use crate::emulate::machine::Machine;
 use crate::forecaster;
 use crate::hardware::{Hardware, Region};
 use crate::inspect::board::Board;
@@ -98,12 +99,13 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         Some(path) => Some(path.clone()),
         None if args.model_only => None,
         // No firmware is built for a model that it would refuse.
-        None if refused.is_empty() && build::is_there(&board.machine) => {
+        None if refused.is_empty() && build::is_there(board.feature) => {
             output.note(format!("building the firmware for {}, preset {}", board.machine.name, preset.name));
-            Some(build::build(&board.machine, preset.name, header.numeric)?)
+            let machine = Machine { name: board.feature, ..board.machine };
+            Some(build::program(&machine, preset.name, header.numeric, "station", &[])?)
         }
         None => {
-            if !build::is_there(&board.machine) {
+            if !build::is_there(board.feature) {
                 output.remark(format!(
                     "there is no firmware for {} here: only the model is laid out",
                     board.machine.name

@@ -1,13 +1,13 @@
 //! Real boards: what there is firmware for, and where it, the models and the state lie in flash.
 //!
 //! Every region begins and ends with a sector that the chip erases as a whole, so that writing one leaves the others alone.
-//! Two slots for models: one can be written while the board still runs the other.
+//! Models have two slots: a new one can wait in the second while the board runs what is in the first, where firmware looks.
 //!
 //! ```text
-//! nrf52840dk   firmware 512K        model A 128K   model B 128K   -         state 64K
-//! rp2040       firmware 1M          model A 128K   model B 128K   -         state 64K at the end of 2M
-//! rp2350       firmware 1M          model A 128K   model B 128K   -         state 64K at the end of 4M
-//! stm32f411    firmware 128K        model A 128K   model B 128K   state 128K           (4 × 16K, 64K, 3 × 128K)
+//! nrf52840dk   firmware 512K, model A 224K, model B 224K, state 64K
+//! rp2040       firmware 1M, model A 480K, model B 480K, state 64K
+//! rp2350       firmware 2M, model A 992K, model B 992K, state 64K
+//! stm32f411    vectors 16K, state 48K, firmware 192K, model A 128K, model B 128K (sectors of 4 × 16K, 64K, 3 × 128K)
 //! ```
 
 use crate::emulate::machine::Machine;
@@ -53,10 +53,14 @@ impl std::fmt::Display for Region {
 pub struct Hardware {
     /// What its firmware holds memory for; the model's region is the first slot's.
     pub machine: Machine,
+    /// The firmware's feature is `board-` and this.
+    pub feature: &'static str,
     /// The chip, as probe-rs names it.
     pub chip: &'static str,
     /// The board's flash; where it is a part of its own, probe-rs knows only how far its addresses go.
     pub flash: Region,
+    /// The vectors, where they do not lie at the program's start.
+    pub vectors: Option<Region>,
     /// The program.
     pub firmware: Region,
     /// Slots for models.
@@ -75,18 +79,20 @@ const RP2040: Hardware = Hardware {
         processor: "Cortex-M0+",
         target: "thumbv6m-none-eabi",
         model_address: 0x1010_0000,
-        model_bytes: 128 << 10,
+        model_bytes: 480 << 10,
         ram_bytes: 264 << 10,
-        channels: 8,
-        slots: 704,
+        channels: 4,
+        slots: 480,
         presets: &["tiny", "small"],
         floating_point: false,
     },
+    feature: "pico",
     chip: "RP2040",
     flash: Region::new(0x1000_0000, 2 * M),
+    vectors: None,
     firmware: Region::new(0x1000_0000, M),
-    models: [Region::new(0x1010_0000, 128 * K), Region::new(0x1012_0000, 128 * K)],
-    state: Region::new(0x1000_0000 + 2 * M - 64 * K, 64 * K),
+    models: [Region::new(0x1010_0000, 480 * K), Region::new(0x1017_8000, 480 * K)],
+    state: Region::new(0x101F_0000, 64 * K),
 };
 
 /// All of them.
@@ -97,18 +103,20 @@ pub const HARDWARE: [Hardware; 4] = [
             processor: "Cortex-M4F",
             target: "thumbv7em-none-eabihf",
             model_address: 0x0008_0000,
-            model_bytes: 128 << 10,
+            model_bytes: 224 << 10,
             ram_bytes: 256 << 10,
-            channels: 8,
-            slots: 704,
+            channels: 4,
+            slots: 480,
             presets: &["tiny", "small", "base"],
             floating_point: true,
         },
+        feature: "nrf52840dk",
         chip: "nRF52840_xxAA",
         flash: Region::new(0, M),
+        vectors: None,
         firmware: Region::new(0, 512 * K),
-        models: [Region::new(0x0008_0000, 128 * K), Region::new(0x000A_0000, 128 * K)],
-        state: Region::new(M - 64 * K, 64 * K),
+        models: [Region::new(0x0008_0000, 224 * K), Region::new(0x000B_8000, 224 * K)],
+        state: Region::new(0x000F_0000, 64 * K),
     },
     RP2040,
     Hardware {
@@ -116,14 +124,19 @@ pub const HARDWARE: [Hardware; 4] = [
             name: "rp2350",
             processor: "Cortex-M33",
             target: "thumbv8m.main-none-eabihf",
-            ram_bytes: 520 << 10,
+            model_address: 0x1020_0000,
+            model_bytes: 992 << 10,
+            ram_bytes: 512 << 10,
             presets: &["tiny", "small", "base"],
             floating_point: true,
             ..RP2040.machine
         },
+        feature: "pico2",
         chip: "RP235x",
         flash: Region::new(0x1000_0000, 4 * M),
-        state: Region::new(0x1000_0000 + 4 * M - 64 * K, 64 * K),
+        firmware: Region::new(0x1000_0000, 2 * M),
+        models: [Region::new(0x1020_0000, 992 * K), Region::new(0x102F_8000, 992 * K)],
+        state: Region::new(0x103F_0000, 64 * K),
         ..RP2040
     },
     Hardware {
@@ -131,19 +144,21 @@ pub const HARDWARE: [Hardware; 4] = [
             name: "stm32f411",
             processor: "Cortex-M4F",
             target: "thumbv7em-none-eabihf",
-            model_address: 0x0802_0000,
+            model_address: 0x0804_0000,
             model_bytes: 128 << 10,
             ram_bytes: 128 << 10,
-            channels: 4,
-            slots: 704,
+            channels: 2,
+            slots: 480,
             presets: &["tiny", "small", "base"],
             floating_point: true,
         },
+        feature: "stm32f411",
         chip: "STM32F411CEUx",
         flash: Region::new(0x0800_0000, 512 * K),
-        firmware: Region::new(0x0800_0000, 128 * K),
-        models: [Region::new(0x0802_0000, 128 * K), Region::new(0x0804_0000, 128 * K)],
-        state: Region::new(0x0806_0000, 128 * K),
+        vectors: Some(Region::new(0x0800_0000, 16 * K)),
+        firmware: Region::new(0x0801_0000, 192 * K),
+        models: [Region::new(0x0804_0000, 128 * K), Region::new(0x0806_0000, 128 * K)],
+        state: Region::new(0x0800_4000, 48 * K),
     },
 ];
 
@@ -169,9 +184,18 @@ impl Hardware {
         })
     }
 
-    /// What is in its flash, by name.
-    pub fn regions(&self) -> [(&'static str, Region); 4] {
+    /// What is in its flash, by name, in the order of addresses.
+    pub fn regions(&self) -> Vec<(&'static str, Region)> {
         let [a, b] = self.models;
-        [("firmware", self.firmware), ("model A", a), ("model B", b), ("state", self.state)]
+        let vectors = self.vectors.map(|region| ("vectors", region));
+        let others = [("firmware", self.firmware), ("model A", a), ("model B", b), ("state", self.state)];
+        let mut regions: Vec<_> = vectors.into_iter().chain(others).collect();
+        regions.sort_by_key(|(_, region)| region.start);
+        regions
+    }
+
+    /// Where parts of its firmware may lie.
+    pub fn of_firmware(&self) -> impl Iterator<Item = Region> + '_ {
+        self.vectors.into_iter().chain([self.firmware])
     }
 }

@@ -12,9 +12,9 @@ use super::machine::Machine;
 use crate::setup::{self, Need};
 
 /// Whether this workspace has firmware for a board.
-pub fn is_there(machine: &Machine) -> bool {
+pub fn is_there(board: &str) -> bool {
     let manifest = workspace().join("firmware").join("Cargo.toml");
-    let feature = format!("board-{} =", machine.name);
+    let feature = format!("board-{board} =");
     fs::read_to_string(manifest).is_ok_and(|text| text.lines().any(|line| line.starts_with(&feature)))
 }
 

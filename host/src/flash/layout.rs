@@ -9,7 +9,7 @@ use crate::hardware::{Hardware, Region};
 /// One region of the board.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Place {
-    /// `firmware`, `model A`, `model B` or `state`.
+    /// `firmware` (`vectors` where they lie apart), `model A`, `model B` or `state`.
     pub name: &'static str,
     /// Its first address.
     pub start: u64,
@@ -41,12 +41,15 @@ pub fn lay_out(board: &Hardware, chip: &Chip, image: Option<&Image>, (slot, byte
     if let Some(image) = image {
         refused.extend(against_image(board, image));
     }
-    let mut places: Vec<Place> = board
+    let places = board
         .regions()
         .into_iter()
         .map(|(name, region)| {
             let written: Vec<Region> = match name {
-                "firmware" => image.iter().flat_map(|image| image.regions()).collect(),
+                "vectors" | "firmware" => {
+                    let parts = image.iter().flat_map(|image| image.regions());
+                    parts.filter(|part| region.meets(*part)).collect()
+                }
                 _ if region == slot => vec![model],
                 _ => vec![],
             };
@@ -58,7 +61,6 @@ pub fn lay_out(board: &Hardware, chip: &Chip, image: Option<&Image>, (slot, byte
             Place { name, start: region.start, bytes_available: region.bytes, bytes, sectors: sectors.len() }
         })
         .collect();
-    places.sort_by_key(|place| place.start);
     Layout { places, refused }
 }
 
@@ -90,13 +92,17 @@ fn against_chip(board: &Hardware, chip: &Chip) -> Vec<String> {
 /// Where an image leaves its region, and what it then lies on.
 fn against_image(board: &Hardware, image: &Image) -> Vec<String> {
     let mut refused = Vec::new();
-    for part in image.regions().filter(|part| !board.firmware.holds(*part)) {
-        let others = board.regions().into_iter().skip(1).filter(|(_, region)| region.meets(part));
+    let own = |part: &Region| board.of_firmware().any(|region| region.holds(*part));
+    let within = board.of_firmware().map(|region| region.to_string()).collect::<Vec<_>>().join(" or ");
+    for part in image.regions().filter(|part| !own(part)) {
+        let others = board.regions().into_iter();
+        let others = others.filter(|(_, region)| region.meets(part) && !board.of_firmware().any(|own| own == *region));
         let overlapped: String = others.map(|(name, region)| format!("; it overlaps {name} at {region}")).collect();
-        refused.push(format!("firmware has a part at {part}, expected within {}{overlapped}", board.firmware));
+        refused.push(format!("firmware has a part at {part}, expected within {within}{overlapped}"));
     }
     match image.model {
-        Some(model) if model != board.models[0] => {
+        // What it takes for the model's region may hold both slots.
+        Some(model) if model.start != board.models[0].start || !model.holds(board.models[0]) => {
             refused.push(format!("firmware looks for its model at {model}, expected {}", board.models[0]));
         }
         _ => {}
@@ -119,14 +125,25 @@ mod tests {
     fn the_table_agrees_with_the_chips_that_probe_rs_knows() {
         for board in HARDWARE {
             let chip = Chip::named(board.chip).unwrap();
-            let image = Image { model: Some(board.models[0]), ..image(board.firmware.start, 127 * K + 1) };
+            let parts =
+                board.of_firmware().zip([K, 100 * K]).map(|(region, bytes)| (region.start, vec![0; bytes as usize]));
+            let image = Image { parts: parts.collect(), model: Some(board.models[0]) };
             let layout = lay_out(&board, &chip, Some(&image), (1, 40 * K));
             assert_eq!(layout.refused, [""; 0], "{}", board.machine.name);
-            let [firmware, a, b, state] = &layout.places[..] else { panic!("{:?}", layout.places) };
-            assert_eq!([firmware.bytes, a.bytes, b.bytes, state.bytes], [Some(127 * K + 1), None, Some(40 * K), None]);
+            let found: Vec<_> = layout.places.iter().map(|place| (place.name, place.bytes, place.sectors)).collect();
             // Sectors of 4 KiB, but four of 16, one of 64 and three of 128 KiB on the STM32.
-            let expected = if board.chip.starts_with("STM32") { [5, 0, 1, 0] } else { [32, 0, 10, 0] };
-            assert_eq!([firmware, a, b, state].map(|place| place.sectors), expected, "{}", board.machine.name);
+            let expected = if board.chip.starts_with("STM32") {
+                vec![
+                    ("vectors", Some(K), 1),
+                    ("state", None, 0),
+                    ("firmware", Some(100 * K), 2),
+                    ("model A", None, 0),
+                    ("model B", Some(40 * K), 1),
+                ]
+            } else {
+                vec![("firmware", Some(K), 1), ("model A", None, 0), ("model B", Some(40 * K), 10), ("state", None, 0)]
+            };
+            assert_eq!(found, expected, "{}", board.machine.name);
         }
     }
 
@@ -135,17 +152,26 @@ mod tests {
         let board = Hardware::named("nrf52840dk").unwrap();
         let chip = Chip::named(board.chip).unwrap();
         let refused = |image: &Image, model| lay_out(&board, &chip, Some(image), (0, model)).refused;
-        assert_eq!(refused(&image(0, K), 128 * K), [""; 0]);
-        assert_eq!(refused(&image(0, K), 128 * K + 1), ["found 131073 bytes of model, expected at most 131072"]);
+        assert_eq!(refused(&image(0, K), 224 * K), [""; 0]);
+        assert_eq!(refused(&image(0, K), 224 * K + 1), ["found 229377 bytes of model, expected at most 229376"]);
         assert_eq!(
             refused(&image(0x0007_F000, 8 * K), K),
             ["firmware has a part at 0x0007f000 to 0x00081000, expected within 0x00000000 to 0x00080000; \
-              it overlaps model A at 0x00080000 to 0x000a0000"]
+              it overlaps model A at 0x00080000 to 0x000b8000"]
         );
-        let elsewhere = Image { model: Some(board.models[1]), ..image(0, K) };
+        let looking = |start, bytes| refused(&Image { model: Some(Region { start, bytes }), ..image(0, K) }, K);
+        assert_eq!(looking(0x0008_0000, 448 * K), [""; 0]);
         assert_eq!(
-            refused(&elsewhere, K),
-            ["firmware looks for its model at 0x000a0000 to 0x000c0000, expected 0x00080000 to 0x000a0000"]
+            looking(0x000B_8000, 224 * K),
+            ["firmware looks for its model at 0x000b8000 to 0x000f0000, expected 0x00080000 to 0x000b8000"]
+        );
+        // The vectors of the STM32 lie apart, and what is remembered between them and the program.
+        let board = Hardware::named("stm32f411").unwrap();
+        let image = image(0x0800_0000, 20 * K);
+        assert_eq!(
+            lay_out(&board, &Chip::named(board.chip).unwrap(), Some(&image), (0, K)).refused,
+            ["firmware has a part at 0x08000000 to 0x08005000, expected within 0x08000000 to 0x08004000 or \
+              0x08010000 to 0x08040000; it overlaps state at 0x08004000 to 0x08010000"]
         );
     }
 
@@ -155,22 +181,22 @@ mod tests {
         let chip = Chip::named(good.chip).unwrap();
         let refused = |board: Hardware| lay_out(&board, &chip, None, (0, K)).refused;
         assert_eq!(refused(good), [""; 0]);
-        let beyond = Region { bytes: 256 * K, ..good.state };
+        let beyond = Region { start: 0x0806_0000, bytes: 256 * K };
+        let [a, b] = good.models;
         assert_eq!(
-            refused(Hardware { state: beyond, ..good }),
+            refused(Hardware { models: [a, beyond], ..good }),
             [
-                "state lies at 0x08060000 to 0x080a0000, expected within the flash of STM32F411CEUx, 0x08000000 to 0x08080000"
+                "model B lies at 0x08060000 to 0x080a0000, expected within the flash of STM32F411CEUx, 0x08000000 to 0x08080000"
             ]
         );
-        let within = Region { start: good.state.start + 64 * K, bytes: 64 * K };
+        let within = Region { start: b.start + 64 * K, bytes: 64 * K };
         assert_eq!(
-            refused(Hardware { state: within, ..good }),
-            ["state at 0x08070000 to 0x08080000 parts the sector 0x08060000 to 0x08080000 of STM32F411CEUx"]
+            refused(Hardware { models: [a, within], ..good }),
+            ["model B at 0x08070000 to 0x08080000 parts the sector 0x08060000 to 0x08080000 of STM32F411CEUx"]
         );
-        let [a, _] = good.models;
         assert_eq!(
             refused(Hardware { models: [a, a], ..good }),
-            ["model A at 0x08020000 to 0x08040000 overlaps model B at 0x08020000 to 0x08040000"]
+            ["model A at 0x08040000 to 0x08060000 overlaps model B at 0x08040000 to 0x08060000"]
         );
         assert!(Chip::named("no such chip").is_err());
     }
