@@ -89,6 +89,16 @@ impl Q20 {
         Self(narrow(product(self.0, inverse.mantissa), inverse.shift))
     }
 
+    /// A running mean takes a sample; both are within ± [`MOST_PART`]. It moves at least a step, away from zero rounded:
+    /// rounded to the nearest, a mean of N samples would stop N/2 steps before the end.
+    #[inline(always)]
+    fn move_towards(&mut self, x: Self, gain: Self) {
+        let difference = x.0.wrapping_sub(self.0);
+        let floor = high(difference.wrapping_shl(2), gain.0.wrapping_shl(10));
+        // One more for what is not negative.
+        self.0 = self.0.wrapping_add(floor).wrapping_add(1 + (difference >> 31));
+    }
+
     /// This times `fraction`, which is 0 to 1, rounded to the nearest step; |self| is below 512.
     #[inline(always)]
     fn part(self, fraction: Self) -> Self {
@@ -347,8 +357,7 @@ impl Real for Q20 {
     fn approach_all(means: &mut [Self], x: &[Self], scale: Self, gain: Self) {
         let scale = scale.at_most(MOST_PART).at_least(Self::ZERO);
         for (mean, x) in means.iter_mut().zip(x) {
-            let scaled = scale.part(*x);
-            mean.0 = mean.0.wrapping_add(Self(scaled.0.wrapping_sub(mean.0)).part(gain).0);
+            mean.move_towards(scale.part(*x), gain);
         }
     }
 
@@ -367,8 +376,7 @@ impl Real for Q20 {
         let value = value.at_most(MOST_PART).at_least(-MOST_PART);
         let mut sum = 0_i64;
         for ((mean, key), query) in means.iter_mut().zip(key).zip(query) {
-            let difference = Self(value.part(*key).0.wrapping_sub(mean.0));
-            mean.0 = mean.0.wrapping_add(difference.part(gain).0);
+            mean.move_towards(value.part(*key), gain);
             sum = sum.wrapping_add(product(query.0, mean.0));
         }
         Self(narrow_by::<FRACTION_BITS>(sum))
