@@ -32,11 +32,8 @@ struct Cell<R: Real> {
 
 impl<R: Real> Cell<R> {
     fn new() -> Self {
-        let parameters = FlowParameters {
-            memory_gain: MEMORY_GAIN.map(R::of),
-            source_clamp: R::ONE,
-            flow_limit: R::of(64.0),
-        };
+        let parameters =
+            FlowParameters { memory_gain: MEMORY_GAIN.map(R::of), source_clamp: R::ONE, flow_limit: R::of(64.0) };
         Self { state: FlowState::new(), parameters }
     }
 

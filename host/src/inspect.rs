@@ -329,9 +329,14 @@ mod tests {
     use super::*;
     use crate::config::{ChannelConfig, Config, TrainedModel, knots};
     use crate::file::AlignedBytes;
+    use flowcast_core::format::Numeric;
     use flowcast_core::presets::{PRESETS, Preset};
 
     fn model(preset: &Preset, channels: usize, period: u32, horizon: u16) -> AlignedBytes {
+        model_as(Numeric::F32, preset, channels, period, horizon)
+    }
+
+    fn model_as(numeric: Numeric, preset: &Preset, channels: usize, period: u32, horizon: u16) -> AlignedBytes {
         let channel = |index| ChannelConfig {
             name: format!("c{index}"),
             unit: "°C".to_owned(),
@@ -364,7 +369,7 @@ mod tests {
             channels: (0..channels).map(channel).collect(),
         };
         let weights = vec![0.0; config.header().unwrap().weight_count()];
-        TrainedModel { config, weights }.to_flow().unwrap()
+        TrainedModel { config, weights }.to_flow_as(numeric).unwrap()
     }
 
     /// By hand, for small with a day of 10-minute samples: 72 slots in 24 bins, 4 * 24 + 24 features.
@@ -401,9 +406,12 @@ mod tests {
         assert!(long.fits && long.flash_bytes < 512 << 10, "{long:?}");
         // The smallest board runs the smallest preset, and says of another one what would fit.
         let small_board = Board::named("microbit").unwrap();
-        let fits = inspect(&model(&PRESETS[0], 1, 144, 144), Some(&small_board)).unwrap().board.unwrap();
+        let eight_bit = |preset: &Preset| model_as(Numeric::I8, preset, 1, 144, 144);
+        let fits = inspect(&eight_bit(&PRESETS[0]), Some(&small_board)).unwrap().board.unwrap();
         assert!(fits.fits && fits.refused.is_empty(), "{fits:?}");
-        let wrong = inspect(&model(&PRESETS[1], 1, 144, 144), Some(&small_board)).unwrap().board.unwrap();
+        let float = inspect(&model(&PRESETS[0], 1, 144, 144), Some(&small_board)).unwrap().board.unwrap();
+        assert!(float.refused[0].starts_with("found a model that computes in f32, expected int8: a Cortex-M0"));
+        let wrong = inspect(&eight_bit(&PRESETS[1]), Some(&small_board)).unwrap().board.unwrap();
         assert_eq!(wrong.refused[0], "found preset small, expected tiny");
         assert!(Board::named("toaster").unwrap_err().contains("mps2-an386"));
     }

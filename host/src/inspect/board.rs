@@ -38,29 +38,24 @@ type Ratios = [(&'static str, Numeric, f64)];
 
 /// Cortex-M4F and M7 run the same instructions.
 const ARMV7EM: [(&str, Numeric, f64); 6] = [
-    ("tiny", Numeric::I8, 6.649),
-    ("tiny", Numeric::F32, 8.210),
-    ("small", Numeric::I8, 3.871),
-    ("small", Numeric::F32, 6.038),
-    ("base", Numeric::I8, 2.264),
-    ("base", Numeric::F32, 4.452),
+    ("tiny", Numeric::I8, 8.155),
+    ("tiny", Numeric::F32, 7.708),
+    ("small", Numeric::I8, 4.654),
+    ("small", Numeric::F32, 5.634),
+    ("base", Numeric::I8, 2.646),
+    ("base", Numeric::F32, 4.242),
 ];
-const CORTEX_M3: [(&str, Numeric, f64); 5] = [
-    ("tiny", Numeric::I8, 83.592),
-    ("tiny", Numeric::F32, 174.548),
-    ("small", Numeric::I8, 48.329),
-    ("small", Numeric::F32, 149.683),
-    ("base", Numeric::I8, 26.975),
-];
+const CORTEX_M3: [(&str, Numeric, f64); 3] =
+    [("tiny", Numeric::I8, 11.512), ("small", Numeric::I8, 7.548), ("base", Numeric::I8, 5.266)];
 const CORTEX_M33: [(&str, Numeric, f64); 6] = [
-    ("tiny", Numeric::I8, 6.337),
-    ("tiny", Numeric::F32, 7.876),
-    ("small", Numeric::I8, 3.703),
-    ("small", Numeric::F32, 5.866),
-    ("base", Numeric::I8, 2.193),
-    ("base", Numeric::F32, 4.415),
+    ("tiny", Numeric::I8, 9.075),
+    ("tiny", Numeric::F32, 7.368),
+    ("small", Numeric::I8, 5.177),
+    ("small", Numeric::F32, 5.542),
+    ("base", Numeric::I8, 2.915),
+    ("base", Numeric::F32, 4.183),
 ];
-const CORTEX_M0: [(&str, Numeric, f64); 2] = [("tiny", Numeric::I8, 134.890), ("tiny", Numeric::F32, 283.091)];
+const CORTEX_M0: [(&str, Numeric, f64); 1] = [("tiny", Numeric::I8, 25.685)];
 
 impl Board {
     const fn new(machine: Machine, instructions_per_mac: &'static Ratios) -> Self {
