@@ -1,4 +1,6 @@
-//! What several tests need: models made without training.
+//! What several tests need: models made without training, and an I²C bus with devices that misbehave.
+
+pub mod bus;
 
 use flowcast_core::format::{Channel, Header, Numeric};
 use flowcast_core::presets::Preset;
