@@ -8,6 +8,8 @@ pub mod fault;
 pub mod memory;
 mod polled;
 pub mod register;
+#[cfg(mps2)]
+pub mod wire;
 
 #[cfg(microbit)]
 mod microbit;

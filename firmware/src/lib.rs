@@ -8,10 +8,15 @@
 #![allow(clippy::result_large_err, reason = "there is no heap to put a refusal's words on")]
 
 pub mod application;
+pub mod bitbang;
 #[cfg(target_os = "none")]
 pub mod board;
 pub mod logger;
 pub mod meter;
+pub mod paced;
 pub mod sampler;
 pub mod sensor;
+#[cfg(target_os = "none")]
+pub mod state;
 pub mod telemetry;
+pub mod wiring;

@@ -25,11 +25,10 @@ impl Plan {
     pub const DEFAULT: Self = Self { forecast_every: 1, alert_probability: 1e-3 };
 }
 
-/// A forecaster, its sensors and its listener.
-pub struct Logger<'l, F, T, const SENSORS: usize> {
+/// A forecaster and its sensors.
+pub struct Logger<'l, F, const SENSORS: usize> {
     forecaster: &'l mut F,
     sampler: Sampler<'l, SENSORS>,
-    telemetry: T,
     plan: Plan,
     account: Account,
 }
@@ -47,31 +46,25 @@ pub struct Account {
     pub alerts: u32,
 }
 
-impl<'l, F: Streaming, T: Telemetry, const SENSORS: usize> Logger<'l, F, T, SENSORS> {
+impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
     /// A logger that has seen nothing. `model` is the file that `forecaster` runs.
     ///
     /// # Errors
     /// The sensors are not what the model was trained on.
-    pub fn new(
-        forecaster: &'l mut F,
-        model: &[u8],
-        sampler: Sampler<'l, SENSORS>,
-        telemetry: T,
-        plan: Plan,
-    ) -> Result<Self, Unfit> {
+    pub fn new(forecaster: &'l mut F, model: &[u8], sampler: Sampler<'l, SENSORS>, plan: Plan) -> Result<Self, Unfit> {
         sampler.check(forecaster.header(), model)?;
-        Ok(Self { forecaster, sampler, telemetry, plan, account: Account::default() })
+        Ok(Self { forecaster, sampler, plan, account: Account::default() })
     }
 
     /// Takes a sample, tells of it, and returns its index.
-    pub fn sample(&mut self) -> u32 {
+    pub fn sample<T: Telemetry>(&mut self, telemetry: &mut T) -> u32 {
         let due = self.plan.forecast_every > 0 && (self.account.samples + 1).is_multiple_of(self.plan.forecast_every);
-        self.sample_telling(due)
+        self.sample_telling(telemetry, due)
     }
 
     /// The same; whether with a forecast is the caller's to say.
-    pub fn sample_telling(&mut self, forecast: bool) -> u32 {
-        let Self { forecaster, sampler, telemetry, plan, account } = self;
+    pub fn sample_telling<T: Telemetry>(&mut self, telemetry: &mut T, forecast: bool) -> u32 {
+        let Self { forecaster, sampler, plan, account } = self;
         let Account { samples, missing, undelivered, alerts } = account;
         let index = *samples;
         let mut tell = |sent: Result<(), T::Error>| *undelivered = undelivered.saturating_add(u32::from(sent.is_err()));
@@ -105,6 +98,12 @@ impl<'l, F: Streaming, T: Telemetry, const SENSORS: usize> Logger<'l, F, T, SENS
         self.account.missing = self.account.missing.saturating_add(samples);
     }
 
+    /// Forgets all that was observed; the account of the sensors stays.
+    pub fn reset(&mut self) {
+        self.forecaster.reset();
+        self.account = Account::default();
+    }
+
     /// What has passed.
     pub fn account(&self) -> Account {
         self.account
@@ -118,10 +117,5 @@ impl<'l, F: Streaming, T: Telemetry, const SENSORS: usize> Logger<'l, F, T, SENS
     /// The sensors and how they do.
     pub fn sampler(&self) -> &Sampler<'l, SENSORS> {
         &self.sampler
-    }
-
-    /// The listener.
-    pub fn telemetry(&mut self) -> &mut T {
-        &mut self.telemetry
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod image;
 pub mod machine;
+pub mod monitor;
 pub mod session;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -135,15 +135,14 @@ fn a_sensor_that_fails_is_missing_and_the_stream_goes_on_to_the_bit() {
     let mut steady = Scripted::new(|index| Ok([index as f32 % 17.0; 4]));
     let mut forecaster = Forecaster::new(model).unwrap();
     let sampler = Sampler::new([&mut flaky as &mut dyn Sensor, &mut steady]);
-    let mut logger = Logger::new(&mut forecaster, model, sampler, Heard::default(), Plan::DEFAULT).unwrap();
+    let mut logger = Logger::new(&mut forecaster, model, sampler, Plan::DEFAULT).unwrap();
+    let mut heard = Heard::default();
     for _ in 0..400 {
-        logger.sample();
+        logger.sample(&mut heard);
     }
     let account = logger.account();
     assert_eq!((account.samples, account.missing, account.undelivered), (400, 0, 0));
     assert_eq!([0, 1].map(|sensor| logger.sampler().failures(sensor)), [5 + 1 + 2 + 3 + 1 + 280, 0]);
-    let heard = core::mem::take(logger.telemetry());
-    drop(logger);
     // Set up at first, and for each sample after a failure; none comes after the last.
     assert_eq!((flaky.starts, steady.starts), (1 + 291, 1));
     drop(flaky);
@@ -194,16 +193,17 @@ fn a_strange_sample_makes_an_alert() {
     let mut forecaster = Forecaster::new(model).unwrap();
     let sampler = Sampler::new([&mut sensor as &mut dyn Sensor]);
     let plan = Plan { forecast_every: 0, alert_probability: 0.01 };
-    let mut logger = Logger::new(&mut forecaster, model, sampler, Heard::default(), plan).unwrap();
-    (0..705).for_each(|_| _ = logger.sample());
-    let Heard { alerts, forecasts, .. } = logger.telemetry();
+    let mut logger = Logger::new(&mut forecaster, model, sampler, plan).unwrap();
+    let mut heard = Heard::default();
+    (0..705).for_each(|_| _ = logger.sample(&mut heard));
+    let Heard { alerts, forecasts, .. } = heard;
     assert!(forecasts.is_empty());
     let strange: Vec<_> = alerts.iter().filter(|alert| alert.index >= 600).collect();
     assert!(
         strange.iter().any(|alert| alert.index == 700 && alert.value == 900.0 && alert.surprise > 4.6),
         "{alerts:?}"
     );
-    assert_eq!(logger.account().alerts as usize, logger.telemetry().alerts.len());
+    assert_eq!(logger.account().alerts as usize, alerts.len());
 }
 
 #[test]
@@ -229,10 +229,10 @@ fn a_line_that_fails_is_counted_and_costs_the_forecaster_nothing() {
         let mut sensor = Scripted::new(|index| Ok([wave(index, &mut random); 4]));
         let mut forecaster = Forecaster::new(model).unwrap();
         let sampler = Sampler::new([&mut sensor as &mut dyn Sensor]);
-        let mut logger = Logger::new(&mut forecaster, model, sampler, Frames(port), Plan::DEFAULT).unwrap();
-        (0..100).for_each(|_| _ = logger.sample());
+        let mut logger = Logger::new(&mut forecaster, model, sampler, Plan::DEFAULT).unwrap();
+        let mut frames = Frames(port);
+        (0..100).for_each(|_| _ = logger.sample(&mut frames));
         let undelivered = logger.account().undelivered;
-        drop(logger);
         (undelivered, forecast(&forecaster))
     };
     let (none, whole) = run(Cut(usize::MAX));
@@ -250,18 +250,17 @@ fn samples_that_were_not_taken_are_a_gap() {
     let mut sensor = Scripted::new(|index| Ok([wave(index, &mut Random::new(index.into())); 4]));
     let mut forecaster = Forecaster::new(model).unwrap();
     let sampler = Sampler::new([&mut sensor as &mut dyn Sensor]);
-    let mut logger = Logger::new(&mut forecaster, model, sampler, Heard::default(), Plan::DEFAULT).unwrap();
-    let mut host = Forecaster::new(model).unwrap();
+    let mut logger = Logger::new(&mut forecaster, model, sampler, Plan::DEFAULT).unwrap();
+    let (mut host, mut heard) = (Forecaster::new(model).unwrap(), Heard::default());
     for index in 0..90_u32 {
         if index == 50 {
             logger.skip(7);
             host.observe_gap(7);
         }
-        logger.sample();
+        logger.sample(&mut heard);
         host.observe(&[wave(index, &mut Random::new(index.into()))]);
     }
     assert_eq!((logger.account().samples, logger.account().missing), (97, 7));
-    drop(logger);
     assert_eq!(forecast(&forecaster), forecast(&host));
 }
 
@@ -281,7 +280,7 @@ fn sensors_of_another_number_or_unit_are_refused() {
     let mut forecaster = Forecaster::new(model).unwrap();
     let mut lm75 = Lm75::new(Bus::default(), LM75);
     let sampler = Sampler::new([&mut lm75 as &mut dyn Sensor]);
-    let logger = Logger::new(&mut forecaster, model, sampler, Heard::default(), Plan::DEFAULT);
+    let logger = Logger::new(&mut forecaster, model, sampler, Plan::DEFAULT);
     assert_eq!(logger.err(), Some(Unfit::Count { found: 1, expected: 2 }));
 }
 
@@ -362,11 +361,11 @@ fn frames_carry_what_was_told() {
     let mut sensor = Scripted::new(|index| if index < 30 { Ok([20.5; 4]) } else { Err(Fault::NoAnswer) });
     let mut forecaster = Forecaster::new(model).unwrap();
     let sampler = Sampler::new([&mut sensor as &mut dyn Sensor]);
-    let mut logger = Logger::new(&mut forecaster, model, sampler, Frames(Vec::new()), Plan::DEFAULT).unwrap();
-    (0..31).for_each(|_| _ = logger.sample());
+    let mut logger = Logger::new(&mut forecaster, model, sampler, Plan::DEFAULT).unwrap();
+    let mut frames = Frames(Vec::new());
+    (0..31).for_each(|_| _ = logger.sample(&mut frames));
     assert_eq!(logger.account().missing, 1);
-    let bytes = core::mem::take(&mut logger.telemetry().0);
-    drop(logger);
+    let bytes = frames.0;
     let mut deframer = Deframer::new();
     let replies: Vec<Reply> =
         bytes.iter().filter_map(|byte| deframer.push(*byte)).map(|reply| reply.expect("a frame")).collect();

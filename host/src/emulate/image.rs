@@ -16,6 +16,14 @@ use crate::setup::{self, Need};
 /// # Errors
 /// The workspace or the Rust target is not there, or the firmware does not compile.
 pub fn build(machine: &Machine, preset: &str, numeric: Numeric) -> Result<PathBuf> {
+    build_program(machine, "emulator", preset, numeric)
+}
+
+/// The same of another of the firmware's programs.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_program(machine: &Machine, program: &str, preset: &str, numeric: Numeric) -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
         bail!("no firmware sources in {}; give an image with --firmware", workspace.display());
@@ -31,7 +39,7 @@ pub fn build(machine: &Machine, preset: &str, numeric: Numeric) -> Result<PathBu
 
     let output = Command::new(setup::cargo())
         .current_dir(workspace)
-        .args(["build", "--package", "flowcast-firmware", "--bin", "emulator", "--target", machine.target])
+        .args(["build", "--package", "flowcast-firmware", "--bin", program, "--target", machine.target])
         .args([
             "--profile",
             "firmware",
@@ -48,7 +56,7 @@ pub fn build(machine: &Machine, preset: &str, numeric: Numeric) -> Result<PathBu
         bail!("the firmware does not build:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     let built = executable(&output.stdout).context("cargo built the firmware and did not say where")?;
-    let image = built.with_file_name(format!("{}-{preset}-{}", machine.name, numeric.name()));
+    let image = built.with_file_name(format!("{}-{program}-{preset}-{}", machine.name, numeric.name()));
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
     // A board may be running from the file: leave it alone when it is the same.
     if fs::read(&image).ok().as_ref() != Some(&bytes) {

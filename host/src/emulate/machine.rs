@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use flowcast_core::format::{Header, Numeric};
 use flowcast_core::presets::Preset;
 
+use super::monitor::Monitor;
 use crate::link::{Link, LinkError};
 use crate::setup::{Need, QEMU};
 
@@ -133,12 +134,33 @@ impl Board {
     ///
     /// # Errors
     /// QEMU is missing (with the command that gets it) or does not start (with what it says).
-    pub fn start(
+    pub fn start(machine: &Machine, firmware: &Path, model: &[u8], log: impl Write + Send + 'static) -> Result<Board> {
+        Self::launch(machine, firmware, model, log, &[]).map(|(board, _)| board)
+    }
+
+    /// The same with devices beside the board, as QEMU's `-device` takes them, and a monitor that reaches them.
+    ///
+    /// # Errors
+    /// As [`Board::start`].
+    pub fn start_with(
+        machine: &Machine,
+        firmware: &Path,
+        model: &[u8],
+        log: impl Write + Send + 'static,
+        devices: &[&str],
+    ) -> Result<(Board, Monitor)> {
+        let (board, socket) = Self::launch(machine, firmware, model, log, devices)?;
+        Ok((board, Monitor::connect(&socket)?))
+    }
+
+    /// A board and the path of its monitor's socket.
+    fn launch(
         machine: &Machine,
         firmware: &Path,
         model: &[u8],
         mut log: impl Write + Send + 'static,
-    ) -> Result<Board> {
+        devices: &[&str],
+    ) -> Result<(Board, PathBuf)> {
         if model.len() > machine.model_bytes {
             let (found, expected) = (model.len(), machine.model_bytes);
             bail!("model of {found} bytes does not fit into the {expected} that {} has for it", machine.name);
@@ -148,6 +170,7 @@ impl Board {
         let model_path = folder.path().join("model");
         std::fs::write(&model_path, model).with_context(|| model_path.display().to_string())?;
         let socket = folder.path().join("uart");
+        let monitor = folder.path().join("monitor");
         let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
         listener.set_nonblocking(true)?;
 
@@ -162,6 +185,9 @@ impl Board {
             .arg("-chardev")
             .arg(format!("socket,id=uart,path={}", option(&socket)?))
             .args(["-serial", "chardev:uart"])
+            .args(devices.iter().flat_map(|device| ["-device", device]))
+            .arg("-qmp")
+            .arg(format!("unix:{},server=on,wait=off", option(&monitor)?))
             // The firmware's log comes out of QEMU's standard output.
             .args(["-semihosting-config", "enable=on,target=native"])
             .stdin(Stdio::null())
@@ -195,7 +221,7 @@ impl Board {
                 line.set_nonblocking(false)?;
                 line.set_read_timeout(Some(POLL))?;
                 line.set_write_timeout(Some(PATIENCE))?;
-                Ok(Board { qemu, link: Link::new(line, PATIENCE), errors, log, _folder: folder })
+                Ok((Board { qemu, link: Link::new(line, PATIENCE), errors, log, _folder: folder }, monitor))
             }
             Err(reason) => {
                 let _ = qemu.kill();
