@@ -8,8 +8,8 @@
 //! Start at [`forecaster::Forecaster`]: `bind` a model, `observe` samples, `forecast`; `README.md` has the loop.
 //!
 //! Each file is one idea, and files depend downwards only:
-//! `forecaster → {intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm} → math`,
-//! `format → known → seasonal → retrieval → linear → {fixed, kernel}`, `{conformal, adaptation} → probe → math`.
+//! `forecaster → {snapshot, intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm} → math`,
+//! `format → known → seasonal → retrieval → linear → {fixed, kernel}`, `{conformal, adaptation} → probe → math`; whatever has state `→ persist`.
 
 #![no_std]
 
@@ -35,11 +35,13 @@ pub mod linear;
 pub mod math;
 pub mod model;
 pub mod norm;
+pub mod persist;
 pub mod presets;
 pub mod probe;
 pub mod q20;
 pub mod retrieval;
 pub mod seasonal;
+pub mod snapshot;
 pub mod unit;
 pub mod wide;
 #[cfg(feature = "wire")]

@@ -38,6 +38,16 @@ pub struct Inverse {
     shift: u32,
 }
 
+impl crate::persist::Persist for Q20 {
+    fn save(&self, writer: &mut crate::persist::Writer<'_>) {
+        self.0.save(writer);
+    }
+
+    fn load(&mut self, reader: &mut crate::persist::Reader<'_>) {
+        self.0.load(reader);
+    }
+}
+
 impl Q20 {
     /// The largest number, 2048 − 2⁻²⁰.
     pub const MAX: Self = Self(i32::MAX);
