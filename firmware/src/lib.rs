@@ -11,6 +11,7 @@ pub mod application;
 pub mod bitbang;
 #[cfg(target_os = "none")]
 pub mod board;
+pub mod log;
 pub mod logger;
 pub mod meter;
 pub mod paced;
@@ -18,5 +19,6 @@ pub mod sampler;
 pub mod sensor;
 #[cfg(target_os = "none")]
 pub mod state;
+pub mod store;
 pub mod telemetry;
 pub mod wiring;
