@@ -19,6 +19,7 @@ pub mod sampler;
 pub mod sensor;
 #[cfg(target_os = "none")]
 pub mod state;
+pub mod station;
 pub mod store;
 pub mod telemetry;
 pub mod wiring;

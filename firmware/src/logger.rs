@@ -98,6 +98,11 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
         self.account.missing = self.account.missing.saturating_add(samples);
     }
 
+    /// Counts on from so many samples, which the forecaster's state has in it.
+    pub fn resume(&mut self, samples: u32) {
+        self.account.samples = samples;
+    }
+
     /// Forgets all that was observed; the account of the sensors stays.
     pub fn reset(&mut self) {
         self.forecaster.reset();

@@ -52,7 +52,7 @@ impl Taken {
 static DEVICES: Taken = Taken::new();
 
 /// The devices of an MPS2 board that this firmware uses; they can be taken once.
-#[cfg(not(microbit))]
+#[cfg(any(mps2, mps2_an505))]
 pub mod mps2 {
     use super::{DEVICES, Registers};
 
