@@ -31,7 +31,8 @@ impl<'b> Writer<'b> {
         self.length
     }
 
-    /// The next bytes.
+    /// The next bytes. (One copy serves all fields: flash is dearer than a call.)
+    #[inline(never)]
     pub fn bytes(&mut self, bytes: &[u8]) {
         let end = self.length.saturating_add(bytes.len());
         if let Some(place) = self.buffer.get_mut(self.length..end) {
@@ -55,6 +56,7 @@ impl<'b> Reader<'b> {
     }
 
     /// The next bytes; zeros beyond the end.
+    #[inline(never)]
     pub fn array<const N: usize>(&mut self) -> [u8; N] {
         match self.rest.split_first_chunk() {
             Some((bytes, rest)) => {

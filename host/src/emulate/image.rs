@@ -1,4 +1,4 @@
-//! The firmware image for a board and a preset, built from this workspace.
+//! The firmware images for a board and a preset, built from this workspace.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -24,11 +24,27 @@ pub fn build(machine: &Machine, preset: &str, numeric: Numeric) -> Result<PathBu
 /// # Errors
 /// As [`build`].
 pub fn build_program(machine: &Machine, program: &str, preset: &str, numeric: Numeric) -> Result<PathBuf> {
+    build_for(machine.name, machine.target, program, preset, numeric)
+}
+
+/// Real boards that there is firmware for: the feature `board-…`, and Rust's target.
+pub const STATIONS: [(&str, &str); 4] = [
+    ("nrf52840dk", "thumbv7em-none-eabihf"),
+    ("stm32f411", "thumbv7em-none-eabihf"),
+    ("pico", "thumbv6m-none-eabi"),
+    ("pico2", "thumbv8m.main-none-eabihf"),
+];
+
+/// The same for any board, emulated or real.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_for(board: &str, rust_target: &'static str, program: &str, preset: &str, numeric: Numeric) -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
         bail!("no firmware sources in {}; give an image with --firmware", workspace.display());
     }
-    setup::ensure(&[Need::Cargo, Need::Target(machine.target)], false)?;
+    setup::ensure(&[Need::Cargo, Need::Target(rust_target)], false)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let target = if target.is_absolute() { target } else { workspace.join(target) };
     fs::create_dir_all(&target).with_context(|| target.display().to_string())?;
@@ -39,13 +55,13 @@ pub fn build_program(machine: &Machine, program: &str, preset: &str, numeric: Nu
 
     let output = Command::new(setup::cargo())
         .current_dir(workspace)
-        .args(["build", "--package", "flowcast-firmware", "--bin", program, "--target", machine.target])
+        .args(["build", "--package", "flowcast-firmware", "--bin", program, "--target", rust_target])
         .args([
             "--profile",
             "firmware",
             "--no-default-features",
             "--features",
-            &format!("board-{},preset-{preset},numeric-{}", machine.name, numeric.name()),
+            &format!("board-{board},preset-{preset},numeric-{}", numeric.name()),
         ])
         .args(["--message-format", "json-render-diagnostics"])
         .env("CARGO_TARGET_DIR", &target)
@@ -56,7 +72,7 @@ pub fn build_program(machine: &Machine, program: &str, preset: &str, numeric: Nu
         bail!("the firmware does not build:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     let built = executable(&output.stdout).context("cargo built the firmware and did not say where")?;
-    let image = built.with_file_name(format!("{}-{program}-{preset}-{}", machine.name, numeric.name()));
+    let image = built.with_file_name(format!("{board}-{program}-{preset}-{}", numeric.name()));
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
     // A board may be running from the file: leave it alone when it is the same.
     if fs::read(&image).ok().as_ref() != Some(&bytes) {
