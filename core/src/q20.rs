@@ -43,6 +43,7 @@ impl crate::persist::Persist for Q20 {
         self.0.save(writer);
     }
 
+    /// Any number is one. What a checksum let through that no forecaster wrote makes sums wrap, and no more.
     fn load(&mut self, reader: &mut crate::persist::Reader<'_>) {
         self.0.load(reader);
     }

@@ -443,6 +443,9 @@ impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
         visited.load(reader);
         ring.load(reader);
         ring_count.load(reader);
+        if *ring_count > RING as u32 {
+            reader.refuse();
+        }
         last.load(reader);
         trends.load(reader);
         deviation.load(reader);

@@ -78,10 +78,10 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
 
         tell(telemetry.sample(index, values));
         for (channel, value) in values.iter().enumerate() {
-            let Some(anomaly) = forecaster.anomaly(channel) else { continue };
-            if anomaly.alert(plan.alert_probability) {
+            let Some(strangeness) = forecaster.anomaly(channel) else { continue };
+            if strangeness.alert(plan.alert_probability) {
                 *alerts = alerts.saturating_add(1);
-                let surprise = anomaly.surprise();
+                let surprise = strangeness.surprise;
                 tell(telemetry.alert(&Alert { index, channel: channel as u16, value: *value, surprise }));
             }
         }

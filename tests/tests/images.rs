@@ -3,6 +3,7 @@
 //! --nocapture`.
 
 use flowcast::emulate::image::{STATIONS, build_for};
+use flowcast_core::format::Numeric;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags};
 
 /// Symbols that must not be linked, by a part of their name. Panics are not among them: they format nothing.
@@ -24,7 +25,7 @@ struct Image {
 
 impl Image {
     fn build(board: &str, target: &'static str) -> Self {
-        let path = build_for(board, target, "station", "small").expect("the firmware builds");
+        let path = build_for(board, target, "station", "small", Numeric::I8).expect("the firmware builds");
         let file = std::fs::read(path).unwrap();
         let elf = object::File::parse(&*file).unwrap();
         let allocated = |flags| match flags {

@@ -119,7 +119,7 @@ fn days_of_a_real_sensor_come_out_as_the_hosts_whatever_happens_to_its_wires() {
         forecasts += u32::from(!own.is_empty());
         let anomaly = host.anomaly(0).unwrap();
         let alerts = said.alerts.iter().map(|alert| alert.surprise.to_bits()).collect::<Vec<_>>();
-        assert_eq!(alerts, anomaly.alert(1e-3).then(|| anomaly.surprise().to_bits()).into_iter().collect::<Vec<_>>());
+        assert_eq!(alerts, anomaly.alert(1e-3).then(|| anomaly.surprise.to_bits()).into_iter().collect::<Vec<_>>());
         notices.extend(said.notices);
         readings.extend(expected.is_finite().then_some((2.0 * expected) as i32));
     }

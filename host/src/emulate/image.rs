@@ -39,7 +39,13 @@ pub const STATIONS: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// As [`build`].
-pub fn build_for(board: &str, rust_target: &'static str, program: &str, preset: &str, numeric: Numeric) -> Result<PathBuf> {
+pub fn build_for(
+    board: &str,
+    rust_target: &'static str,
+    program: &str,
+    preset: &str,
+    numeric: Numeric,
+) -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
         bail!("no firmware sources in {}; give an image with --firmware", workspace.display());
