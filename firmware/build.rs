@@ -3,19 +3,24 @@
 
 use std::{env, fs, path::PathBuf};
 
-/// A board's feature, its target, and its memory layout.
-const BOARDS: [(&str, &str, &str); 5] = [
-    ("mps2-an385", "thumbv7m-none-eabi", "mps2.x"),
-    ("mps2-an386", "thumbv7em-none-eabihf", "mps2.x"),
-    ("mps2-an500", "thumbv7em-none-eabihf", "mps2.x"),
-    ("mps2-an505", "thumbv8m.main-none-eabihf", "mps2_an505.x"),
-    ("microbit", "thumbv6m-none-eabi", "microbit.x"),
+/// A board's feature, its target, its memory layout, and whether it is an emulated one.
+const BOARDS: [(&str, &str, &str, bool); 9] = [
+    ("mps2-an385", "thumbv7m-none-eabi", "mps2.x", true),
+    ("mps2-an386", "thumbv7em-none-eabihf", "mps2.x", true),
+    ("mps2-an500", "thumbv7em-none-eabihf", "mps2.x", true),
+    ("mps2-an505", "thumbv8m.main-none-eabihf", "mps2_an505.x", true),
+    ("microbit", "thumbv6m-none-eabi", "microbit.x", true),
+    ("nrf52840dk", "thumbv7em-none-eabihf", "nrf52840dk.x", false),
+    ("stm32f411", "thumbv7em-none-eabihf", "stm32f411.x", false),
+    ("pico", "thumbv6m-none-eabi", "pico.x", false),
+    ("pico2", "thumbv8m.main-none-eabihf", "pico2.x", false),
 ];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=memory");
-    println!("cargo::rustc-check-cfg=cfg(mps2, mps2_an505, microbit)");
+    println!("cargo::rustc-check-cfg=cfg(mps2, mps2_an505, microbit, nrf52840dk, stm32f411, pico, pico2)");
+    println!("cargo::rustc-check-cfg=cfg(emulated, station)");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
@@ -26,7 +31,7 @@ fn main() {
             env::var_os(feature).is_some()
         })
         .collect();
-    let [(name, target, memory)] = chosen[..] else {
+    let [(name, target, memory, emulated)] = chosen[..] else {
         let names = BOARDS.map(|(name, ..)| format!("board-{name}")).join(", ");
         panic!(
             "found {} features that name a board, expected one of {names} (with --no-default-features)",
@@ -36,6 +41,7 @@ fn main() {
     let found = env::var("TARGET").unwrap_or_default();
     assert!(found == target, "found target {found}, expected {target} for the board {name}");
     println!("cargo::rustc-cfg={}", memory.trim_end_matches(".x"));
+    println!("cargo::rustc-cfg={}", if emulated { "emulated" } else { "station" });
     println!("cargo::rustc-env=FLOWCAST_BOARD={name}");
 
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -46,4 +52,8 @@ fn main() {
     // cortex-m-rt's layout, which includes memory.x, and the section that holds defmt's interned strings.
     println!("cargo::rustc-link-arg-bins=-Tlink.x");
     println!("cargo::rustc-link-arg-bins=-Tdefmt.x");
+    if name == "pico" {
+        // The second stage of the RP2040's boot loader, from embassy-rp.
+        println!("cargo::rustc-link-arg-bins=-Tlink-rp.x");
+    }
 }

@@ -80,6 +80,9 @@ pub struct Correction<R> {
     gate: [R; GROUPS],
 }
 
+crate::persist::persist!(impl [R: crate::persist::Persist] Means<R> { displacement, displacement_square, residual, product, plain_error, adapted_error });
+crate::persist::persist!(impl [R: crate::persist::Persist] Adaptation<R> { groups, count });
+
 impl<R: Real> Means<R> {
     const ZERO: Self = Self {
         displacement: R::ZERO,

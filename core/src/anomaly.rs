@@ -104,6 +104,8 @@ struct Tail<R> {
     excess_square: R,
 }
 
+crate::persist::persist!(impl [R: crate::persist::Persist] Tail<R> { mean, threshold_ln, excess, excess_square });
+
 impl<R: Real> Tail<R> {
     const ZERO: Self = Self { mean: R::ZERO, threshold_ln: R::ZERO, excess: R::ZERO, excess_square: R::ZERO };
 
@@ -186,6 +188,8 @@ pub struct Anomaly<R> {
     /// The greatest news of the event that is under way; fading once it is over.
     told: R,
 }
+
+crate::persist::persist!(impl [R: crate::persist::Persist] Anomaly<R> { tails, bias, short, center, count, surprise, news, told });
 
 impl<R: Real> Anomaly<R> {
     /// Before the first sample: all zeros.

@@ -84,6 +84,21 @@ pub struct FlowState<T: Real, const HEADS: usize, const HEAD_DIM: usize> {
     heads: [FlowHead<T, HEAD_DIM>; HEADS],
 }
 
+crate::persist::persist!(impl [T: Real + crate::persist::Persist, const HEAD_DIM: usize] FlowHead<T, HEAD_DIM> {
+    key_mean,
+    query_mean,
+    key_out_mean,
+    query_in_mean,
+    exp_mean,
+    key_value_mean
+});
+crate::persist::persist!(
+    impl [T: Real + crate::persist::Persist, const HEADS: usize, const HEAD_DIM: usize] FlowState<T, HEADS, HEAD_DIM> {
+        count,
+        heads
+    }
+);
+
 impl<T: Real, const HEAD_DIM: usize> FlowHead<T, HEAD_DIM> {
     const ZERO: Self = {
         let zero = SVector::from_array_storage(ArrayStorage([[T::ZERO; HEAD_DIM]]));

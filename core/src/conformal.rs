@@ -107,6 +107,8 @@ impl<R: Real> Factors<R> {
     }
 }
 
+crate::persist::persist!(impl [R: crate::persist::Persist] Conformal<R> { lower, upper, unusual, count });
+
 impl<R: Real> Conformal<R> {
     /// No correction, nothing learned; all zeros.
     pub const fn unlearned() -> Self {

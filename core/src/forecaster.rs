@@ -5,6 +5,7 @@
 //! are the same with what is known of the samples to come ([`crate::known`]).
 
 mod inside;
+mod snapshot;
 mod told;
 
 pub use inside::{Inside, Trace};
@@ -70,6 +71,8 @@ struct NextSample<R> {
     /// Lowest quantile, median, highest quantile.
     band: [R; 3],
 }
+
+crate::persist::persist!(impl [R: crate::persist::Persist] NextSample<R> { known, band });
 
 impl<R: Element> NextSample<R> {
     const NONE: Self = Self { known: false, band: [R::ZERO; 3] };

@@ -94,6 +94,8 @@ impl<R: Element> Intake<R> {
     }
 }
 
+crate::persist::persist!(Stillness { last, run });
+
 impl Stillness {
     /// Before the first reading.
     pub const fn new() -> Self {

@@ -8,8 +8,9 @@
 //! Start at [`forecaster::Forecaster`]: `bind` a model, `observe` samples, `forecast`; `README.md` has the loop.
 //!
 //! Each file is one idea, and files depend downwards only:
-//! `forecaster → {intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm, part} → math`,
-//! `format → known → seasonal → retrieval → linear → {fixed, kernel}`, `{conformal, adaptation} → probe → math`.
+//! `forecaster → {snapshot, intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm, part} → math`,
+//! `format → known → seasonal → retrieval → linear → {fixed, kernel, unit} → q20 → {bits, wide}`, `{conformal, adaptation} → probe → math`;
+//! whatever has state `→ persist`.
 
 #![no_std]
 
@@ -36,11 +37,13 @@ pub mod math;
 pub mod model;
 pub mod norm;
 pub mod part;
+pub mod persist;
 pub mod presets;
 pub mod probe;
 pub mod q20;
 pub mod retrieval;
 pub mod seasonal;
+pub mod snapshot;
 pub mod unit;
 pub mod wide;
 #[cfg(feature = "wire")]

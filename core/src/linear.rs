@@ -11,6 +11,7 @@ pub use integer::Scaled;
 use core::fmt::Debug;
 
 use crate::math::Real;
+use crate::persist::Persist;
 use crate::unit::Unit;
 
 /// Features beside the seasonal ones that a token holds: ln scale and location.
@@ -39,7 +40,7 @@ impl Numeric {
 }
 
 /// The scalar of a model: what numbers are, and what weights meet them.
-pub trait Element: Real {
+pub trait Element: Real + Persist {
     /// The form of model files that this is for.
     const NUMERIC: Numeric;
     /// A channel's unit.

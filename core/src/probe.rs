@@ -136,6 +136,10 @@ pub struct Probes<R> {
     slots: [Probe<R>; PLACES],
 }
 
+crate::persist::persist!(impl [R: crate::persist::Persist] Probe<R> { median, below, above, displacement, known });
+crate::persist::persist!(Schedule { remaining, lead, turn });
+crate::persist::persist!(impl [R: crate::persist::Persist] Probes<R> { slots });
+
 /// The largest e with e³ ≤ cube, for cubes up to 2³⁰.
 const fn cube_root(cube: u32) -> u32 {
     let mut root = 0;

@@ -45,6 +45,17 @@ impl Inverse {
     }
 }
 
+impl crate::persist::Persist for Q20 {
+    fn save(&self, writer: &mut crate::persist::Writer<'_>) {
+        self.0.save(writer);
+    }
+
+    /// Any number is one. What a checksum let through that no forecaster wrote makes sums wrap, and no more.
+    fn load(&mut self, reader: &mut crate::persist::Reader<'_>) {
+        self.0.load(reader);
+    }
+}
+
 impl Q20 {
     /// The largest number, 2048 − 2⁻²⁰.
     pub const MAX: Self = Self(i32::MAX);
@@ -311,7 +322,7 @@ impl Real for Q20 {
         let way = magnitude & ((1 << SIGMOID_SHIFT) - 1);
         // Neighbours are less than 2¹³ steps apart.
         let [begin, end] = ends;
-        let upper = begin + ((end - begin) * way + (1 << (SIGMOID_SHIFT - 1)) >> SIGMOID_SHIFT);
+        let upper = begin + (((end - begin) * way + (1 << (SIGMOID_SHIFT - 1))) >> SIGMOID_SHIFT);
         Self(select_unpredictable(self.0 < 0, ONE - upper, upper))
     }
 

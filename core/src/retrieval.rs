@@ -141,6 +141,18 @@ pub(crate) struct Today<R> {
     phase: u32,
 }
 
+crate::persist::persist!(impl [R: crate::persist::Persist] Today<R> {
+    bin,
+    bin_samples,
+    key,
+    query,
+    days,
+    known_days,
+    mean,
+    count,
+    phase
+});
+
 impl<R: Element> Today<R> {
     /// Before the first sample: zeros.
     pub const NEW: Self = Self {

@@ -25,6 +25,7 @@ use heapless::Vec;
 
 use crate::linear::Element;
 use crate::math::Real;
+use crate::persist::{Persist, Reader, Writer};
 use crate::retrieval::{Arrival, BIN, Encoder, RETRIEVALS, SUMMARY, Today, retrieve};
 
 /// K: running means for each slot.
@@ -154,6 +155,8 @@ pub struct Clock {
     pass: u32,
 }
 
+crate::persist::persist!(Clock { phase, within_slot, slot, pass });
+
 impl Clock {
     /// At the first sample.
     pub const fn new() -> Self {
@@ -230,6 +233,8 @@ pub struct Clocks {
     clocks: [Clock; MAX_SEASONS],
 }
 
+crate::persist::persist!(Clocks { clocks });
+
 impl Clocks {
     /// At the first sample.
     pub const fn new() -> Self {
@@ -256,6 +261,14 @@ impl Clocks {
         self.first().place_ahead(&seasons.first(), steps_ahead)
     }
 
+    /// Whether they can be clocks of these seasons: a snapshot's are checked by it.
+    pub(crate) fn belong_to(&self, seasons: &Seasons) -> bool {
+        self.clocks.iter().zip(&seasons.list).all(|(clock, season)| {
+            let Clock { phase, within_slot, slot, pass: _ } = *clock;
+            phase < season.period && within_slot < season.slot_samples && (slot as usize) < season.slots
+        })
+    }
+
     /// The first season's clock.
     pub fn first(&self) -> &Clock {
         let [first, ..] = &self.clocks;
@@ -273,6 +286,8 @@ pub struct Level<R> {
     /// L_k of each season, less the location. `[MAX_SEASONS][MEMORIES]`; 0 where there is none.
     pub memories: [[R; MEMORIES]; MAX_SEASONS],
 }
+
+crate::persist::persist!(impl [R: crate::persist::Persist] Level<R> { location, scale, memories });
 
 impl<R: Real> Level<R> {
     /// Before the first sample.
@@ -369,6 +384,75 @@ pub struct SeasonalState<const SLOTS: usize, R = f32> {
     deviation_carry: R,
     deviations: u32,
     today: Today<R>,
+}
+
+impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
+    /// Writes every field, of the memory the first `slots`.
+    pub(crate) fn save(&self, slots: usize, writer: &mut Writer<'_>) {
+        let Self {
+            means,
+            visits,
+            after_pass,
+            pass_samples,
+            visited,
+            ring,
+            ring_count,
+            last,
+            trends,
+            deviation,
+            deviation_carry,
+            deviations,
+            today,
+        } = self;
+        means.get(..slots).unwrap_or_default().save(writer);
+        visits.get(..slots).unwrap_or_default().save(writer);
+        after_pass.save(writer);
+        pass_samples.save(writer);
+        visited.save(writer);
+        ring.save(writer);
+        ring_count.save(writer);
+        last.save(writer);
+        trends.save(writer);
+        deviation.save(writer);
+        deviation_carry.save(writer);
+        deviations.save(writer);
+        today.save(writer);
+    }
+
+    /// Reads them.
+    pub(crate) fn load(&mut self, slots: usize, reader: &mut Reader<'_>) {
+        let Self {
+            means,
+            visits,
+            after_pass,
+            pass_samples,
+            visited,
+            ring,
+            ring_count,
+            last,
+            trends,
+            deviation,
+            deviation_carry,
+            deviations,
+            today,
+        } = self;
+        means.get_mut(..slots).unwrap_or_default().load(reader);
+        visits.get_mut(..slots).unwrap_or_default().load(reader);
+        after_pass.load(reader);
+        pass_samples.load(reader);
+        visited.load(reader);
+        ring.load(reader);
+        ring_count.load(reader);
+        if *ring_count > RING as u32 {
+            reader.refuse();
+        }
+        last.load(reader);
+        trends.load(reader);
+        deviation.load(reader);
+        deviation_carry.load(reader);
+        deviations.load(reader);
+        today.load(reader);
+    }
 }
 
 impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {

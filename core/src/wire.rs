@@ -13,6 +13,9 @@
 //! reply that closes theirs. A [`Reply::BadFrame`] answers no request: it tells the host that something it sent was
 //! not understood. A host may have several requests in flight, as many as the board's receiver holds.
 //!
+//! A board that samples its own sensors sends [`Reply::Sampled`] for each sample by itself, and with it what else there is
+//! to say: [`Reply::Sensor`] before it, [`Reply::Alert`] and [`Reply::Forecast`] after it.
+//!
 //! All buffers are bounded: a frame has at most [`FRAME_BYTES`] bytes, so a forecast travels in chunks of at most
 //! [`FRAME_VALUES`] values.
 
@@ -25,7 +28,7 @@ use crate::format::{FormatError, MAX_CHANNELS, MAX_QUANTILES};
 use crate::model::ModelError;
 
 /// Version of these messages. Board and host tell theirs in `Hello`, which therefore never changes its first field.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// Longest frame with its delimiters, in bytes; the receiver needs that much RAM.
 pub const FRAME_BYTES: usize = 256;
@@ -71,6 +74,12 @@ pub enum Request {
     Reset,
     /// Answered by [`Reply::Stats`].
     Stats,
+    /// Take a sample from your own sensors now: for a board whose clock is the host. Answered by what such a sample sends,
+    /// then by [`Reply::Observed`].
+    Sample {
+        /// Whether a forecast of every channel, step and quantile shall follow.
+        forecast: bool,
+    },
 }
 
 /// From the board to the host.
@@ -96,6 +105,12 @@ pub enum Reply {
         /// Bad frames since the board started, this one included.
         count: u32,
     },
+    /// The board has sampled its own sensors.
+    Sampled(Sampled),
+    /// A sample came unexpectedly.
+    Alert(Alert),
+    /// A sensor fails, or works again.
+    Sensor(SensorNotice),
 }
 
 /// What a board is and carries.
@@ -139,6 +154,73 @@ pub struct Chunk {
     pub steps_ahead: u16,
     /// `[steps][QUANTILES]`, ascending, in the channel's unit, to the bit as the board computed them.
     pub values: Vec<f32, FRAME_VALUES>,
+}
+
+/// One sample of a board's own sensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// Samples before it since the start, missing ones included.
+    pub index: u32,
+    /// `[CHANNELS]`, each in its channel's unit, to the bit as they entered; NaN is a missing value.
+    pub values: Vec<f32, MAX_CHANNELS>,
+}
+
+/// A sample that calls for attention: see [`crate::anomaly`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// The sample.
+    pub index: u32,
+    /// The channel.
+    pub channel: u16,
+    /// Its value.
+    pub value: f32,
+    /// −ln p, p the share of the channel's samples that are as strange.
+    pub surprise: f32,
+}
+
+/// How a sensor does. Sent when it begins to fail, at the 2nd, 4th, 8th, … failure in a row, and when it works again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SensorNotice {
+    /// The sample that it failed at, or was there again.
+    pub index: u32,
+    /// Which of the board's sensors, counted from 0.
+    pub sensor: u8,
+    /// What is wrong; `None`: nothing any more.
+    pub fault: Option<SensorFault>,
+    /// Samples in a row that it failed at, this one included; where it works again, those before.
+    pub run: u32,
+    /// Samples that it failed at since the board started.
+    pub count: u32,
+}
+
+/// Why a sensor gave no reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SensorFault {
+    /// Nobody answers at the sensor's address: unplugged, without power, or at another address.
+    NoAnswer,
+    /// The bus does not work: a line held low, an arbitration lost, a time-out.
+    Bus,
+    /// What came does not match its checksum.
+    Checksum,
+    /// Something else than the sensor answers at its address.
+    OtherDevice,
+    /// The reading is NaN or infinite.
+    NotANumber,
+    /// The sensor cannot have measured this.
+    OutOfRange,
+}
+
+impl core::fmt::Display for SensorFault {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.write_str(match self {
+            Self::NoAnswer => "no answer",
+            Self::Bus => "bus out of order",
+            Self::Checksum => "wrong checksum",
+            Self::OtherDevice => "another device in its place",
+            Self::NotANumber => "not a number",
+            Self::OutOfRange => "out of range",
+        })
+    }
 }
 
 /// What a board has seen and used since it started.
@@ -188,6 +270,46 @@ pub enum Refusal {
         /// The index of the next sample.
         expected: u32,
     },
+    /// The board has no sensors of its own.
+    NoSensors,
+    /// The board takes samples from its own sensors only.
+    OwnSensors,
+    /// The board's sensors are others than the model's channels.
+    Unfit(Unfit),
+}
+
+/// How a board's sensors and a model's channels differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unfit {
+    /// In their number.
+    Count {
+        /// Quantities that the sensors measure.
+        found: u16,
+        /// Channels of the model.
+        expected: u16,
+    },
+    /// In a unit.
+    Unit {
+        /// The first channel that differs.
+        channel: u16,
+        /// The sensor's.
+        found: Words,
+        /// The model's.
+        expected: Words,
+    },
+}
+
+impl core::fmt::Display for Unfit {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Count { found, expected } => {
+                write!(formatter, "the board's sensors measure {found} quantities, its model has {expected} channels")
+            }
+            Self::Unit { channel, found, expected } => {
+                write!(formatter, "the board measures channel {channel} in {found}, its model has it in {expected}")
+            }
+        }
+    }
 }
 
 impl core::fmt::Display for Refusal {
@@ -203,6 +325,9 @@ impl core::fmt::Display for Refusal {
             Self::Order { found, expected } => {
                 write!(formatter, "sample {found} out of order, the board expects sample {expected}")
             }
+            Self::NoSensors => formatter.write_str("the board has no sensors of its own"),
+            Self::OwnSensors => formatter.write_str("the board takes samples from its own sensors only"),
+            Self::Unfit(unfit) => unfit.fmt(formatter),
         }
     }
 }
@@ -321,7 +446,8 @@ impl core::fmt::Display for ModelFault {
     }
 }
 
-fn words(text: &str) -> Words {
+/// A text's first 56 bytes or fewer, whole characters.
+pub fn words(text: &str) -> Words {
     let mut words = Words::new();
     for character in text.chars() {
         if words.push(character).is_err() {

@@ -9,13 +9,11 @@ use flowcast_core::{
     bits::is_finite,
     forecaster::Streaming,
     model::ModelError,
-    wire::{
-        Chunk, Deframer, FRAME_BYTES, FRAME_VALUES, FrameError, Hello, ModelFault, Observed, PROTOCOL, Refusal, Reply,
-        Request, Stats, encode,
-    },
+    wire::{Deframer, FrameError, Hello, ModelFault, Observed, PROTOCOL, Refusal, Reply, Request, Stats},
 };
 
 use crate::meter::Meter;
+use crate::telemetry::{Frames, Telemetry as _};
 
 /// What a step did, for the board's log.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +34,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Application<'f, F, PORT, BUSY, METER> {
     forecaster: Result<&'f mut F, ModelFault>,
-    port: PORT,
+    line: Frames<PORT>,
     busy: BUSY,
     meter: METER,
     deframer: Deframer,
@@ -55,7 +53,7 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
     pub fn new(forecaster: Result<&'f mut F, ModelError>, port: PORT, busy: BUSY, meter: METER) -> Self {
         Self {
             forecaster: forecaster.map_err(ModelFault::from),
-            port,
+            line: Frames(port),
             busy,
             meter,
             deframer: Deframer::new(),
@@ -72,7 +70,7 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
     /// The port's own error; the application is as sound after it as before.
     pub fn step(&mut self) -> Result<Event, PORT::Error> {
         let mut byte = [0];
-        if self.port.read(&mut byte)? == 0 {
+        if self.line.0.read(&mut byte)? == 0 {
             return Ok(Event::Quiet);
         }
         let Some(received) = self.deframer.push::<Request>(byte[0]) else {
@@ -85,7 +83,7 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
             Err(error) => {
                 self.bad_frames = self.bad_frames.saturating_add(1);
                 let count = self.bad_frames;
-                self.send(&Reply::BadFrame { error, count }).map(|()| Event::BadFrame(error, count))
+                self.line.send(&Reply::BadFrame { error, count }).map(|()| Event::BadFrame(error, count))
             }
         };
         let _ = self.busy.set_low();
@@ -94,19 +92,14 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
 
     /// Gives back the port, for whoever wants to look at what was written.
     pub fn into_port(self) -> PORT {
-        self.port
-    }
-
-    fn send(&mut self, reply: &Reply) -> Result<(), PORT::Error> {
-        let mut buffer = [0; FRAME_BYTES];
-        self.port.write_all(encode(reply, &mut buffer))
+        self.line.0
     }
 
     fn answer(&mut self, request: &Request) -> Result<Event, PORT::Error> {
         match self.follow(request) {
             Ok(sent) => sent,
             Err(refusal) => {
-                self.send(&Reply::Refused(refusal.clone()))?;
+                self.line.send(&Reply::Refused(refusal.clone()))?;
                 Ok(Event::Refused(refusal))
             }
         }
@@ -124,8 +117,8 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
             Request::Samples { index, forecast, values } => {
                 let observed = self.observe(*index, values)?;
                 if *forecast
-                    && observed.ready
-                    && let Err(error) = self.send_forecast(*index)
+                    && let Self { forecaster: Ok(forecaster), line, .. } = self
+                    && let Err(error) = line.forecast(*index, &**forecaster)
                 {
                     return Ok(Err(error));
                 }
@@ -140,8 +133,9 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
                 (Reply::Reset, Event::Reset)
             }
             Request::Stats => (Reply::Stats(self.stats()), Event::Quiet),
+            Request::Sample { .. } => return Err(Refusal::NoSensors),
         };
-        Ok(self.send(&reply).map(|()| event))
+        Ok(self.line.send(&reply).map(|()| event))
     }
 
     fn running(&mut self) -> Result<&mut F, Refusal> {
@@ -152,18 +146,7 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
     }
 
     fn hello(&mut self) -> Result<Hello, Refusal> {
-        let forecaster = self.running()?;
-        let state_bytes = saturated(forecaster.state_bytes());
-        let header = forecaster.header();
-        Ok(Hello {
-            protocol: PROTOCOL,
-            firmware: VERSION,
-            model: header.identity,
-            channels: header.channels,
-            horizon: header.horizon,
-            quantiles: header.quantiles.len() as u8, // at most MAX_QUANTILES
-            state_bytes,
-        })
+        self.running().map(|forecaster| hello(forecaster))
     }
 
     fn expect(&self, index: u32) -> Result<(), Refusal> {
@@ -207,30 +190,6 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
         Ok(Observed { index, instructions, ready: self.running()?.is_ready() })
     }
 
-    /// Sends the forecast of every channel, step by step as it is computed, so that a long horizon takes no memory.
-    fn send_forecast(&mut self, index: u32) -> Result<(), PORT::Error> {
-        let Self { forecaster: Ok(forecaster), port, .. } = self else { return Ok(()) };
-        for channel in 0..forecaster.header().channels {
-            let mut chunk = Chunk { index, channel, steps_ahead: 1, values: heapless::Vec::new() };
-            let mut sent = Ok(());
-            forecaster.for_each_step(channel.into(), &mut |steps_ahead, step| {
-                if sent.is_err() {
-                    return;
-                }
-                if chunk.values.len() + step.len() > FRAME_VALUES {
-                    sent = send_chunk(port, &mut chunk, steps_ahead as u16); // a model's horizon is a `u16`
-                }
-                // There is room for it now: see FRAME_VALUES.
-                let _ = chunk.values.extend_from_slice(step);
-            });
-            sent?;
-            if !chunk.values.is_empty() {
-                send_chunk(port, &mut chunk, 0)?;
-            }
-        }
-        Ok(())
-    }
-
     fn stats(&self) -> Stats {
         Stats {
             samples: self.samples,
@@ -248,11 +207,18 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
     }
 }
 
-/// Sends `chunk` and empties it for the steps from `next` on.
-fn send_chunk<PORT: Write>(port: &mut PORT, chunk: &mut Chunk, next: u16) -> Result<(), PORT::Error> {
-    let empty = Chunk { index: chunk.index, channel: chunk.channel, steps_ahead: next, values: heapless::Vec::new() };
-    let full = core::mem::replace(chunk, empty);
-    port.write_all(encode(&Reply::Forecast(full), &mut [0; FRAME_BYTES]))
+/// What a board with this forecaster answers to a greeting.
+pub fn hello(forecaster: &impl Streaming) -> Hello {
+    let header = forecaster.header();
+    Hello {
+        protocol: PROTOCOL,
+        firmware: VERSION,
+        model: header.identity,
+        channels: header.channels,
+        horizon: header.horizon,
+        quantiles: header.quantiles.len() as u8, // at most MAX_QUANTILES
+        state_bytes: saturated(forecaster.state_bytes()),
+    }
 }
 
 /// Readings that were taken as missing, on all channels.

@@ -1,24 +1,53 @@
 //! The boards, one file each, and what they share. A feature of this crate chooses the one that an image is for.
 //!
-//! A board says how many channels and slots it has RAM for and has a port, a pin and a counter of instructions: `CHANNELS`,
-//! `SLOTS`, and `take`, which gives the three once.
+//! A board says how many channels and slots it has RAM for, `CHANNELS` and `SLOTS`, and gives its devices once, by `take`: an
+//! emulated one a port, a pin and a counter of instructions, a real one (`station`) a bus for sensors, a port, a watchdog and
+//! a place for its state.
 
-mod counter;
-pub mod fault;
-mod mark;
 pub mod memory;
+
+#[cfg(emulated)]
+mod counter;
+#[cfg(emulated)]
+pub mod fault;
+#[cfg(emulated)]
+mod mark;
+#[cfg(emulated)]
 mod polled;
+#[cfg(emulated)]
 pub mod register;
+#[cfg(mps2)]
+pub mod wire;
 
 #[cfg(microbit)]
 mod microbit;
 #[cfg(microbit)]
 pub use microbit::{CHANNELS, Counter, Led, SLOTS, Uart, take};
 
-#[cfg(not(microbit))]
+#[cfg(any(mps2, mps2_an505))]
 mod mps2;
-#[cfg(not(microbit))]
+#[cfg(any(mps2, mps2_an505))]
 pub use mps2::{CHANNELS, Counter, Led, SLOTS, Uart, take};
 
-/// The board's name, as QEMU has it.
+#[cfg(station)]
+pub mod journal;
+#[cfg(station)]
+pub mod timer;
+
+#[cfg(nrf52840dk)]
+mod nrf52840dk;
+#[cfg(nrf52840dk)]
+pub use nrf52840dk::{CHANNELS, SLOTS, take};
+
+#[cfg(stm32f411)]
+mod stm32f411;
+#[cfg(stm32f411)]
+pub use stm32f411::{CHANNELS, SLOTS, take};
+
+#[cfg(any(pico, pico2))]
+mod pico;
+#[cfg(any(pico, pico2))]
+pub use pico::{CHANNELS, SLOTS, take};
+
+/// The board's name; an emulated one's as QEMU has it.
 pub const NAME: &str = env!("FLOWCAST_BOARD");

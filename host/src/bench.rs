@@ -152,7 +152,7 @@ pub fn bench(args: &Args, output: &Output) -> Result<Report> {
     }
     output.note(format!("building the program for {}, preset {}", machine.name, preset.name));
     let features: &[&str] = if args.portable { &["portable-kernels"] } else { &[] };
-    let program = image::program(machine, preset.name, header.numeric, "bench", features)?;
+    let program = image::build_program(machine, "bench", preset.name, header.numeric, features)?;
 
     let cores = Core::of(machine.processor);
     let read = Program::read(&program)?;
@@ -168,7 +168,7 @@ pub fn bench(args: &Args, output: &Output) -> Result<Report> {
         Err(error) => return Err(board.explain(error)),
     }
     // One instruction a block, each block logged; before version 8.1 the first command, from then on the second.
-    monitor.run(&["stop", "singlestep on", "one-insn-per-tb on", "log exec,nochain", "cont"])?;
+    monitor.follow(&["stop", "singlestep on", "one-insn-per-tb on", "log exec,nochain", "cont"])?;
     board.link().send_bytes(&[1])?;
     board.finish(PATIENCE)?;
     let counts = counts.recv().map_err(|_| anyhow!("QEMU's log was not read to its end"))?.finish()?;

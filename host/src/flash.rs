@@ -102,7 +102,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         None if refused.is_empty() && build::is_there(board.feature) => {
             output.note(format!("building the firmware for {}, preset {}", board.machine.name, preset.name));
             let machine = Machine { name: board.feature, ..board.machine };
-            Some(build::program(&machine, preset.name, header.numeric, "station", &[])?)
+            Some(build::build_program(&machine, "station", preset.name, header.numeric, &[])?)
         }
         None => {
             if !build::is_there(board.feature) {

@@ -1,4 +1,7 @@
-//! What several tests need: models made without training.
+//! What several tests need: models made without training, and devices that misbehave.
+
+pub mod bus;
+pub mod flash;
 
 use flowcast_core::format::{Channel, Header, Numeric};
 use flowcast_core::presets::Preset;

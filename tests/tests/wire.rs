@@ -1,8 +1,9 @@
 //! The messages between board and host under everything that a line can do to them.
 
+use flowcast_core::format::MAX_CHANNELS;
 use flowcast_core::wire::{
-    Chunk, Deframer, FRAME_BYTES, FRAME_VALUES, FrameError, Hello, ModelFault, Observed, Refusal, Reply, Request,
-    Stats, encode,
+    Alert, Chunk, Deframer, FRAME_BYTES, FRAME_VALUES, FrameError, Hello, ModelFault, Observed, Refusal, Reply,
+    Request, Sampled, SensorFault, SensorNotice, Stats, Unfit, encode, words,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,6 +17,7 @@ fn request() -> impl Strategy<Value = Request> {
         (any::<u32>(), any::<u32>()).prop_map(|(index, samples)| Request::Gap { index, samples }),
         Just(Request::Reset),
         Just(Request::Stats),
+        any::<bool>().prop_map(|forecast| Request::Sample { forecast }),
     ]
 }
 
@@ -53,6 +55,21 @@ fn reply() -> impl Strategy<Value = Reply> {
         ),
         any::<(u16, u16)>().prop_map(|(found, expected)| Reply::Refused(Refusal::Channels { found, expected })),
         any::<u32>().prop_map(|found| Reply::Refused(Refusal::Model(ModelFault::Checksum { found, expected: 0 }))),
+        (any::<u32>(), vec(any::<u32>(), 0..=MAX_CHANNELS)).prop_map(|(index, bits)| {
+            Reply::Sampled(Sampled { index, values: bits.into_iter().map(f32::from_bits).collect() })
+        }),
+        any::<(u32, u16, u32, u32)>().prop_map(|(index, channel, value, surprise)| {
+            let [value, surprise] = [value, surprise].map(f32::from_bits);
+            Reply::Alert(Alert { index, channel, value, surprise })
+        }),
+        any::<(u32, u8, Option<bool>, u32, u32)>().prop_map(|(index, sensor, fault, run, count)| {
+            let fault = fault.map(|bus| if bus { SensorFault::Bus } else { SensorFault::OutOfRange });
+            Reply::Sensor(SensorNotice { index, sensor, fault, run, count })
+        }),
+        any::<(u16, String)>().prop_map(|(channel, unit)| {
+            let unfit = Unfit::Unit { channel, found: words(&unit), expected: words("°C") };
+            Reply::Refused(Refusal::Unfit(unfit))
+        }),
     ]
 }
 

@@ -12,30 +12,18 @@ fn main() {
 #[cfg(target_os = "none")]
 use defmt_semihosting as _;
 
-#[cfg(all(target_os = "none", feature = "preset-base"))]
-use flowcast_core::presets::Base as Preset;
-#[cfg(all(target_os = "none", feature = "preset-small", not(feature = "preset-base")))]
-use flowcast_core::presets::Small as Preset;
-#[cfg(all(target_os = "none", not(any(feature = "preset-small", feature = "preset-base"))))]
-use flowcast_core::presets::Tiny as Preset;
-
 #[cfg(target_os = "none")]
 #[cortex_m_rt::entry]
 fn main() -> ! {
     use flowcast_core::forecaster::Streaming;
     use flowcast_firmware::{
         application::{Application, Event, VERSION},
-        board::{CHANNELS, NAME, SLOTS, memory, take},
+        board::{NAME, memory, take},
+        state::Forecaster,
     };
     use static_cell::ConstStaticCell;
 
-    #[cfg(feature = "numeric-int8")]
-    type Scalar = flowcast_core::q20::Q20;
-    #[cfg(not(feature = "numeric-int8"))]
-    type Scalar = f32;
-
     // The whole state is static: it is in the link map, takes no flash, and never crosses the stack.
-    type Forecaster = Preset<'static, CHANNELS, SLOTS, Scalar>;
     static FORECASTER: ConstStaticCell<Forecaster> = ConstStaticCell::new(Forecaster::unbound());
 
     let Some((port, busy, meter)) = take() else {

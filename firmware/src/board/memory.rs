@@ -8,6 +8,10 @@ unsafe extern "C" {
     // Boundaries, not values: only their addresses mean something. `memory/*.x` sets the model's, cortex-m-rt the rest.
     static _model_start: u8;
     static _model_end: u8;
+    #[cfg(station)]
+    static _state_start: u8;
+    #[cfg(station)]
+    static _state_end: u8;
     static __sdata: u32;
     static __edata: u32;
     static __sbss: u32;
@@ -22,6 +26,13 @@ pub fn model() -> &'static [u8] {
     // SAFETY: the linker script reserves these addresses for the model; they are readable memory, nothing in this
     // program writes there, and any byte is a valid `u8`.
     unsafe { core::slice::from_raw_parts(start, end as usize - start as usize) }
+}
+
+/// The region of flash that survives a reset, as offsets from the flash's first address.
+#[cfg(station)]
+pub fn state(flash: u32) -> core::ops::Range<u32> {
+    let [start, end] = [addr_of!(_state_start), addr_of!(_state_end)].map(|address| address as u32 - flash);
+    start..end
 }
 
 /// Bytes of static data, initialised and zeroed.

@@ -33,20 +33,28 @@ impl<const WORDS: usize> Registers<WORDS> {
     }
 }
 
-/// Whether the devices were taken. One core and no interrupts: load and store need not be one.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Whether devices were taken. One core and no interrupts: load and store need not be one.
+struct Taken(AtomicBool);
 
-/// True the first time.
-fn first() -> bool {
-    let first = !TAKEN.load(Ordering::Relaxed);
-    TAKEN.store(true, Ordering::Relaxed);
-    first
+impl Taken {
+    const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// True the first time.
+    fn first(&self) -> bool {
+        let first = !self.0.load(Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
+        first
+    }
 }
 
+static DEVICES: Taken = Taken::new();
+
 /// The devices of an MPS2 board that this firmware uses; they can be taken once.
-#[cfg(not(microbit))]
+#[cfg(any(mps2, mps2_an505))]
 pub mod mps2 {
-    use super::{Registers, first};
+    use super::{DEVICES, Registers};
 
     /// UART0: data, state, control, interrupts, baud-rate divider.
     pub type Uart = Registers<5>;
@@ -61,23 +69,39 @@ pub mod mps2 {
     /// All of them, the first time; `None` ever after.
     pub fn take() -> Option<(Uart, FpgaIo)> {
         let (uart, fpga_io) = ADDRESSES;
-        // SAFETY: the board's memory map puts these devices there; `first` lets nobody hold them twice.
-        first().then(|| unsafe { (Registers::at(uart), Registers::at(fpga_io)) })
+        // SAFETY: the board's memory map puts these devices there; `DEVICES` lets nobody hold them twice.
+        DEVICES.first().then(|| unsafe { (Registers::at(uart), Registers::at(fpga_io)) })
+    }
+
+    /// Lines of the second shield's I²C bus: set, clear.
+    #[cfg(mps2)]
+    pub type Lines = Registers<2>;
+
+    /// Those lines for two owners, the first time; `None` ever after.
+    #[cfg(mps2)]
+    pub fn take_lines() -> Option<(Lines, Lines)> {
+        static LINES: super::Taken = super::Taken::new();
+        const ADDRESS: usize = 0x4002_A000;
+        // SAFETY: ARM DAI 0385, 0386 and 0500 put the bus there. Two may hold it: a write moves the lines whose bits it has
+        // and leaves the others, and reading changes nothing.
+        LINES.first().then(|| unsafe { (Registers::at(ADDRESS), Registers::at(ADDRESS)) })
     }
 }
 
 /// The devices of an nRF51 that this firmware uses; they can be taken once.
 #[cfg(microbit)]
 pub mod nrf51 {
-    use super::{Registers, first};
+    use super::{DEVICES, Registers};
 
     /// Any of them: tasks, events and settings within 4 KiB.
     pub type Peripheral = Registers<0x400>;
 
     /// UART, GPIO and TIMER0, the first time; `None` ever after.
     pub fn take() -> Option<(Peripheral, Peripheral, Peripheral)> {
-        // SAFETY: the nRF51's memory map (reference manual 3.0, chapter 5) puts these devices there; `first` lets nobody
-        // hold them twice.
-        first().then(|| unsafe { (Registers::at(0x4000_2000), Registers::at(0x5000_0000), Registers::at(0x4000_8000)) })
+        // SAFETY: the nRF51's memory map (reference manual 3.0, chapter 5) puts these devices there; `DEVICES` lets
+        // nobody hold them twice.
+        DEVICES
+            .first()
+            .then(|| unsafe { (Registers::at(0x4000_2000), Registers::at(0x5000_0000), Registers::at(0x4000_8000)) })
     }
 }

@@ -23,19 +23,40 @@ pub fn is_there(board: &str) -> bool {
 /// # Errors
 /// The workspace or the Rust target is not there, or the firmware does not compile.
 pub fn build(machine: &Machine, preset: &str, numeric: Numeric) -> Result<PathBuf> {
-    program(machine, preset, numeric, "emulator", &[])
+    build_program(machine, "emulator", preset, numeric, &[])
 }
 
-/// Builds another of the firmware's programs, with further features.
+/// The same of another of the firmware's programs, with further features.
 ///
 /// # Errors
 /// As [`build`].
-pub fn program(machine: &Machine, preset: &str, numeric: Numeric, program: &str, features: &[&str]) -> Result<PathBuf> {
+pub fn build_program(
+    machine: &Machine,
+    program: &str,
+    preset: &str,
+    numeric: Numeric,
+    features: &[&str],
+) -> Result<PathBuf> {
+    build_for(machine.name, machine.target, program, preset, numeric, features)
+}
+
+/// The same for any board, by the feature `board-…` and Rust's target.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_for(
+    board: &str,
+    rust_target: &'static str,
+    program: &str,
+    preset: &str,
+    numeric: Numeric,
+    features: &[&str],
+) -> Result<PathBuf> {
     let workspace = workspace();
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
         bail!("no firmware sources in {}; give an image with --firmware", workspace.display());
     }
-    setup::ensure(&[Need::Cargo, Need::Target(machine.target)], false)?;
+    setup::ensure(&[Need::Cargo, Need::Target(rust_target)], false)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let target = if target.is_absolute() { target } else { workspace.join(target) };
     fs::create_dir_all(&target).with_context(|| target.display().to_string())?;
@@ -46,13 +67,13 @@ pub fn program(machine: &Machine, preset: &str, numeric: Numeric, program: &str,
 
     let output = Command::new(setup::cargo())
         .current_dir(workspace)
-        .args(["build", "--package", "flowcast-firmware", "--bin", program, "--target", machine.target])
+        .args(["build", "--package", "flowcast-firmware", "--bin", program, "--target", rust_target])
         .args([
             "--profile",
             "firmware",
             "--no-default-features",
             "--features",
-            &format!("board-{},preset-{preset},numeric-{},{}", machine.name, numeric.name(), features.join(",")),
+            &format!("board-{board},preset-{preset},numeric-{},{}", numeric.name(), features.join(",")),
         ])
         .args(["--message-format", "json-render-diagnostics"])
         .env("CARGO_TARGET_DIR", &target)
@@ -63,12 +84,7 @@ pub fn program(machine: &Machine, preset: &str, numeric: Numeric, program: &str,
         bail!("the firmware does not build:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     let built = executable(&output.stdout).context("cargo built the firmware and did not say where")?;
-    let others: String = [&[program], features]
-        .concat()
-        .iter()
-        .filter(|name| **name != "emulator")
-        .fold(String::new(), |name, part| name + "-" + part);
-    let image = built.with_file_name(format!("{}-{preset}-{}{others}", machine.name, numeric.name()));
+    let image = built.with_file_name([&[board, program, preset, numeric.name()], features].concat().join("-"));
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
     // A board may be running from the file: leave it alone when it is the same.
     if fs::read(&image).ok().as_ref() != Some(&bytes) {

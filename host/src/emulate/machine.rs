@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -97,8 +97,11 @@ impl Machine {
         let wrong = (!self.presets.contains(&preset.name))
             .then(|| format!("found preset {}, expected {}", preset.name, self.presets.join(" or ")));
         let slow = (header.numeric == Numeric::F32 && !self.floating_point).then(|| {
-            let processor = self.processor;
-            format!("found a model that computes in f32, expected int8: a {processor} has no floating point (`flowcast export --quantize int8`)")
+            format!(
+                "found a model that computes in f32, expected int8: a {} has no floating point (`flowcast export \
+                 --quantize int8`)",
+                self.processor
+            )
         });
         let large = [
             (header.length(), self.model_bytes, "bytes of model"),
@@ -135,21 +138,49 @@ impl Board {
     /// # Errors
     /// QEMU is missing (with the command that gets it) or does not start (with what it says).
     pub fn start(machine: &Machine, firmware: &Path, model: &[u8], log: impl Write + Send + 'static) -> Result<Board> {
-        Ok(Self::watch(machine, firmware, model, log, |_| false)?.0)
+        Self::launch(machine, firmware, model, log, |_| false, &[]).map(|(board, _)| board)
     }
 
-    /// As [`Board::start`], with a line to QEMU's monitor. `watch` is shown every line that QEMU logs, and takes it by
-    /// returning true; what it leaves are errors.
+    /// The same with devices beside the board, as QEMU's `-device` takes them, and a monitor that reaches them.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Board::start`].
+    pub fn start_with(
+        machine: &Machine,
+        firmware: &Path,
+        model: &[u8],
+        log: impl Write + Send + 'static,
+        devices: &[&str],
+    ) -> Result<(Board, Monitor)> {
+        let (board, socket) = Self::launch(machine, firmware, model, log, |_| false, devices)?;
+        Ok((board, Monitor::connect(&socket)?))
+    }
+
+    /// The same with a monitor alone. `watch` is shown every line that QEMU logs, and takes it by returning true; what it
+    /// leaves are errors.
+    ///
+    /// # Errors
+    /// As [`Board::start`].
     pub fn watch(
+        machine: &Machine,
+        firmware: &Path,
+        model: &[u8],
+        log: impl Write + Send + 'static,
+        watch: impl FnMut(&[u8]) -> bool + Send + 'static,
+    ) -> Result<(Board, Monitor)> {
+        let (board, socket) = Self::launch(machine, firmware, model, log, watch, &[])?;
+        Ok((board, Monitor::connect(&socket)?))
+    }
+
+    /// A board and the path of its monitor's socket.
+    fn launch(
         machine: &Machine,
         firmware: &Path,
         model: &[u8],
         mut log: impl Write + Send + 'static,
         mut watch: impl FnMut(&[u8]) -> bool + Send + 'static,
-    ) -> Result<(Board, Monitor)> {
+        devices: &[&str],
+    ) -> Result<(Board, PathBuf)> {
         if model.len() > machine.model_bytes {
             let (found, expected) = (model.len(), machine.model_bytes);
             bail!("model of {found} bytes does not fit into the {expected} that {} has for it", machine.name);
@@ -158,19 +189,25 @@ impl Board {
             tempfile::Builder::new().prefix("flowcast-").tempdir().context("a folder for the board's socket")?;
         let model_path = folder.path().join("model");
         std::fs::write(&model_path, model).with_context(|| model_path.display().to_string())?;
-        let [uart, monitor] = ["uart", "monitor"].map(|name| folder.path().join(name));
-        let [(uart_listener, uart), (monitor_listener, monitor)] = [listen(&uart)?, listen(&monitor)?];
+        let socket = folder.path().join("uart");
+        let monitor = folder.path().join("monitor");
+        let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
+        listener.set_nonblocking(true)?;
 
         let spawned = Command::new(QEMU)
-            .args(["-machine", machine.name, "-display", "none", "-nodefaults"])
+            .args(["-machine", machine.name, "-display", "none", "-monitor", "none", "-nodefaults"])
             // Time by instructions, 2^7 ns each: what the firmware's counter counts on.
             .args(["-icount", "shift=7"])
             .arg("-kernel")
             .arg(firmware)
             .arg("-device")
             .arg(format!("loader,file={},addr={},force-raw=on", option(&model_path)?, machine.model_address))
-            .args(["-chardev", &format!("socket,id=monitor,path={monitor}"), "-mon", "chardev=monitor"])
-            .args(["-chardev", &format!("socket,id=uart,path={uart}"), "-serial", "chardev:uart"])
+            .arg("-chardev")
+            .arg(format!("socket,id=uart,path={}", option(&socket)?))
+            .args(["-serial", "chardev:uart"])
+            .args(devices.iter().flat_map(|device| ["-device", device]))
+            .arg("-qmp")
+            .arg(format!("unix:{},server=on,wait=off", option(&monitor)?))
             // The firmware's log comes out of QEMU's standard output.
             .args(["-semihosting-config", "enable=on,target=native"])
             .stdin(Stdio::null())
@@ -204,15 +241,12 @@ impl Board {
                 copied.map(|_| ())
             })
         });
-        let lines = accept(&monitor_listener, &mut qemu)
-            .and_then(|monitor| accept(&uart_listener, &mut qemu).map(|uart| (monitor, uart)));
-        match lines {
-            Ok((monitor, uart)) => {
-                uart.set_nonblocking(false)?;
-                uart.set_read_timeout(Some(POLL))?;
-                uart.set_write_timeout(Some(PATIENCE))?;
-                let board = Board { qemu, link: Link::new(uart, PATIENCE), errors, log, _folder: folder };
-                Ok((board, Monitor::new(monitor, PATIENCE)?))
+        match accept(&listener, &mut qemu) {
+            Ok(line) => {
+                line.set_nonblocking(false)?;
+                line.set_read_timeout(Some(POLL))?;
+                line.set_write_timeout(Some(PATIENCE))?;
+                Ok((Board { qemu, link: Link::new(line, PATIENCE), errors, log, _folder: folder }, monitor))
             }
             Err(reason) => {
                 let _ = qemu.kill();
@@ -292,13 +326,6 @@ impl Drop for Board {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// A socket, and its path as QEMU takes it.
-fn listen(path: &Path) -> Result<(UnixListener, String)> {
-    let listener = UnixListener::bind(path).with_context(|| path.display().to_string())?;
-    listener.set_nonblocking(true)?;
-    Ok((listener, option(path)?))
 }
 
 fn accept(listener: &UnixListener, qemu: &mut Child) -> Result<UnixStream, String> {

@@ -1,51 +1,99 @@
-//! QEMU's monitor: commands to the emulator itself, in its own words.
+//! The emulator's own hand: QEMU's monitor (QMP, one JSON object a line), which sets what a sensor measures and presses
+//! reset.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
 
-/// What the monitor says when it waits for a command.
-const PROMPT: &[u8] = b"(qemu) ";
+/// How long QEMU may take to open its monitor, and to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A line to a running emulator.
+/// A connection to the monitor.
 #[derive(Debug)]
-pub struct Monitor(UnixStream);
+pub struct Monitor {
+    line: BufReader<UnixStream>,
+}
 
 impl Monitor {
-    /// Over a connected socket; each answer may take `patience`.
+    /// Connects to the monitor at a socket.
     ///
     /// # Errors
-    /// The socket's.
-    pub fn new(line: UnixStream, patience: Duration) -> Result<Self> {
-        line.set_nonblocking(false)?;
-        line.set_read_timeout(Some(patience))?;
-        Ok(Self(line))
+    /// Nobody listens there, or it is no monitor.
+    pub fn connect(socket: &Path) -> Result<Self> {
+        let deadline = Instant::now() + PATIENCE;
+        let line = loop {
+            match UnixStream::connect(socket) {
+                Ok(line) => break line,
+                Err(error) if Instant::now() > deadline => return Err(error).context("the emulator has no monitor"),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        line.set_read_timeout(Some(PATIENCE))?;
+        let mut monitor = Self { line: BufReader::new(line) };
+        if monitor.receive()?.get("QMP").is_none() {
+            bail!("the emulator's monitor does not greet");
+        }
+        monitor.execute("qmp_capabilities", json!({}))?;
+        Ok(monitor)
     }
 
-    /// Runs commands one after the other, each when the last is done. One that this version of QEMU does not know does
+    /// Has QEMU execute a command and returns what it answers.
+    ///
+    /// # Errors
+    /// The command is refused, with QEMU's reason, or the line fails.
+    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        let request = json!({ "execute": command, "arguments": arguments });
+        writeln!(self.line.get_mut(), "{request}")?;
+        loop {
+            let mut answer = self.receive()?;
+            if let Some(error) = answer.get("error") {
+                bail!("the emulator refused {command}: {}", error["desc"].as_str().unwrap_or("it does not say why"));
+            }
+            // Events come in between.
+            if let Some(value) = answer.get_mut("return") {
+                return Ok(value.take());
+            }
+        }
+    }
+
+    /// Sets what the temperature sensor of this id measures; QEMU rounds it to the sensor's 1/256 °C, towards zero.
+    ///
+    /// # Errors
+    /// There is no such sensor, or it cannot measure that.
+    pub fn set_temperature(&mut self, id: &str, milli_celsius: i32) -> Result<()> {
+        let path = format!("/machine/peripheral/{id}");
+        self.execute("qom-set", json!({ "path": path, "property": "temperature", "value": milli_celsius })).map(drop)
+    }
+
+    /// Presses the board's reset button: memory keeps what it holds.
+    ///
+    /// # Errors
+    /// The line's.
+    pub fn reset(&mut self) -> Result<()> {
+        self.execute("system_reset", json!({})).map(drop)
+    }
+
+    /// Has QEMU follow commands of its monitor for people, one after the other. One that this version does not know does
     /// nothing.
     ///
     /// # Errors
-    /// The emulator does not answer.
-    pub fn run(&mut self, commands: &[&str]) -> Result<()> {
-        self.wait().context("QEMU's monitor")?;
+    /// The line's.
+    pub fn follow(&mut self, commands: &[&str]) -> Result<()> {
         for command in commands {
-            writeln!(self.0, "{command}")?;
-            self.wait().with_context(|| format!("QEMU's monitor at {command:?}"))?;
+            self.execute("human-monitor-command", json!({ "command-line": command }))?;
         }
         Ok(())
     }
 
-    fn wait(&mut self) -> Result<()> {
-        let (mut said, mut byte) = (Vec::new(), [0]);
-        while !said.ends_with(PROMPT) {
-            if self.0.read(&mut byte)? == 0 {
-                bail!("closed after {:?}", String::from_utf8_lossy(&said));
-            }
-            said.extend(byte);
+    fn receive(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        if self.line.read_line(&mut line).context("the emulator's monitor does not answer")? == 0 {
+            bail!("the emulator closed its monitor");
         }
-        Ok(())
+        serde_json::from_str(&line).with_context(|| format!("the emulator's monitor said {line:?}"))
     }
 }

@@ -12,12 +12,18 @@ use std::time::Instant;
 const FIRMWARE_TARGET: &str = "thumbv7em-none-eabihf";
 const PRESETS: [&str; 3] = ["tiny", "small", "base"];
 /// The other boards with their targets.
-const BOARDS: [(&str, &str); 4] = [
+const BOARDS: [(&str, &str); 8] = [
     ("mps2-an385", "thumbv7m-none-eabi"),
     ("mps2-an500", "thumbv7em-none-eabihf"),
     ("mps2-an505", "thumbv8m.main-none-eabihf"),
     ("microbit", "thumbv6m-none-eabi"),
+    ("nrf52840dk", "thumbv7em-none-eabihf"),
+    ("stm32f411", "thumbv7em-none-eabihf"),
+    ("pico", "thumbv6m-none-eabi"),
+    ("pico2", "thumbv8m.main-none-eabihf"),
 ];
+/// Features beside the default ones that an image may be built with.
+const SENSORS: [&str; 2] = ["sht4x", "lis2dh12"];
 
 const USAGE: &str = "\
 Usage: cargo verify [--no-install]
@@ -96,7 +102,7 @@ fn steps(install: bool) -> Vec<Step> {
             &format!("firmware, preset {preset}"),
             &format!(
                 "build --package flowcast-firmware --target {FIRMWARE_TARGET} --profile firmware \
-                 --no-default-features --features board-mps2-an386,preset-{preset}"
+                 --no-default-features --features board-mps2-an386,preset-{preset},numeric-int8"
             ),
         )
     }));
@@ -105,7 +111,16 @@ fn steps(install: bool) -> Vec<Step> {
             &format!("clippy for the firmware of {board}, warnings denied"),
             &format!(
                 "clippy --package flowcast-firmware --target {target} --profile firmware \
-                 --no-default-features --features board-{board},preset-tiny -- --deny warnings"
+                 --no-default-features --features board-{board},preset-tiny,numeric-int8 -- --deny warnings"
+            ),
+        )
+    }));
+    steps.extend(SENSORS.map(|sensor| {
+        step(
+            &format!("clippy for a station with the sensor {sensor}, warnings denied"),
+            &format!(
+                "clippy --package flowcast-firmware --target {FIRMWARE_TARGET} --profile firmware --no-default-features \
+                 --features board-nrf52840dk,preset-tiny,numeric-int8,sensor-{sensor} -- --deny warnings"
             ),
         )
     }));

@@ -1,0 +1,86 @@
+//! The firmware for a real board with a sensor: it samples by a timer, sleeps in between, forecasts, tells, keeps its state
+//! in flash, and starts again by a watchdog where anything hangs.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    panic!(
+        "built for the wrong target: cargo build -p flowcast-firmware --bin station --target thumbv6m-none-eabi --profile firmware --no-default-features --features board-pico,preset-tiny (or another board's target)"
+    );
+}
+
+#[cfg(target_os = "none")]
+use defmt_rtt as _;
+#[cfg(target_os = "none")]
+use panic_probe as _;
+
+/// Six hours of samples every ten minutes: 45 years of an nRF52840's flash (the test `store` computes it).
+#[cfg(target_os = "none")]
+const SAMPLES_PER_SNAPSHOT: u32 = 36;
+
+#[cfg(target_os = "none")]
+#[embassy_executor::main]
+async fn main(_spawner: embassy_executor::Spawner) {
+    use flowcast_core::forecaster::Streaming;
+    use flowcast_firmware::{
+        application::VERSION,
+        board::{self, NAME, journal::Journal, memory, timer::Timer},
+        logger::{Logger, Plan},
+        sampler::Sampler,
+        state::Forecaster,
+        station::{Event, Start, Station},
+        telemetry::Frames,
+    };
+    use static_cell::ConstStaticCell;
+
+    static FORECASTER: ConstStaticCell<Forecaster> = ConstStaticCell::new(Forecaster::unbound());
+    // No snapshot is larger than the state that it is of.
+    static BUFFER: ConstStaticCell<[u8; size_of::<Forecaster>()]> = ConstStaticCell::new([0; _]);
+
+    let (bus, port, watchdog, store) = board::take();
+    defmt::info!("flowcast station {} for {}", VERSION, NAME);
+    let model = memory::model();
+    let forecaster = FORECASTER.take();
+    if forecaster.bind(model).is_err() {
+        // The watchdog starts it again, with whatever model lies there then.
+        defmt::panic!("no model that this firmware runs");
+    }
+    defmt::info!(
+        "model {=u32:08x}: {} channels, a sample every {} ms",
+        forecaster.header().identity,
+        forecaster.header().channels,
+        forecaster.header().interval_ms
+    );
+
+    #[cfg(feature = "sensor-sht4x")]
+    let mut sensor = flowcast_firmware::sensor::sht4x::Sht4x::new(bus, embassy_time::Delay);
+    #[cfg(feature = "sensor-lis2dh12")]
+    let mut sensor = flowcast_firmware::sensor::lis2dh12::Lis2dh12::new(bus, false);
+    #[cfg(not(any(feature = "sensor-sht4x", feature = "sensor-lis2dh12")))]
+    let mut sensor = flowcast_firmware::sensor::lm75::Lm75::new(bus, 0x48);
+
+    let sampler = Sampler::new([&mut sensor]);
+    let plan = Plan { forecast_every: SAMPLES_PER_SNAPSHOT, ..Plan::DEFAULT };
+    let Ok(logger) = Logger::new(forecaster, model, sampler, plan) else {
+        defmt::panic!("the sensor is not what the model was trained on");
+    };
+    let journal = Journal(Frames(port));
+    let (mut station, start) =
+        Station::new(logger, journal, Timer, watchdog, store, BUFFER.take(), SAMPLES_PER_SNAPSHOT);
+    match start {
+        Start::Anew => defmt::info!("starting anew"),
+        Start::From { samples, lost } => {
+            defmt::info!("going on after {=u32} samples, {=u32} of which are lost", samples + lost, lost);
+        }
+    }
+    loop {
+        let Event { index, missed, kept, stored } = station.step().await;
+        if missed > 0 {
+            defmt::warn!("{=u32} samples missed before sample {=u32}", missed, index);
+        }
+        if kept == Some(false) || !stored {
+            defmt::warn!("sample {=u32}: the flash took nothing", index);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Telemetry with a log: what a board tells over its port is logged by defmt too, for whoever has a probe on it.
+
+use flowcast_core::forecaster::Streaming;
+use flowcast_core::wire::{Alert, SensorFault};
+
+use crate::sampler::Notice;
+use crate::telemetry::Telemetry;
+
+/// Another listener, with a log.
+#[derive(Debug)]
+pub struct Journal<T>(pub T);
+
+/// In words that need no formatting.
+fn words(fault: SensorFault) -> &'static str {
+    match fault {
+        SensorFault::NoAnswer => "no answer",
+        SensorFault::Bus => "bus out of order",
+        SensorFault::Checksum => "wrong checksum",
+        SensorFault::OtherDevice => "another device in its place",
+        SensorFault::NotANumber => "not a number",
+        SensorFault::OutOfRange => "out of range",
+    }
+}
+
+impl<T: Telemetry> Telemetry for Journal<T> {
+    type Error = T::Error;
+
+    fn sample(&mut self, index: u32, values: &[f32]) -> Result<(), T::Error> {
+        defmt::debug!("sample {=u32}: {}", index, values);
+        self.0.sample(index, values)
+    }
+
+    fn alert(&mut self, alert: &Alert) -> Result<(), T::Error> {
+        let Alert { index, channel, value, surprise } = *alert;
+        defmt::warn!("alert: sample {=u32}, channel {=u16}, {=f32}, -ln p {=f32}", index, channel, value, surprise);
+        self.0.alert(alert)
+    }
+
+    fn sensor(&mut self, index: u32, notice: Notice) -> Result<(), T::Error> {
+        let Notice { sensor, fault, run, count } = notice;
+        match fault {
+            Some(fault) => defmt::warn!(
+                "sensor {=u8}: {=str}, {=u32} samples in a row, {=u32} in all",
+                sensor,
+                words(fault),
+                run,
+                count
+            ),
+            None => defmt::info!("sensor {=u8} works again after {=u32} samples", sensor, run),
+        }
+        self.0.sensor(index, notice)
+    }
+
+    fn forecast(&mut self, index: u32, forecaster: &dyn Streaming) -> Result<(), T::Error> {
+        self.0.forecast(index, forecaster)
+    }
+}

@@ -1,0 +1,126 @@
+//! The logger: sensors in, forecasts and alerts out, one sample at a time, whatever fails.
+//!
+//! Somebody's clock calls [`Logger::sample`] when a sample is due and [`Logger::skip`] for those that were not taken:
+//! a timer on a board (`station`), a host at an emulated one (`paced`). A dead sensor is a missing value, a dead line is
+//! counted; neither stops the stream.
+
+use flowcast_core::forecaster::Streaming;
+use flowcast_core::format::MAX_CHANNELS;
+use flowcast_core::wire::{Alert, Unfit};
+
+use crate::sampler::Sampler;
+use crate::telemetry::Telemetry;
+
+/// What is told, and how often.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// A whole forecast after each so many samples; 0 for none.
+    pub forecast_every: u32,
+    /// An alert for what comes as rarely as this on its channel, in (0, 1).
+    pub alert_probability: f32,
+}
+
+impl Plan {
+    /// A forecast for each sample, an alert for one in a thousand.
+    pub const DEFAULT: Self = Self { forecast_every: 1, alert_probability: 1e-3 };
+}
+
+/// A forecaster and its sensors.
+pub struct Logger<'l, F, const SENSORS: usize> {
+    forecaster: &'l mut F,
+    sampler: Sampler<'l, SENSORS>,
+    plan: Plan,
+    account: Account,
+}
+
+/// What has passed since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Samples, missing and skipped ones included.
+    pub samples: u32,
+    /// Samples without a value in any channel, those skipped included.
+    pub missing: u32,
+    /// Reports that did not go out.
+    pub undelivered: u32,
+    /// Alerts.
+    pub alerts: u32,
+}
+
+impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
+    /// A logger that has seen nothing. `model` is the file that `forecaster` runs.
+    ///
+    /// # Errors
+    /// The sensors are not what the model was trained on.
+    pub fn new(forecaster: &'l mut F, model: &[u8], sampler: Sampler<'l, SENSORS>, plan: Plan) -> Result<Self, Unfit> {
+        sampler.check(forecaster.header(), model)?;
+        Ok(Self { forecaster, sampler, plan, account: Account::default() })
+    }
+
+    /// Takes a sample, tells of it, and returns its index.
+    pub fn sample<T: Telemetry>(&mut self, telemetry: &mut T) -> u32 {
+        let due = self.plan.forecast_every > 0 && (self.account.samples + 1).is_multiple_of(self.plan.forecast_every);
+        self.sample_telling(telemetry, due)
+    }
+
+    /// The same; whether with a forecast is the caller's to say.
+    pub fn sample_telling<T: Telemetry>(&mut self, telemetry: &mut T, forecast: bool) -> u32 {
+        let Self { forecaster, sampler, plan, account } = self;
+        let Account { samples, missing, undelivered, alerts } = account;
+        let index = *samples;
+        let mut tell = |sent: Result<(), T::Error>| *undelivered = undelivered.saturating_add(u32::from(sent.is_err()));
+
+        let mut values = [f32::NAN; MAX_CHANNELS];
+        let channels = sampler.sample(&mut values, |notice| tell(telemetry.sensor(index, notice)));
+        let values = values.get(..channels).unwrap_or_default();
+        forecaster.observe(values);
+        *samples = samples.saturating_add(1);
+        *missing = missing.saturating_add(u32::from(values.iter().all(|value| value.is_nan())));
+
+        tell(telemetry.sample(index, values));
+        for (channel, value) in values.iter().enumerate() {
+            let Some(strangeness) = forecaster.anomaly(channel) else { continue };
+            if strangeness.alert(plan.alert_probability) {
+                *alerts = alerts.saturating_add(1);
+                let surprise = strangeness.surprise;
+                tell(telemetry.alert(&Alert { index, channel: channel as u16, value: *value, surprise }));
+            }
+        }
+        if forecast && forecaster.is_ready() {
+            tell(telemetry.forecast(index, &**forecaster));
+        }
+        index
+    }
+
+    /// Notes that `samples` samples were not taken.
+    pub fn skip(&mut self, samples: u32) {
+        self.forecaster.observe_gap(samples);
+        self.account.samples = self.account.samples.saturating_add(samples);
+        self.account.missing = self.account.missing.saturating_add(samples);
+    }
+
+    /// Counts on from so many samples, which the forecaster's state has in it.
+    pub fn resume(&mut self, samples: u32) {
+        self.account.samples = samples;
+    }
+
+    /// Forgets all that was observed; the account of the sensors stays.
+    pub fn reset(&mut self) {
+        self.forecaster.reset();
+        self.account = Account::default();
+    }
+
+    /// What has passed.
+    pub fn account(&self) -> Account {
+        self.account
+    }
+
+    /// The forecaster, to be asked or kept.
+    pub fn forecaster(&mut self) -> &mut F {
+        self.forecaster
+    }
+
+    /// The sensors and how they do.
+    pub fn sampler(&self) -> &Sampler<'l, SENSORS> {
+        &self.sampler
+    }
+}

@@ -1,0 +1,148 @@
+//! A board that is left alone: it samples by a timer, sleeps in between, keeps its state in flash and goes on from it.
+//!
+//! Samples fall on a grid from the start on; those that were missed because something took too long are a gap. The
+//! watchdog is fed while the station waits, in steps that it allows, and only there and after each sample: whatever hangs
+//! (a bus, a driver, this program) resets the board, which then goes on from its last snapshot.
+
+use embedded_storage::nor_flash::NorFlash;
+use flowcast_core::forecaster::Streaming;
+use flowcast_core::snapshot::Snapshot;
+
+use crate::logger::Logger;
+use crate::store::Store;
+use crate::telemetry::Telemetry;
+
+/// Time on a board.
+pub trait Clock {
+    /// Milliseconds since the start.
+    fn now_ms(&mut self) -> u64;
+
+    /// Sleeps until then.
+    fn until(&mut self, ms: u64) -> impl Future<Output = ()>;
+}
+
+/// What resets a board that hangs.
+pub trait Watchdog {
+    /// How long it may go without being fed; a station feeds it at half of that.
+    const PATIENCE_MS: u64;
+
+    /// Not yet.
+    fn feed(&mut self);
+}
+
+/// What happened at one sample, for the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// The sample.
+    pub index: u32,
+    /// Samples that were missed before it.
+    pub missed: u32,
+    /// Whether a snapshot was due, and whether it was kept.
+    pub kept: Option<bool>,
+    /// Whether the flash took what this sample had for it.
+    pub stored: bool,
+}
+
+/// What a station started from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing was kept, or nothing of this model.
+    Anew,
+    /// A snapshot after so many samples, and as many more of which only the count is known.
+    From {
+        /// Samples of the snapshot.
+        samples: u32,
+        /// Samples after it.
+        lost: u32,
+    },
+}
+
+/// A logger with a clock, a watchdog and a place for its state.
+pub struct Station<'l, F, T, CLOCK, DOG, FLASH, const SENSORS: usize> {
+    logger: Logger<'l, F, SENSORS>,
+    telemetry: T,
+    clock: CLOCK,
+    watchdog: DOG,
+    store: Store<FLASH>,
+    /// Room for a snapshot.
+    buffer: &'l mut [u8],
+    interval_ms: u64,
+    samples_per_snapshot: u32,
+    /// When the next sample is due.
+    due_ms: u64,
+}
+
+impl<'l, F, T, CLOCK, DOG, FLASH, const SENSORS: usize> Station<'l, F, T, CLOCK, DOG, FLASH, SENSORS>
+where
+    F: Streaming + Snapshot,
+    T: Telemetry,
+    CLOCK: Clock,
+    DOG: Watchdog,
+    FLASH: NorFlash,
+{
+    /// A station that goes on from what its flash holds. The first sample is due at once.
+    pub fn new(
+        mut logger: Logger<'l, F, SENSORS>,
+        telemetry: T,
+        mut clock: CLOCK,
+        watchdog: DOG,
+        mut store: Store<FLASH>,
+        buffer: &'l mut [u8],
+        samples_per_snapshot: u32,
+    ) -> (Self, Start) {
+        let interval_ms = logger.forecaster().header().interval_ms.max(1);
+        let due_ms = clock.now_ms();
+        let mut start = Start::Anew;
+        if let Ok(Some(kept)) = store.recover(buffer)
+            && logger.forecaster().restore(buffer.get(..kept.bytes).unwrap_or_default()).is_ok()
+        {
+            let lost = kept.last.saturating_sub(kept.samples);
+            logger.resume(kept.samples);
+            logger.skip(lost);
+            start = Start::From { samples: kept.samples, lost };
+        }
+        let station =
+            Self { logger, telemetry, clock, watchdog, store, buffer, interval_ms, samples_per_snapshot, due_ms };
+        (station, start)
+    }
+
+    /// Waits for the next sample, takes it, and keeps what is to be kept.
+    pub async fn step(&mut self) -> Event {
+        loop {
+            self.watchdog.feed();
+            let now = self.clock.now_ms();
+            if now >= self.due_ms {
+                break;
+            }
+            self.clock.until(self.due_ms.min(now + DOG::PATIENCE_MS / 2)).await;
+        }
+        let late = (self.clock.now_ms() - self.due_ms) / self.interval_ms;
+        let missed = u32::try_from(late).unwrap_or(u32::MAX);
+        if missed > 0 {
+            self.logger.skip(missed);
+        }
+        self.due_ms += (late + 1) * self.interval_ms;
+        let index = self.logger.sample(&mut self.telemetry);
+        self.watchdog.feed();
+        let samples = self.logger.account().samples;
+        let due = self.samples_per_snapshot > 0 && samples.is_multiple_of(self.samples_per_snapshot);
+        let kept = due.then(|| self.keep(samples));
+        // A snapshot tells the count too.
+        let stored = match kept {
+            Some(true) => true,
+            _ => self.store.beat(samples).is_ok(),
+        };
+        Event { index, missed, kept, stored }
+    }
+
+    fn keep(&mut self, samples: u32) -> bool {
+        let Self { logger, store, buffer, .. } = self;
+        let Ok(bytes) = logger.forecaster().snapshot(buffer) else { return false };
+        store.keep(buffer.get(..bytes).unwrap_or_default(), samples).is_ok()
+    }
+
+    /// The logger and its account.
+    pub fn logger(&mut self) -> &mut Logger<'l, F, SENSORS> {
+        &mut self.logger
+    }
+}

@@ -1,0 +1,101 @@
+//! What a board tells of each sample, and the two ways that it does: as frames over a port, or not at all.
+
+use embedded_io::Write;
+use flowcast_core::forecaster::Streaming;
+use flowcast_core::format::MAX_CHANNELS;
+use flowcast_core::wire::{Alert, Chunk, FRAME_BYTES, FRAME_VALUES, Reply, Sampled, SensorNotice, encode};
+
+use crate::sampler::Notice;
+
+/// Who listens. Whether anybody does must not matter to the board: a failed report is counted and forgotten.
+pub trait Telemetry {
+    /// Why a report did not go out.
+    type Error;
+
+    /// The values of a sample, as they entered.
+    ///
+    /// # Errors
+    /// The line's.
+    fn sample(&mut self, index: u32, values: &[f32]) -> Result<(), Self::Error>;
+
+    /// A sample that came unexpectedly.
+    ///
+    /// # Errors
+    /// The line's.
+    fn alert(&mut self, alert: &Alert) -> Result<(), Self::Error>;
+
+    /// What is new of a sensor.
+    ///
+    /// # Errors
+    /// The line's.
+    fn sensor(&mut self, index: u32, notice: Notice) -> Result<(), Self::Error>;
+
+    /// What comes next, seen from the sample before.
+    ///
+    /// # Errors
+    /// The line's.
+    fn forecast(&mut self, index: u32, forecaster: &dyn Streaming) -> Result<(), Self::Error>;
+}
+
+/// Frames of `flowcast_core::wire` over a port.
+#[derive(Debug)]
+pub struct Frames<PORT>(pub PORT);
+
+impl<PORT: Write> Frames<PORT> {
+    /// Sends a message as one frame.
+    ///
+    /// # Errors
+    /// The port's.
+    pub fn send(&mut self, reply: &Reply) -> Result<(), PORT::Error> {
+        self.0.write_all(encode(reply, &mut [0; FRAME_BYTES]))
+    }
+
+    /// Sends `chunk` and empties it for the steps from `next` on.
+    fn send_chunk(&mut self, chunk: &mut Chunk, next: u16) -> Result<(), PORT::Error> {
+        let empty =
+            Chunk { index: chunk.index, channel: chunk.channel, steps_ahead: next, values: heapless::Vec::new() };
+        let full = core::mem::replace(chunk, empty);
+        self.send(&Reply::Forecast(full))
+    }
+}
+
+impl<PORT: Write> Telemetry for Frames<PORT> {
+    type Error = PORT::Error;
+
+    fn sample(&mut self, index: u32, values: &[f32]) -> Result<(), PORT::Error> {
+        let values = values.iter().copied().take(MAX_CHANNELS).collect();
+        self.send(&Reply::Sampled(Sampled { index, values }))
+    }
+
+    fn alert(&mut self, alert: &Alert) -> Result<(), PORT::Error> {
+        self.send(&Reply::Alert(alert.clone()))
+    }
+
+    fn sensor(&mut self, index: u32, notice: Notice) -> Result<(), PORT::Error> {
+        let Notice { sensor, fault, run, count } = notice;
+        self.send(&Reply::Sensor(SensorNotice { index, sensor, fault, run, count }))
+    }
+
+    /// Every channel, step by step as it is computed, so that a long horizon takes no memory.
+    fn forecast(&mut self, index: u32, forecaster: &dyn Streaming) -> Result<(), PORT::Error> {
+        for channel in 0..forecaster.header().channels {
+            let mut chunk = Chunk { index, channel, steps_ahead: 1, values: heapless::Vec::new() };
+            let mut sent = Ok(());
+            forecaster.for_each_step(channel.into(), &mut |steps_ahead, step| {
+                if sent.is_err() {
+                    return;
+                }
+                if chunk.values.len() + step.len() > FRAME_VALUES {
+                    sent = self.send_chunk(&mut chunk, steps_ahead as u16); // a model's horizon is a `u16`
+                }
+                // There is room for it now: see FRAME_VALUES.
+                let _ = chunk.values.extend_from_slice(step);
+            });
+            sent?;
+            if !chunk.values.is_empty() {
+                self.send_chunk(&mut chunk, 0)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! The images for real boards: each one builds, boots by its chip's rules, keeps off the regions of the model and of what
+//! survives a reset, and holds no formatting and no allocator. Their sizes: `cargo test -p flowcast-tests --test images --
+//! --nocapture`.
+
+use flowcast::emulate::image::build_for;
+use flowcast::hardware::HARDWARE;
+use flowcast_core::format::Numeric;
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags};
+
+/// Symbols that must not be linked, by a part of their name. Panics are not among them: they format nothing.
+const FORBIDDEN: [&str; 6] = ["core::fmt", "4core3fmt", "__rust_alloc", "5alloc5alloc", "__aeabi_d", "__adddf3"];
+
+/// A section's address, bytes and contents; the last is empty for what is no part of the file.
+struct Section {
+    name: String,
+    address: u64,
+    bytes: u64,
+    data: Vec<u8>,
+    loaded: bool,
+}
+
+struct Image {
+    sections: Vec<Section>,
+    symbols: Vec<(String, u64)>,
+}
+
+impl Image {
+    fn build(board: &str, target: &'static str) -> Self {
+        let path = build_for(board, target, "station", "small", Numeric::I8, &[]).expect("the firmware builds");
+        let file = std::fs::read(path).unwrap();
+        let elf = object::File::parse(&*file).unwrap();
+        let allocated = |flags| match flags {
+            SectionFlags::Elf { sh_flags, .. } => sh_flags.0 & object::elf::SHF_ALLOC.0 != 0,
+            _ => false,
+        };
+        let sections = elf.sections().filter(|section| allocated(section.flags()) && section.size() > 0);
+        Self {
+            sections: sections
+                .map(|section| Section {
+                    name: section.name().unwrap().to_owned(),
+                    address: section.address(),
+                    bytes: section.size(),
+                    data: section.data().unwrap_or_default().to_vec(),
+                    loaded: section.file_range().is_some(),
+                })
+                .collect(),
+            symbols: elf
+                .symbols()
+                .map(|symbol| {
+                    (format!("{:#}", rustc_demangle::demangle(symbol.name().unwrap_or(""))), symbol.address())
+                })
+                .collect(),
+        }
+    }
+
+    fn section(&self, name: &str) -> &Section {
+        self.sections.iter().find(|section| section.name == name).unwrap_or_else(|| panic!("a section {name}"))
+    }
+
+    fn symbol(&self, name: &str) -> u64 {
+        self.symbols.iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("a symbol {name}")).1
+    }
+
+    /// Bytes of flash and of RAM that the program takes.
+    fn footprint(&self) -> (u64, u64) {
+        let sum = |kept: &dyn Fn(&Section) -> bool| self.sections.iter().filter(|s| kept(s)).map(|s| s.bytes).sum();
+        (sum(&|section| section.loaded), sum(&|section| section.address >= 0x2000_0000))
+    }
+}
+
+/// The RP2040's boot ROM checks its second stage by this: CRC-32/MPEG-2 of 252 bytes (datasheet, 2.8.1.3.1).
+const BOOT2_CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_MPEG_2);
+
+#[test]
+fn every_image_builds_boots_by_its_chips_rules_and_keeps_off_model_and_state() {
+    for (board, target) in HARDWARE.map(|board| (board.feature, board.machine.target)) {
+        let image = Image::build(board, target);
+        let (flash, ram) = image.footprint();
+        println!("{board:12} small: {flash:>6} bytes of flash, {ram:>6} of RAM, what survives and the stack aside");
+
+        let found: Vec<_> =
+            image.symbols.iter().filter(|(name, _)| FORBIDDEN.iter().any(|f| name.contains(f))).collect();
+        assert!(found.is_empty(), "{board}: {found:?}");
+
+        // The vectors: a stack in RAM, a start in flash, and the HardFault's.
+        let vectors = image.section(".vector_table");
+        let word = |index: usize| u32::from_le_bytes(vectors.data[4 * index..4 * index + 4].try_into().unwrap());
+        assert_eq!(word(0) >> 28, 2, "{board}: the stack is in RAM");
+        let text = image.section(".text");
+        for vector in [1, 3] {
+            let handler = u64::from(word(vector) & !1);
+            assert!((text.address..text.address + text.bytes).contains(&handler), "{board}: vector {vector}");
+        }
+        let expected = match board {
+            "nrf52840dk" => 0,
+            "stm32f411" => 0x0800_0000,
+            "pico" => 0x1000_0100,
+            _ => 0x1000_0000,
+        };
+        assert_eq!(vectors.address, expected, "{board}");
+
+        for (start, end) in [("_model_start", "_model_end"), ("_state_start", "_state_end")] {
+            let region = image.symbol(start)..image.symbol(end);
+            let inside = image.sections.iter().find(|s| s.address < region.end && s.address + s.bytes > region.start);
+            assert!(inside.is_none(), "{board}: {} lies in {start}", inside.unwrap().name);
+            assert!(!region.is_empty() && region.start % 4_096 == 0 && region.end % 4_096 == 0, "{board}: {region:x?}");
+        }
+        let ring = flowcast_firmware::store::RINGS.into_iter().find(|(name, _)| *name == board).unwrap().1;
+        let state = image.symbol("_state_end") - image.symbol("_state_start");
+        assert_eq!(state, ring.bytes as u64, "{board}: as `store` counts with");
+        assert_eq!(state % ring.page_bytes as u64, 0);
+
+        if board == "pico" {
+            let boot2 = image.section(".boot2");
+            assert_eq!((boot2.address, boot2.data.len()), (0x1000_0000, 256));
+            let (stage, checksum) = boot2.data.split_last_chunk::<4>().unwrap();
+            assert_eq!(BOOT2_CRC.checksum(stage), u32::from_le_bytes(*checksum));
+        }
+        if board == "pico2" {
+            // Within the first 4 KiB, from its first marker (datasheet, 5.9.5) to its last.
+            let block = image.section(".start_block");
+            assert!(block.address + block.bytes <= 0x1000_1000);
+            assert_eq!(block.data[..4], 0xFFFF_DED3_u32.to_le_bytes());
+            assert_eq!(block.data[block.data.len() - 4..], 0xAB12_3579_u32.to_le_bytes());
+        }
+    }
+}
