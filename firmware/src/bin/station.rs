@@ -6,7 +6,7 @@
 #[cfg(not(target_os = "none"))]
 fn main() {
     panic!(
-        "built for the wrong target: cargo build -p flowcast-firmware --bin station --target thumbv6m-none-eabi --profile firmware --no-default-features --features board-pico,preset-tiny (or another board's target)"
+        "built for the wrong target: cargo build -p flowcast-firmware --bin station --target thumbv6m-none-eabi --profile firmware --no-default-features --features board-pico,preset-tiny,numeric-int8 (or another board's target)"
     );
 }
 
