@@ -302,7 +302,7 @@ mod tests {
             for shift in 0..=17 {
                 for exponent in -2..60 {
                     let requantize = Requantize::new(columns, exponent, shift);
-                    let most = (columns as i32) * 127 << LARGEST_BITS;
+                    let most = (127 * columns as i32) << LARGEST_BITS;
                     for sum in [0, 1, -1, most, -most, random(&mut seed) % (most + 1)] {
                         for multiplier in [0, 1, 1 << 30, i32::MAX, random(&mut seed) & i32::MAX] {
                             let wide = (i128::from(sum) * i128::from(multiplier)) << 64;

@@ -1,7 +1,7 @@
 //! A model to count: of a preset's sizes, with random weights.
 
 use anyhow::{Context as _, Result};
-use flowcast_core::format::Numeric;
+use flowcast_core::format::{Header, Numeric};
 use flowcast_core::presets::Preset;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +20,7 @@ const DAY_MS: u64 = 86_400_000;
 /// The board holds no such model.
 pub fn random(machine: &Machine, preset: &Preset, numeric: Numeric, seed: u64) -> Result<AlignedBytes> {
     let config = PERIODS.into_iter().map(|period| config(preset, period)).find(|config| {
-        let header = config.header();
+        let header = config.header().map(|header| Header { numeric, ..header });
         header.is_ok_and(|header| machine.refuses(&header, preset).is_empty())
     });
     let config = config.with_context(|| format!("{} holds no model of preset {}", machine.name, preset.name))?;
