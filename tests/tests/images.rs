@@ -2,8 +2,9 @@
 //! survives a reset, and holds no formatting and no allocator. Their sizes: `cargo test -p flowcast-tests --test images --
 //! --nocapture`.
 
-use flowcast::emulate::image::build_for;
-use flowcast::hardware::HARDWARE;
+use flowcast::emulate::image;
+use flowcast::emulate::machine::Machine;
+use flowcast::hardware::{HARDWARE, Hardware};
 use flowcast_core::format::Numeric;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags};
 
@@ -25,8 +26,9 @@ struct Image {
 }
 
 impl Image {
-    fn build(board: &str, target: &'static str) -> Self {
-        let path = build_for(board, target, "station", "small", Numeric::I8, &[]).expect("the firmware builds");
+    fn build(hardware: &Hardware) -> Self {
+        let machine = Machine { name: hardware.feature, ..hardware.machine };
+        let path = image::build_program(&machine, "station", "small", Numeric::I8, &[]).expect("the firmware builds");
         let file = std::fs::read(path).unwrap();
         let elf = object::File::parse(&*file).unwrap();
         let allocated = |flags| match flags {
@@ -73,8 +75,9 @@ const BOOT2_CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_MPEG_2);
 
 #[test]
 fn every_image_builds_boots_by_its_chips_rules_and_keeps_off_model_and_state() {
-    for (board, target) in HARDWARE.map(|board| (board.feature, board.machine.target)) {
-        let image = Image::build(board, target);
+    for hardware in HARDWARE {
+        let board = hardware.feature;
+        let image = Image::build(&hardware);
         let (flash, ram) = image.footprint();
         println!("{board:12} small: {flash:>6} bytes of flash, {ram:>6} of RAM, what survives and the stack aside");
 
@@ -105,6 +108,10 @@ fn every_image_builds_boots_by_its_chips_rules_and_keeps_off_model_and_state() {
             assert!(inside.is_none(), "{board}: {} lies in {start}", inside.unwrap().name);
             assert!(!region.is_empty() && region.start % 4_096 == 0 && region.end % 4_096 == 0, "{board}: {region:x?}");
         }
+        // Where `flowcast flash` puts a model, and what it keeps off.
+        let [first, second] = hardware.models;
+        let addresses = ["_model_start", "_model_end", "_state_start", "_state_end"].map(|name| image.symbol(name));
+        assert_eq!(addresses, [first.start, second.end(), hardware.state.start, hardware.state.end()], "{board}");
         let ring = flowcast_firmware::store::RINGS.into_iter().find(|(name, _)| *name == board).unwrap().1;
         let state = image.symbol("_state_end") - image.symbol("_state_start");
         assert_eq!(state, ring.bytes as u64, "{board}: as `store` counts with");

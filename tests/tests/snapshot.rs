@@ -1,6 +1,8 @@
 //! Snapshots: a forecaster that goes on from one says, bit for bit, what one says that was never interrupted; and what is
 //! no snapshot of its model is refused with the reason.
 
+#![allow(clippy::boxed_local, reason = "a forecaster is too large to lie on a test's stack")]
+
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::Numeric;
 use flowcast_core::model::ModelError;

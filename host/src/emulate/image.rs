@@ -37,26 +37,11 @@ pub fn build_program(
     numeric: Numeric,
     features: &[&str],
 ) -> Result<PathBuf> {
-    build_for(machine.name, machine.target, program, preset, numeric, features)
-}
-
-/// The same for any board, by the feature `board-…` and Rust's target.
-///
-/// # Errors
-/// As [`build`].
-pub fn build_for(
-    board: &str,
-    rust_target: &'static str,
-    program: &str,
-    preset: &str,
-    numeric: Numeric,
-    features: &[&str],
-) -> Result<PathBuf> {
     let workspace = workspace();
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
         bail!("no firmware sources in {}; give an image with --firmware", workspace.display());
     }
-    setup::ensure(&[Need::Cargo, Need::Target(rust_target)], false)?;
+    setup::ensure(&[Need::Cargo, Need::Target(machine.target)], false)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let target = if target.is_absolute() { target } else { workspace.join(target) };
     fs::create_dir_all(&target).with_context(|| target.display().to_string())?;
@@ -67,13 +52,13 @@ pub fn build_for(
 
     let output = Command::new(setup::cargo())
         .current_dir(workspace)
-        .args(["build", "--package", "flowcast-firmware", "--bin", program, "--target", rust_target])
+        .args(["build", "--package", "flowcast-firmware", "--bin", program, "--target", machine.target])
         .args([
             "--profile",
             "firmware",
             "--no-default-features",
             "--features",
-            &format!("board-{board},preset-{preset},numeric-{},{}", numeric.name(), features.join(",")),
+            &format!("board-{},preset-{preset},numeric-{},{}", machine.name, numeric.name(), features.join(",")),
         ])
         .args(["--message-format", "json-render-diagnostics"])
         .env("CARGO_TARGET_DIR", &target)
@@ -84,7 +69,7 @@ pub fn build_for(
         bail!("the firmware does not build:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     let built = executable(&output.stdout).context("cargo built the firmware and did not say where")?;
-    let image = built.with_file_name([&[board, program, preset, numeric.name()], features].concat().join("-"));
+    let image = built.with_file_name([&[machine.name, program, preset, numeric.name()], features].concat().join("-"));
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
     // A board may be running from the file: leave it alone when it is the same.
     if fs::read(&image).ok().as_ref() != Some(&bytes) {
