@@ -9,7 +9,7 @@ use flowcast_core::presets::PRESETS;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SymbolKind};
 
 /// Flash that the largest image may take, in bytes; the model lies elsewhere.
-const BUDGET: u64 = 124 * 1024;
+const BUDGET: u64 = 136 * 1024;
 /// Bytes that need not belong to a symbol: literal pools between functions, padding, anonymous constants.
 const UNNAMED: u64 = 4 * 1024;
 

@@ -76,32 +76,56 @@ pub fn state_bytes(preset: &Preset, numeric: Numeric, channels: usize, slots: us
 }
 
 fn bytes_in<R: Element>(preset: &Preset, channels: usize, slots: usize) -> usize {
-    match preset.name {
-        "tiny" => bytes_of::<R, 16, 2, 8, 1>(channels, slots),
-        "small" => bytes_of::<R, 32, 4, 8, 1>(channels, slots),
-        _ => bytes_of::<R, 64, 8, 8, 2>(channels, slots),
+    // A channel with readings in 64 bits is padded to 8 bytes: what is measured must be padded alike.
+    match (preset.name, seasonal(slots) % 8 == seasonal(4) % 8) {
+        ("tiny", true) => bytes_of::<R, 4, 16, 2, 8, 1>(channels, slots),
+        ("tiny", false) => bytes_of::<R, 8, 16, 2, 8, 1>(channels, slots),
+        ("small", true) => bytes_of::<R, 4, 32, 4, 8, 1>(channels, slots),
+        ("small", false) => bytes_of::<R, 8, 32, 4, 8, 1>(channels, slots),
+        (_, true) => bytes_of::<R, 4, 64, 8, 8, 2>(channels, slots),
+        (_, false) => bytes_of::<R, 8, 64, 8, 8, 2>(channels, slots),
     }
 }
 
-fn bytes_of<R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>(
+/// Bytes of a channel's slots: means, and a byte that counts visits.
+const fn seasonal(slots: usize) -> usize {
+    4 * MEMORIES * slots + slots.next_multiple_of(4)
+}
+
+fn bytes_of<
+    R: Element,
+    const SLOTS: usize,
+    const D_MODEL: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const LAYERS: usize,
+>(
     channels: usize,
     slots: usize,
 ) -> usize {
-    // Forecasters for 2 and for 4 channels of 4 slots: half of what lies between them is one channel.
-    let two = size_of::<Forecaster<'_, R, 2, 4, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
-    let four = size_of::<Forecaster<'_, R, 4, 4, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
+    // Forecasters for 2 and for 4 channels of few slots: half of what lies between them is one channel.
+    let two = size_of::<Forecaster<'_, R, 2, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
+    let four = size_of::<Forecaster<'_, R, 4, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
     let measured = (four - two) / 2;
     let model = two - 2 * measured;
-    // A slot has its means and a byte that counts visits.
-    let seasonal = |slots: usize| 4 * MEMORIES * slots + slots.next_multiple_of(4);
-    let channel = measured + seasonal(slots) - seasonal(4);
-    // Words of an address's size, a slice has two: the file's bytes (2); each linear layer (6) and norm (4), in and outside
-    // the blocks, the seasonal attention's three layers among them; readout and head (4 each); knots, spread, the head's
-    // biases and the intervals' factors (2 each); the header's counts of seasons, of slots in three and of quantiles (5);
-    // and what words of 8 bytes pad with (2 halves). The test `emulated` holds the sum to what boards say.
-    let words = 2 + 5 * 6 + 4 + LAYERS * (6 * 6 + 2 * 4) + 2 * 4 + 4 * 2 + 5 + 2;
+    let channel = measured + seasonal(slots) - seasonal(SLOTS);
+    let words = words::<R>(LAYERS);
     let narrowed = size_of::<usize>().saturating_sub(4) * words;
     (model - narrowed + channels * channel).next_multiple_of(8)
+}
+
+/// Words of an address's size in a bound model, a slice has two: the file's bytes (2); each linear layer and norm (4), in and
+/// outside the blocks, the seasonal attention's three layers among them; readout and head; knots, spread, the head's biases
+/// and the intervals' factors (2 each); the header's counts of seasons, of slots in three and of quantiles (5); and what
+/// words of 8 bytes pad with (halves). The test `emulated` holds the sum to what boards say.
+fn words<R: Element>(layers: usize) -> usize {
+    // A matrix is a slice, or two of them and an exponent that is padded; what lies beside is padded by itself or not.
+    let (matrix, padding) = match R::NUMERIC {
+        Numeric::F32 => (2, 2),
+        Numeric::I8 => (5, 0),
+    };
+    let linear = matrix + 2;
+    2 + 5 * linear + 4 + layers * (6 * linear + 2 * 4) + 2 * matrix + 4 * 2 + 5 + padding
 }
 
 #[cfg(test)]
@@ -114,7 +138,7 @@ mod tests {
     #[cfg(target_pointer_width = "64")]
     fn state_bytes_are_those_of_the_real_types() {
         fn narrowed(bytes: usize, layers: usize) -> usize {
-            (bytes - 4 * (59 + 44 * layers)).next_multiple_of(8)
+            (bytes - 4 * words::<f32>(layers)).next_multiple_of(8)
         }
         let [tiny, small, base] = PRESETS;
         for (found, real, layers) in [

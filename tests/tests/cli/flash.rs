@@ -5,7 +5,7 @@ use flowcast::emulate::machine::MACHINES;
 use flowcast::hardware::HARDWARE;
 use flowcast_core::format::Numeric;
 use flowcast_core::presets::{PRESETS, Preset};
-use flowcast_tests::{random_model, random_model_as};
+use flowcast_tests::random_model_as;
 use serde_json::Value;
 
 use super::Bench;
@@ -63,7 +63,7 @@ fn a_model_goes_into_either_slot_of_every_board() {
 #[test]
 fn what_does_not_fit_is_named_with_what_would() {
     let bench = bench();
-    bench.write("base.flow", &random_model(&Preset::named("base").unwrap(), 2, 144, 144, 1));
+    bench.write("base.flow", &random_model_as(Numeric::I8, &Preset::named("base").unwrap(), 2, 144, 144, 1));
     let bytes = bench.bytes("base.flow").len();
     let (report, error) = bench.lay_out("base.flow", "rp2040", &["--model-only"]);
     assert_eq!(report["refused"], serde_json::json!(["found preset base, expected tiny or small"]));
