@@ -9,21 +9,23 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flowcast_core::forecaster::{Forecaster, Streaming};
 use flowcast_core::format::{Channel, Header, Numeric};
+use flowcast_core::linear::Element;
 use flowcast_core::presets::{PRESETS, Preset};
+use flowcast_core::q20::Q20;
 use flowcast_core::seasonal::{Season, Seasons};
 
 const PERIOD: usize = 144;
 const KNOTS: [u16; 12] = [1, 2, 3, 4, 6, 9, 14, 22, 35, 56, 90, PERIOD as u16];
 
 /// A model file of small, different weights. `Vec<u128>` starts where weights may be used in place.
-fn model(preset: &Preset) -> Vec<u128> {
+fn model(preset: &Preset, numeric: Numeric) -> Vec<u128> {
     let header = Header {
         d_model: preset.d_model as u16,
         heads: preset.heads as u16,
         head_dim: preset.head_dim as u16,
         layers: preset.layers as u16,
         d_ff: preset.d_ff as u16,
-        numeric: Numeric::F32,
+        numeric,
         channels: 1,
         targets: 1,
         known: 0,
@@ -70,20 +72,21 @@ fn samples() -> Vec<[f32; 1]> {
     (0..7 * PERIOD).map(|row| [20.0 + 5.0 * (row as f32 * 0.0436).sin() + (row as f32 * 1.7).sin()]).collect()
 }
 
-/// Benches one preset: a sample, then all steps of a forecast.
-fn bench<const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>(
+/// Benches one preset in one scalar: a sample, then all steps of a forecast.
+fn bench<R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const LAYERS: usize>(
     criterion: &mut Criterion,
     preset: &Preset,
 ) {
-    let blocks = model(preset);
+    let blocks = model(preset, R::NUMERIC);
     let mut forecaster =
-        Forecaster::<1, PERIOD, D_MODEL, HEADS, HEAD_DIM, LAYERS>::new(bytemuck::cast_slice(&blocks)).expect("a model");
+        Forecaster::<R, 1, PERIOD, D_MODEL, HEADS, HEAD_DIM, LAYERS>::new(bytemuck::cast_slice(&blocks))
+            .expect("a model");
     let samples = samples();
     for sample in &samples {
         forecaster.observe(sample);
     }
 
-    let mut group = criterion.benchmark_group(preset.name);
+    let mut group = criterion.benchmark_group(format!("{} {}", preset.name, R::NUMERIC.name()));
     group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
     let mut next = samples.iter().cycle();
     group.throughput(Throughput::Elements(1));
@@ -100,9 +103,12 @@ fn bench<const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: usize, const 
 
 fn presets(criterion: &mut Criterion) {
     let [tiny, small, base] = &PRESETS;
-    bench::<16, 2, 8, 1>(criterion, tiny);
-    bench::<32, 4, 8, 1>(criterion, small);
-    bench::<64, 8, 8, 2>(criterion, base);
+    bench::<f32, 16, 2, 8, 1>(criterion, tiny);
+    bench::<Q20, 16, 2, 8, 1>(criterion, tiny);
+    bench::<f32, 32, 4, 8, 1>(criterion, small);
+    bench::<Q20, 32, 4, 8, 1>(criterion, small);
+    bench::<f32, 64, 8, 8, 2>(criterion, base);
+    bench::<Q20, 64, 8, 8, 2>(criterion, base);
 }
 
 criterion_group!(benches, presets);

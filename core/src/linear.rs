@@ -1,6 +1,6 @@
 //! Dense layers over weights that lie in flash, with one fixed order of summation on every machine.
 //!
-//! A model's scalar decides the form of its weights: `f32` meets `f32` ([`float`](self)), and [`Q20`](crate::q20::Q20)
+//! A model's scalar decides the form of its weights: `f32` meets `f32`, and [`Q20`](crate::q20::Q20)
 //! meets `i8` with a multiplier for each row, all in integers: `linear/{float,integer}.rs`.
 
 mod float;

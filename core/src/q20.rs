@@ -313,7 +313,7 @@ impl Real for Q20 {
         Self(((mantissa + ((1_u32 << shift) >> 1)) >> shift) as i32)
     }
 
-    /// At most 4 steps from the exact value: a line between two places of [`SIGMOID`].
+    /// At most 4 steps from the exact value: a line between two places of a table.
     #[inline]
     fn sigmoid(self) -> Self {
         let magnitude = self.abs().0.min(SIGMOID_END - 1);
@@ -363,7 +363,7 @@ impl Real for Q20 {
         Self(i32::from(short as i16 >> 4) << (2 * (short & 15)))
     }
 
-    /// `scale` is taken within 0 to [`MOST_PART`].
+    /// `scale` is taken within 0 to 256.
     #[inline(always)]
     fn approach_all(means: &mut [Self], x: &[Self], scale: Self, gain: Self) {
         let scale = scale.at_most(MOST_PART).at_least(Self::ZERO);
@@ -381,7 +381,7 @@ impl Real for Q20 {
         Self(narrow_by::<FRACTION_BITS>(sum))
     }
 
-    /// `value` is taken within ± [`MOST_PART`].
+    /// `value` is taken within ±256.
     #[inline(always)]
     fn remember(means: &mut [Self], key: &[Self], value: Self, gain: Self, query: &[Self]) -> Self {
         let value = value.at_most(MOST_PART).at_least(-MOST_PART);

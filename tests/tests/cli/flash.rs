@@ -5,7 +5,7 @@ use flowcast::emulate::machine::MACHINES;
 use flowcast::hardware::HARDWARE;
 use flowcast_core::format::Numeric;
 use flowcast_core::presets::{PRESETS, Preset};
-use flowcast_tests::random_model_as;
+use flowcast_tests::{random_model, random_model_as};
 use serde_json::Value;
 
 use super::Bench;
@@ -64,11 +64,12 @@ fn a_model_goes_into_either_slot_of_every_board() {
 fn what_does_not_fit_is_named_with_what_would() {
     let bench = bench();
     bench.write("base.flow", &random_model_as(Numeric::I8, &Preset::named("base").unwrap(), 2, 144, 144, 1));
-    let bytes = bench.bytes("base.flow").len();
     let (report, error) = bench.lay_out("base.flow", "rp2040", &["--model-only"]);
     assert_eq!(report["refused"], serde_json::json!(["found preset base, expected tiny or small"]));
     assert!(error.starts_with("error: rp2040 does not take base.flow: found preset base"), "{error}");
-    let (report, _) = bench.lay_out("base.flow", "stm32f411", &["--model-only"]);
+    bench.write("float.flow", &random_model(&Preset::named("base").unwrap(), 2, 144, 144, 1));
+    let bytes = bench.bytes("float.flow").len();
+    let (report, _) = bench.lay_out("float.flow", "stm32f411", &["--model-only"]);
     assert_eq!(
         report["refused"],
         serde_json::json!([format!("found {bytes} bytes of model, expected at most 131072")])
