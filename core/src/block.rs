@@ -44,7 +44,8 @@ impl<R: Element, const HEADS: usize> Block<'_, R, HEADS> {
         M::begin(Part::Norm);
         let normed = self.norm_attention.apply(x);
         M::begin(Part::Projections);
-        R::prepare(&normed, &mut room);
+        let limit = R::tighter(self.query.limit(), R::tighter(self.key.limit(), self.value.limit()));
+        R::prepare(&normed, limit, &mut room);
         let input = R::input(&normed, &room);
         let project = |layer: &Linear<'_, R>| {
             let mut y = [[R::ZERO; HEAD_DIM]; HEADS];

@@ -641,7 +641,7 @@ impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
         let header = self.model.header();
         let seasons = &header.seasons;
         let Some(state) = channels.get(self.channel) else { return };
-        self.hidden.fill(|hidden| {
+        self.hidden.fill(self.model.hidden_limit(), |hidden| {
             *hidden = state.hidden;
             D_MODEL
         });
@@ -649,7 +649,7 @@ impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
         let features = header.readout_features();
         self.model.gates(self.hidden.input(), gates.get_mut(..features).unwrap_or_default());
         let (aligned_gates, standing_gates) = gates.split_at_checked(header.step_features()).unwrap_or_default();
-        self.standing.fill(|standing| {
+        self.standing.fill(R::no_limit(), |standing| {
             let own = seasons.standing(header.ring);
             state.seasonal.standing(seasons, &state.level, standing.get_mut(..own).unwrap_or_default());
             if header.mixed {
@@ -758,7 +758,7 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
         let mix = |a: R, b: R| a + fraction * (b - a);
         let mut room = R::room::<{ MAX_STEP_FEATURES.next_multiple_of(COLUMNS) }>();
         let aligned = aligned.get(..header.step_features()).unwrap_or_default();
-        R::prepare(aligned, &mut room);
+        R::prepare(aligned, R::no_limit(), &mut room);
         let aligned = R::input(aligned, &room);
         let [a, b] = [begin, end].map(|knot| knot.standing + R::dot(&knot.aligned, aligned));
         let displacement = mix(a, b);

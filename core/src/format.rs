@@ -11,7 +11,7 @@ use heapless::Vec;
 
 use crate::bits::{self, exponent, order, scaled, scaled_wide};
 use crate::fixed::MAX_COLUMNS;
-use crate::kernel::{COLUMNS, Layout};
+use crate::kernel::{COLUMNS, Layout, OFFSET_BITS};
 use crate::known::{KNOWN_FEATURES, MAX_KNOWN};
 use crate::linear::{Element, Source};
 pub use crate::linear::{LEVEL_FEATURES, Numeric};
@@ -24,7 +24,7 @@ use crate::seasonal::{
 };
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// The most quantile levels of a model.
 pub const MAX_QUANTILES: usize = 9;
 /// The most channels of a model.
@@ -51,9 +51,9 @@ pub const ALIGNMENT: usize = 16;
 pub const MAGIC: [u8; 4] = *b"FLOW";
 /// The largest number of an eight-bit weight; -128 is not used.
 const LARGEST_I8: f32 = 127.0;
-/// The exponents of multipliers: with the least one, the largest multiplier is worth 1024; no input is so large that what
-/// the largest one is worth would count.
-const EXPONENTS: core::ops::RangeInclusive<i32> = 21..=100;
+/// The exponents of multipliers: with the least one, the largest multiplier is worth 1024; with the largest one, sums of
+/// products move up and never down ([`crate::linear`]).
+const EXPONENTS: core::ops::RangeInclusive<i32> = 21..=38;
 /// Bits of the header's flags.
 const FLAG_RING: u8 = 1;
 const FLAG_MIXED: u8 = 2;
@@ -164,6 +164,8 @@ pub enum FormatError {
         /// Index of the channel.
         channel: usize,
     },
+    /// The weights of an output sum so high that no input meets them without leaving the range of integers.
+    Heavy,
     /// A weight that is not finite or beyond ±[`MAX_WEIGHT`].
     Weight {
         /// Index into the weights.
@@ -197,6 +199,7 @@ impl fmt::Display for FormatError {
             Self::Text { channel } => {
                 write!(f, "model's channel {channel} has a name or unit that is empty, too long or not UTF-8")
             }
+            Self::Heavy => f.write_str("model has a layer too heavy for integers: its outputs would leave ±2048 deviations"),
             Self::Weight { index } => write!(f, "model's weight {index} is not within ±{MAX_WEIGHT}"),
             Self::Misaligned => write!(f, "model does not start at a multiple of 4 bytes"),
             Self::Size { name, found, expected } => write!(f, "{name}: found {found}, expected {expected}"),
@@ -317,25 +320,38 @@ impl Form {
     fn bytes(self, outputs: usize, inputs: usize) -> usize {
         match self {
             Self::Vector => 0,
-            Self::Matrix => Layout::Blocks.bytes(outputs, inputs),
+            Self::Matrix => Layout::Pairs.bytes(outputs, inputs),
             Self::Transposed => {
                 let (whole, rest) = (inputs / outputs.max(1), inputs % outputs.max(1));
-                whole * Layout::Blocks.bytes(outputs, outputs) + Layout::Blocks.bytes(outputs, rest)
+                whole * Layout::Pairs.bytes(outputs, outputs) + Layout::Pairs.bytes(outputs, rest)
             }
             Self::Rows(parts) => outputs * parts.iter().map(|columns| Layout::Rows.bytes(1, *columns)).sum::<usize>(),
         }
+    }
+
+    /// The byte of a weight of an output.
+    fn byte(self, output: usize, weight: i8) -> u8 {
+        match self {
+            Self::Matrix | Self::Transposed => Layout::Pairs.byte(output, weight),
+            Self::Vector | Self::Rows(_) => Layout::Rows.byte(output, weight),
+        }
+    }
+
+    /// What is added to weights within a word.
+    fn offset(self) -> u32 {
+        if matches!(self, Self::Matrix | Self::Transposed) { OFFSET_BITS } else { 0 }
     }
 
     /// Where the weight between an output and an input of so many lies among them, in bytes.
     fn place(self, [output, outputs]: [usize; 2], [input, inputs]: [usize; 2]) -> usize {
         match self {
             Self::Vector => 0,
-            Self::Matrix => Layout::Blocks.place(inputs, output, input),
+            Self::Matrix => Layout::Pairs.place(inputs, output, input),
             Self::Transposed => {
                 let part = input / outputs.max(1);
                 let before = part * outputs;
                 let columns = (inputs - before).min(outputs);
-                self.bytes(outputs, before) + Layout::Blocks.place(columns, output, input - before)
+                self.bytes(outputs, before) + Layout::Pairs.place(columns, output, input - before)
             }
             Self::Rows([left, right]) => {
                 let start = self.bytes(output, inputs);
@@ -556,7 +572,7 @@ impl Header {
     /// The dimensions alone; no bytes are needed.
     fn check_fields(&self) -> Result<(), FormatError> {
         let seasons = &self.seasons;
-        within("d_model", self.d_model, 1..=MAX_COLUMNS as u16, "1 to 1024")?;
+        within("d_model", self.d_model, 1..=MAX_COLUMNS as u16, "1 to 1020")?;
         let width = u32::from(self.heads) * u32::from(self.head_dim);
         expect("heads times head_dim", width, u32::from(self.d_model), "d_model")?;
         within("layers", self.layers, 1..=16, "1 to 16")?;
@@ -658,7 +674,7 @@ impl Header {
             start += 4 * count;
             let mut words = (0..count).map(|number| u32_at(body, begin + 4 * number));
             if self.numeric == Numeric::I8 && tensor.form != Form::Vector {
-                within("multipliers' exponent", words.next().unwrap_or(0) as i32, EXPONENTS, "21 to 100")?;
+                within("multipliers' exponent", words.next().unwrap_or(0) as i32, EXPONENTS, "21 to 38")?;
                 let least = words.map(|word| word as i32).min().unwrap_or(0);
                 within("output's multiplier", least, 0..=i32::MAX, "0 to 2147483647")?;
             } else {
@@ -675,9 +691,16 @@ impl Header {
         if self.numeric == Numeric::F32 {
             return Ok(());
         }
-        let bytes = body.get(matrices..).unwrap_or_default();
-        let lowest = bytes.iter().map(|byte| *byte as i8).min().unwrap_or(0);
-        within("eight-bit weight", lowest, -127..=127, "-127 to 127")
+        let mut bytes = body.get(matrices..).unwrap_or_default();
+        for tensor in self.tensors() {
+            let (part, rest) = bytes.split_at_checked(tensor.eight_bit_bytes()).unwrap_or_default();
+            bytes = rest;
+            let offset = tensor.form.offset();
+            let weights = part.as_chunks().0.iter().flat_map(|word| (u32::from_le_bytes(*word) ^ offset).to_le_bytes());
+            let lowest = weights.map(|byte| byte as i8).min().unwrap_or(0);
+            within("eight-bit weight", lowest, -127..=127, "-127 to 127")?;
+        }
+        Ok(())
     }
 
     /// The `index`-th step ahead that has weights of its own, 1 to the horizon. `bytes` is the file that this header
@@ -1015,12 +1038,17 @@ impl Header {
             // The largest multiplier takes 31 bits; too large a weight makes an exponent that is refused.
             let shared = (30 - exponent(f32::from_bits(largest))).min(*EXPONENTS.end());
             put_number(out, shared as u32);
+            // What stands for no weight is a zero.
+            let zero = tensor.form.offset().to_le_bytes();
+            for start in (0..tensor.eight_bit_bytes()).step_by(zero.len()) {
+                put(out, matrix_at + start, &zero);
+            }
             for output in 0..tensor.outputs() {
                 let scale = scale(output);
                 put_number(out, scaled(scale, shared as u32) as u32);
                 for input in 0..tensor.inputs() {
                     let place = tensor.form.place([output, tensor.outputs()], [input, tensor.inputs()]);
-                    put(out, matrix_at + place, &[quantize(of(output, input), scale) as u8]);
+                    put(out, matrix_at + place, &[tensor.form.byte(output, quantize(of(output, input), scale))]);
                 }
             }
             matrix_at += tensor.eight_bit_bytes();
@@ -1064,17 +1092,22 @@ impl<'m> Tensors<'m> {
 
     /// The next matrix.
     pub(crate) fn matrix<R: Element>(&mut self, rows: usize, columns: usize) -> R::Matrix<'m> {
-        R::matrix(&mut self.source, rows, columns, Form::Matrix.bytes(rows, columns))
+        R::matrix(&mut self.source, rows, columns, columns)
     }
 
     /// The next matrix, which lies transposed: `[inputs][outputs]`.
     pub(crate) fn transposed<R: Element>(&mut self, inputs: usize, outputs: usize) -> R::Matrix<'m> {
-        R::matrix(&mut self.source, outputs, inputs, Form::Transposed.bytes(outputs, inputs))
+        R::matrix(&mut self.source, outputs, inputs, outputs)
+    }
+
+    /// Nothing that was taken must be refused.
+    pub(crate) fn check(&self) -> Result<(), FormatError> {
+        if self.source.refused() { Err(FormatError::Heavy) } else { Ok(()) }
     }
 
     /// The next matrix that is taken row by row, each in two parts.
     pub(crate) fn rows<R: Element>(&mut self, rows: usize, parts: [usize; 2]) -> R::Rows<'m> {
-        R::rows(&mut self.source, rows, parts.iter().sum(), Form::Rows(parts).bytes(rows, parts.iter().sum()))
+        R::rows(&mut self.source, rows, parts)
     }
 }
 

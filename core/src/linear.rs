@@ -51,6 +51,8 @@ pub trait Element: Real + Persist {
     type Room<const N: usize>: Copy + Debug;
     /// What a layer takes.
     type Input<'x>: Copy + Debug;
+    /// How large inputs a layer can bear; larger ones saturate.
+    type Limit: Copy + Debug;
     /// A matrix for products with the whole of it, where it lies.
     type Matrix<'m>: Copy + Debug;
     /// A matrix for products with single rows, where it lies.
@@ -63,17 +65,26 @@ pub trait Element: Real + Persist {
 
     /// Room that holds nothing.
     fn room<const N: usize>() -> Self::Room<N>;
-    /// Prepares a vector of up to `N` numbers for layers.
-    fn prepare<const N: usize>(values: &[Self], room: &mut Self::Room<N>);
+    /// Prepares a vector of up to `N` numbers for layers that bear so much.
+    fn prepare<const N: usize>(values: &[Self], limit: Self::Limit, room: &mut Self::Room<N>);
     /// A vector that has been prepared.
     fn input<'x, const N: usize>(values: &'x [Self], room: &'x Self::Room<N>) -> Self::Input<'x>;
 
-    /// The next matrix of a file, `bytes` its eight-bit weights.
-    fn matrix<'m>(source: &mut Source<'m>, outputs: usize, inputs: usize, bytes: usize) -> Self::Matrix<'m>;
-    /// The next matrix of a file that is taken row by row.
-    fn rows<'m>(source: &mut Source<'m>, outputs: usize, inputs: usize, bytes: usize) -> Self::Rows<'m>;
+    /// The next matrix of a file; of eight-bit weights it lies as matrices of `part` inputs, one after the other.
+    fn matrix<'m>(source: &mut Source<'m>, outputs: usize, inputs: usize, part: usize) -> Self::Matrix<'m>;
+    /// The next matrix of a file that is taken row by row, each in two parts of so many columns.
+    fn rows<'m>(source: &mut Source<'m>, outputs: usize, parts: [usize; 2]) -> Self::Rows<'m>;
 
-    /// y += W x, `[rows]`; rows beyond either are left alone.
+    /// What inputs a matrix can bear.
+    fn limit(matrix: &Self::Matrix<'_>) -> Self::Limit;
+    /// That of a matrix for single rows.
+    fn no_limit() -> Self::Limit;
+    /// What layers of both limits can bear.
+    fn tighter(a: Self::Limit, b: Self::Limit) -> Self::Limit;
+
+    /// y = b + W x, `[rows]`; rows beyond the shortest are left alone.
+    fn product(matrix: &Self::Matrix<'_>, bias: &[Self::Number], x: Self::Input<'_>, y: &mut [Self]);
+    /// y += W x, the same.
     fn add_product(matrix: &Self::Matrix<'_>, x: Self::Input<'_>, y: &mut [Self]);
     /// The `index`-th row in two parts, of `left` and of `right` columns; empty beyond the last.
     fn row<'m>(rows: &Self::Rows<'m>, index: usize, left: usize, right: usize) -> [Self::Row<'m>; 2];
@@ -87,6 +98,7 @@ pub trait Element: Real + Persist {
         scale: Self,
         most: Self,
         last: [Self; LEVEL_FEATURES],
+        limit: Self::Limit,
         values: &mut [Self],
         room: &mut Self::Room<N>,
     );
@@ -112,12 +124,13 @@ pub struct Source<'m> {
     numbers: &'m [u32],
     /// Eight-bit weights, four a word.
     matrices: &'m [u32],
+    refused: bool,
 }
 
 impl<'m> Source<'m> {
     /// Numbers, and eight-bit weights by words.
     pub fn new(numbers: &'m [u32], matrices: &'m [u32]) -> Self {
-        Self { numbers, matrices }
+        Self { numbers, matrices, refused: false }
     }
 
     /// The next `count` numbers; what there is, if there are fewer.
@@ -136,6 +149,18 @@ impl<'m> Source<'m> {
     }
 }
 
+impl Source<'_> {
+    /// A matrix was taken that no input can meet without leaving the range.
+    pub(crate) fn refuse(&mut self) {
+        self.refused = true;
+    }
+
+    /// Whether there was one.
+    pub(crate) fn refused(&self) -> bool {
+        self.refused
+    }
+}
+
 /// A vector that is prepared for layers and kept; `N` is a multiple of 4.
 #[derive(Debug, Clone)]
 pub struct Vector<R: Element, const N: usize> {
@@ -151,11 +176,12 @@ impl<R: Element, const N: usize> Vector<R, N> {
         Self { values: [R::ZERO; N], room: R::room(), count: 0 }
     }
 
-    /// Has `fill` write up to `N` numbers and say how many there are. (In place: a vector is dear to move.)
+    /// Has `fill` write up to `N` numbers and say how many there are, for layers that bear so much. (In place: a vector is
+    /// dear to move.)
     #[inline]
-    pub fn fill(&mut self, fill: impl FnOnce(&mut [R; N]) -> usize) {
+    pub fn fill(&mut self, limit: R::Limit, fill: impl FnOnce(&mut [R; N]) -> usize) {
         self.count = fill(&mut self.values).min(N);
-        R::prepare(self.values.get(..self.count).unwrap_or_default(), &mut self.room);
+        R::prepare(self.values.get(..self.count).unwrap_or_default(), limit, &mut self.room);
     }
 
     /// The numbers.
@@ -181,20 +207,23 @@ pub struct Linear<'m, R: Element> {
 }
 
 impl<R: Element> Linear<'_, R> {
+    /// What inputs it can bear.
+    #[inline]
+    pub fn limit(&self) -> R::Limit {
+        R::limit(&self.weight)
+    }
+
     /// Writes `[outputs]` numbers; `x` is `[inputs]`. Rows beyond either slice are left alone.
     #[inline]
     pub fn apply(&self, x: R::Input<'_>, y: &mut [R]) {
-        for (y, bias) in y.iter_mut().zip(self.bias) {
-            *y = R::number(*bias);
-        }
-        R::add_product(&self.weight, x, y);
+        R::product(&self.weight, self.bias, x, y);
     }
 
     /// As [`Linear::apply`], of a vector that no other layer takes; `N` is its length or more, a multiple of 4.
     #[inline]
     pub fn apply_once<const N: usize>(&self, x: &[R], y: &mut [R]) {
         let mut room = R::room::<N>();
-        R::prepare(x, &mut room);
+        R::prepare(x, self.limit(), &mut room);
         self.apply(R::input(x, &room), y);
     }
 }

@@ -206,6 +206,7 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
         let head_weight = tensors.rows::<R>(knots * header.quantiles.len(), [0, D_MODEL]);
         let head_bias = tensors.vector::<R>(knots * header.quantiles.len());
         let factors = tensors.vector::<R>(usize::from(header.targets) * GROUPS * 2);
+        tensors.check()?;
         let knots = header.knots(bytes)?;
         let groups = Groups::new(header.horizon);
         let feature_clamp = R::of(header.feature_clamp);
@@ -280,7 +281,7 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
         let used = input.get_mut(..count + LEVEL_FEATURES).unwrap_or_default();
         let mut room = R::room::<{ MAX_TOKEN.next_multiple_of(COLUMNS) }>();
         let last = [level.scale.ln(), level.location];
-        R::prepare_token(features, level.scale, self.feature_clamp, last, used, &mut room);
+        R::prepare_token(features, level.scale, self.feature_clamp, last, self.embed.limit(), used, &mut room);
         let mut token = [R::ZERO; D_MODEL];
         self.embed.apply(R::input(used, &room), &mut token);
         token
@@ -290,6 +291,12 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
     #[inline]
     pub fn norm(&self, token: &[R; D_MODEL]) -> [R; D_MODEL] {
         self.norm.apply(token)
+    }
+
+    /// What the layers that take the last block's output can bear of it.
+    #[inline]
+    pub fn hidden_limit(&self) -> R::Limit {
+        self.gate.limit()
     }
 
     /// 1 + tanh(G h + b), one for each feature of the readout: `[readout_features]`.

@@ -93,7 +93,7 @@ impl<R: Element> Encoder<'_, R> {
     #[inline]
     fn encode(&self, summary: &[R; SUMMARY]) -> [[R; KEY]; 2] {
         let mut hidden = Vector::<R, HIDDEN>::empty();
-        hidden.fill(|hidden| {
+        hidden.fill(R::tighter(self.key.limit(), self.query.limit()), |hidden| {
             self.expand.apply_once::<{ SUMMARY.next_multiple_of(COLUMNS) }>(summary, hidden);
             for unit in &mut *hidden {
                 *unit = unit.at_least(R::ZERO);

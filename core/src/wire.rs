@@ -384,6 +384,7 @@ pub enum ModelFault {
         found: Words,
         expected: Words,
     },
+    Heavy,
     /// One that this version has no form for.
     Other,
 }
@@ -406,6 +407,7 @@ impl From<ModelError> for ModelFault {
                 FormatError::Field { name, found, expected } => {
                     Self::Field { name: words(name), found, expected: words(expected) }
                 }
+                FormatError::Heavy => Self::Heavy,
                 FormatError::Text { channel } => Self::Text { channel: saturated(channel) as u16 },
                 FormatError::Weight { index } => Self::Weight { index: saturated(index) },
                 FormatError::Misaligned => Self::Misaligned,
@@ -429,6 +431,7 @@ impl core::fmt::Display for ModelFault {
             Self::Checksum { found, expected } => format(FormatError::Checksum { found, expected }, f),
             Self::Text { channel } => format(FormatError::Text { channel: channel.into() }, f),
             Self::Weight { index } => format(FormatError::Weight { index: index as usize }, f),
+            Self::Heavy => format(FormatError::Heavy, f),
             Self::Misaligned => format(FormatError::Misaligned, f),
             Self::Field { ref name, found, ref expected } => write!(f, "model has {name} {found}, expected {expected}"),
             Self::Size { ref name, found, expected } => write!(f, "{name}: found {found}, expected {expected}"),

@@ -145,7 +145,7 @@ fn images_have_the_dsp_instructions_where_the_core_has_them() {
     for machine in MACHINES {
         let bytes = std::fs::read(image::build(&machine, "tiny", Numeric::I8).expect("the firmware builds")).unwrap();
         let elf = object::File::parse(&*bytes).unwrap();
-        let kernel = elf.symbols().find(|symbol| symbol.name().is_ok_and(|name| name.contains("block_steps")));
+        let kernel = elf.symbols().find(|symbol| symbol.name().is_ok_and(|name| name.contains("pairs_of_rows")));
         let expected = ["Cortex-M4F", "Cortex-M7", "Cortex-M33"].contains(&machine.processor);
         assert_eq!(kernel.is_some(), expected, "{}", machine.name);
         let Some(kernel) = kernel else { continue };

@@ -14,6 +14,7 @@ impl Element for f32 {
     type Number = f32;
     type Room<const N: usize> = ();
     type Input<'x> = &'x [f32];
+    type Limit = ();
     /// Row-major. `[rows][columns]`
     type Matrix<'m> = &'m [f32];
     /// `[rows][columns]`
@@ -27,18 +28,32 @@ impl Element for f32 {
 
     fn room<const N: usize>() {}
 
-    fn prepare<const N: usize>(_values: &[f32], _room: &mut ()) {}
+    fn prepare<const N: usize>(_values: &[f32], _limit: (), _room: &mut ()) {}
 
     fn input<'x, const N: usize>(values: &'x [f32], _room: &'x ()) -> &'x [f32] {
         values
     }
 
-    fn matrix<'m>(source: &mut Source<'m>, outputs: usize, inputs: usize, _bytes: usize) -> &'m [f32] {
+    fn matrix<'m>(source: &mut Source<'m>, outputs: usize, inputs: usize, _part: usize) -> &'m [f32] {
         source.numbers(outputs * inputs)
     }
 
-    fn rows<'m>(source: &mut Source<'m>, outputs: usize, inputs: usize, _bytes: usize) -> &'m [f32] {
-        source.numbers(outputs * inputs)
+    fn rows<'m>(source: &mut Source<'m>, outputs: usize, parts: [usize; 2]) -> &'m [f32] {
+        source.numbers(outputs * parts.iter().sum::<usize>())
+    }
+
+    fn limit(_matrix: &&[f32]) {}
+
+    fn no_limit() {}
+
+    fn tighter(_a: (), _b: ()) {}
+
+    #[inline]
+    fn product(matrix: &&[f32], bias: &[f32], x: &[f32], y: &mut [f32]) {
+        for (y, bias) in y.iter_mut().zip(bias) {
+            *y = *bias;
+        }
+        Self::add_product(matrix, x, y);
     }
 
     /// (One copy for all layers: flash is dearer than a call.)
@@ -67,6 +82,7 @@ impl Element for f32 {
         scale: f32,
         most: f32,
         last: [f32; LEVEL_FEATURES],
+        _limit: (),
         values: &mut [f32],
         _room: &mut (),
     ) {

@@ -2,21 +2,29 @@
 //!
 //! ```text
 //! x_c ≈ 2^s v_c steps         |v_c| ≤ 2¹⁴                        ([`crate::fixed`])
-//! y_r += round(Σ_c w_rc v_c · m_r / 2^(e − s))                   in steps, halves up
+//! y_r += round(Σ_c w_rc v_c · m_r / 2³²) · 2^(s − e + 32)        in steps, halves up
 //! ```
 //!
-//! The sum is exact in 32 bits ([`crate::kernel`]). It is moved up by what its length leaves free and multiplied by the
-//! row's multiplier m_r; the product's upper half, rounded, is moved down and rounded again. Moving up instead, where
-//! inputs and weights are both huge, saturates.
+//! The sum is exact in 32 bits ([`crate::kernel`]); a step of its product with the row's multiplier m_r, moved up, is about
+//! two of its own. A multiplier's exponent e is at most 38, so that s ≥ 6 moves up and never down. How far up nothing is lost
+//! follows from the weights: with
+//!
+//! ```text
+//! max_r m_r Σ_c |w_rc| < 2^(49 − u)      s ≤ e − 32 + u
+//! ```
+//!
+//! no product leaves 32 bits, whatever v. That is the layer's limit for its inputs: 2048 deviations over the largest sum of
+//! an output's weights, down to the next power of two. A matrix for single rows has none; there, what moves up too far
+//! saturates.
 
 use super::{Element, LEVEL_FEATURES, Linear, Numeric, Source, TOKEN_DIVISOR, run};
-use crate::fixed::{Fixed, LARGEST_BITS, View};
-use crate::kernel::{self, Layout};
+use crate::fixed::{Fixed, LARGEST_BITS, Shifts, View};
+use crate::kernel::{self, Layout, OFFSET_BITS, PAIR};
 use crate::math::Real;
 use crate::norm::NORM_EPSILON;
 use crate::q20::{Q20, narrow_by};
 use crate::unit::IntegerUnit;
-use crate::wide::{high, high_rounded, product};
+use crate::wide::{high, high_rounded, product, product_unsigned};
 
 /// Eight-bit weights, four a word, and what 1 means in each row: multiplier / 2^exponent.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,6 +35,8 @@ pub struct Scaled<'m> {
     pub multipliers: &'m [i32],
     /// Of all rows.
     pub exponent: i32,
+    /// Those of inputs with which no output leaves its range.
+    pub shifts: Shifts,
 }
 
 /// One row: its words, its multiplier, and the exponent.
@@ -39,18 +49,51 @@ pub struct ScaledRow<'m> {
 
 /// One over [`TOKEN_DIVISOR`] in steps of 2⁻³¹.
 const DIVISOR: i32 = ((1_i64 << 31) as f64 / TOKEN_DIVISOR as f64) as i32;
+/// The least shift of inputs for a matrix whose weights allow it: steps of 2⁻¹⁴.
+const LEAST_SHIFT: u32 = 6;
 /// Bits of an eight-bit weight's magnitude.
 const WEIGHT_BITS: u32 = 7;
 
 impl<'m> Scaled<'m> {
-    fn take(source: &mut Source<'m>, outputs: usize, bytes: usize) -> Self {
+    fn take(source: &mut Source<'m>, outputs: usize, words: usize) -> Self {
         let exponent = source.numbers(1).first().copied().unwrap_or(0);
         let multipliers = source.numbers(outputs);
-        Self { weights: source.words(bytes / size_of::<u32>()), multipliers, exponent }
+        Self { weights: source.words(words), multipliers, exponent, shifts: Shifts::ALL }
+    }
+
+    /// The largest m_r Σ_c |w_rc|, of parts of `outputs` rows and so many columns, the last of `columns` less what the others
+    /// have.
+    fn heaviest(&self, outputs: usize, columns: usize, part: usize) -> u64 {
+        let mut heaviest = 0;
+        let mut weights = self.weights;
+        for begin in (0..columns).step_by(part.max(1)) {
+            let columns = part.min(columns - begin);
+            let (part, rest) = weights.split_at_checked(Layout::Pairs.words(outputs, columns)).unwrap_or_default();
+            weights = rest;
+            let width = Layout::Pairs.words(PAIR, columns).max(1);
+            for (row, multipliers) in part.chunks(width).zip(self.multipliers.chunks(PAIR)) {
+                let mut sums = [0_u32; PAIR];
+                for word in row {
+                    let [a, b, c, d] = (word ^ OFFSET_BITS).to_le_bytes().map(|byte| u32::from((byte as i8).unsigned_abs()));
+                    sums = [sums[0] + a + c, sums[1] + b + d];
+                }
+                for (sum, multiplier) in sums.into_iter().zip(multipliers) {
+                    heaviest = product_unsigned(sum, multiplier.unsigned_abs()).max(heaviest);
+                }
+            }
+        }
+        heaviest
+    }
+
+    /// By how many bits outputs are moved up; at least 0, for so are exponents and the least shift.
+    #[inline]
+    fn up(&self, x: View<'_>) -> u32 {
+        x.shift.wrapping_add_signed(32 - self.exponent)
     }
 }
 
-/// How sums of products become numbers.
+/// How sums of a single row's products become numbers: moved up by what their length leaves free and multiplied; the upper
+/// half, rounded, is moved down and rounded again.
 #[derive(Clone, Copy)]
 struct Requantize {
     /// Bits that a sum leaves free.
@@ -89,7 +132,8 @@ impl Element for Q20 {
     type Number = i32;
     type Room<const N: usize> = Fixed<N>;
     type Input<'x> = View<'x>;
-    /// As [`Layout::Blocks`].
+    type Limit = Shifts;
+    /// As [`Layout::Pairs`].
     type Matrix<'m> = Scaled<'m>;
     /// As [`Layout::Rows`].
     type Rows<'m> = Scaled<'m>;
@@ -106,8 +150,8 @@ impl Element for Q20 {
     }
 
     #[inline]
-    fn prepare<const N: usize>(values: &[Self], room: &mut Fixed<N>) {
-        room.set(values);
+    fn prepare<const N: usize>(values: &[Self], limit: Shifts, room: &mut Fixed<N>) {
+        room.set(values, limit);
     }
 
     #[inline]
@@ -115,37 +159,45 @@ impl Element for Q20 {
         room.view(values.len())
     }
 
-    fn matrix<'m>(source: &mut Source<'m>, outputs: usize, _inputs: usize, bytes: usize) -> Scaled<'m> {
-        Scaled::take(source, outputs, bytes)
+    fn matrix<'m>(source: &mut Source<'m>, outputs: usize, inputs: usize, part: usize) -> Scaled<'m> {
+        let (whole, rest) = (inputs / part.max(1), inputs % part.max(1));
+        let words = whole * Layout::Pairs.words(outputs, part) + Layout::Pairs.words(outputs, rest);
+        let taken = Scaled::take(source, outputs, words);
+        // (What half a step of rounding adds is below 2¹⁸.)
+        let heaviest = taken.heaviest(outputs, inputs, part) + (1 << 18);
+        let most = taken.exponent - 32 + 48 - heaviest.ilog2() as i32;
+        if most < Shifts::ALL.least as i32 {
+            source.refuse();
+        }
+        let most = (most.max(0) as u32).clamp(Shifts::ALL.least, Shifts::ALL.most);
+        Scaled { shifts: Shifts { least: LEAST_SHIFT.min(most), most }, ..taken }
     }
 
-    fn rows<'m>(source: &mut Source<'m>, outputs: usize, _inputs: usize, bytes: usize) -> Scaled<'m> {
-        Scaled::take(source, outputs, bytes)
+    fn rows<'m>(source: &mut Source<'m>, outputs: usize, parts: [usize; 2]) -> Scaled<'m> {
+        Scaled::take(source, outputs, parts.iter().map(|columns| Layout::Rows.words(outputs, *columns)).sum())
+    }
+
+    fn limit(matrix: &Scaled<'_>) -> Shifts {
+        matrix.shifts
+    }
+
+    fn no_limit() -> Shifts {
+        Shifts::ALL
+    }
+
+    fn tighter(a: Shifts, b: Shifts) -> Shifts {
+        a.both(b)
     }
 
     /// (One copy for all layers: flash is dearer than a call.)
     #[inline(never)]
+    fn product(matrix: &Scaled<'_>, bias: &[i32], x: View<'_>, y: &mut [Self]) {
+        kernel::product(matrix.weights, matrix.multipliers, x, matrix.up(x), Some(bias), y);
+    }
+
+    #[inline(never)]
     fn add_product(matrix: &Scaled<'_>, x: View<'_>, y: &mut [Self]) {
-        let Scaled { weights, multipliers, exponent } = *matrix;
-        let View { pairs, shift } = x;
-        let requantize = Requantize::new(2 * pairs.len(), exponent, shift);
-        // A block has a word for each column, a word of the vector two of them.
-        let mut blocks = weights.chunks_exact((2 * pairs.len()).max(1));
-        let (whole, rest) = y.as_chunks_mut::<{ kernel::BLOCK_ROWS }>();
-        let (multipliers, rest_multipliers) = multipliers.as_chunks::<{ kernel::BLOCK_ROWS }>();
-        // Whole blocks apart from the rest: their four rows are unrolled.
-        for ((y, multipliers), weights) in whole.iter_mut().zip(multipliers).zip(&mut blocks) {
-            let sums = kernel::block(weights, pairs);
-            for ((y, multiplier), sum) in y.iter_mut().zip(multipliers).zip(sums) {
-                *y += requantize.apply(sum, *multiplier);
-            }
-        }
-        if let Some(weights) = blocks.next() {
-            let sums = kernel::block(weights, pairs);
-            for ((y, multiplier), sum) in rest.iter_mut().zip(rest_multipliers).zip(sums) {
-                *y += requantize.apply(sum, *multiplier);
-            }
-        }
+        kernel::product(matrix.weights, matrix.multipliers, x, matrix.up(x), None, y);
     }
 
     #[inline]
@@ -170,12 +222,14 @@ impl Element for Q20 {
         scale: Self,
         most: Self,
         last: [Self; LEVEL_FEATURES],
+        limit: Shifts,
         values: &mut [Self],
         room: &mut Fixed<N>,
     ) {
         let farthest = most * scale;
         let least = -farthest;
-        let shift = Fixed::<N>::shift_of(&[most * Self::of(1.0 / TOKEN_DIVISOR) + Self::EPSILON, last[0], last[1]]);
+        let largest = [most * Self::of(1.0 / TOKEN_DIVISOR) + Self::EPSILON, last[0], last[1]];
+        let shift = limit.of(&largest);
         let (mantissa, exponent) = scale.inverse().parts();
         let mantissa = high(mantissa, DIVISOR) << 1;
         // As many bits up as a bounded feature leaves free, then all down at once.
@@ -183,14 +237,16 @@ impl Element for Q20 {
         let up = 31 - bits;
         let down = (exponent + up + shift).saturating_sub(32).min(31);
         let half = (1 << down) >> 1;
-        let (scaled, rest) = room.filled(values.len(), shift).split_at_mut(values.len().saturating_sub(last.len()));
-        for (value, feature) in scaled.iter_mut().zip(features) {
-            let bounded = feature.at_most(farthest).at_least(least).raw();
-            *value = (high_rounded(bounded << up, mantissa).wrapping_add(half) >> down) as i16;
-        }
-        for (value, last) in rest.iter_mut().zip(last) {
-            *value = (last.raw().saturating_add((1 << shift) >> 1) >> shift) as i16;
-        }
+        room.fill(values.len(), shift, |filled| {
+            let (scaled, rest) = filled.split_at_mut(values.len().saturating_sub(last.len()));
+            for (value, feature) in scaled.iter_mut().zip(features) {
+                let bounded = feature.at_most(farthest).at_least(least).raw();
+                *value = (high_rounded(bounded << up, mantissa).wrapping_add(half) >> down) as i16;
+            }
+            for (value, last) in rest.iter_mut().zip(last) {
+                *value = limit.nearest(last, shift);
+            }
+        });
     }
 
     /// `contract` lies as matrices of `[D_MODEL][D_MODEL]` one after the other, each for the next hidden units, the last
@@ -207,9 +263,9 @@ impl Element for Q20 {
         for (x, bias) in x.iter_mut().zip(contract.bias) {
             *x += Self::from_raw(*bias);
         }
-        room.set(normed);
+        room.set(normed, expand.weight.shifts);
         let input = room.view(D_MODEL);
-        let words = Layout::Blocks.words(D_MODEL, D_MODEL).max(1);
+        let words = Layout::Pairs.words(D_MODEL, D_MODEL).max(1);
         let layers = expand.weight.weights.chunks(words).zip(contract.weight.weights.chunks(words));
         let outputs = expand.weight.multipliers.chunks(D_MODEL).zip(expand.bias.chunks(D_MODEL));
         for ((expanding, contracting), (multipliers, bias)) in layers.zip(outputs) {
@@ -220,7 +276,7 @@ impl Element for Q20 {
             for unit in &mut *units {
                 *unit = unit.at_least(Self::ZERO);
             }
-            hidden_room.set(units);
+            hidden_room.set(units, contract.weight.shifts);
             let weight = Scaled { weights: contracting, ..contract.weight };
             Self::add_product(&weight, hidden_room.view(units.len()), x);
         }
@@ -283,7 +339,8 @@ mod tests {
     fn words(layout: Layout, values: &[i8], columns: usize) -> Vec<u32> {
         let mut bytes = vec![0_u8; layout.bytes(values.len() / columns, columns)];
         for (index, value) in values.iter().enumerate() {
-            bytes[layout.place(columns, index / columns, index % columns)] = *value as u8;
+            let (row, column) = (index / columns, index % columns);
+            bytes[layout.place(columns, row, column)] = layout.byte(row, *value);
         }
         bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
     }
@@ -327,9 +384,9 @@ mod tests {
         const COLUMNS: usize = 5;
         let values: [i8; 3 * COLUMNS] = core::array::from_fn(|i| (i as i8 - 7) * 16);
         let scales = [0.5, 2.0, 0.25];
-        let blocks = words(Layout::Blocks, &values, COLUMNS);
+        let pairs = words(Layout::Pairs, &values, COLUMNS);
         let multipliers = scales.map(|scale| (scale * f64::from(1 << 29)) as i32);
-        let weight = Scaled { weights: &blocks, multipliers: &multipliers, exponent: 29 };
+        let weight = Scaled { weights: &pairs, multipliers: &multipliers, exponent: 29, shifts: Shifts::ALL };
         let x = [1.0, -2.0, 4.0, 0.5, 8.0];
         let mut y = [Q20::ONE; 3];
         Linear { weight, bias: &[0, 0, 0] }.apply_once::<8>(&x.map(Q20::of), &mut y);
@@ -348,11 +405,11 @@ mod tests {
                 [words(Layout::Rows, a, left), words(Layout::Rows, b, right)].concat()
             })
             .collect();
-        let rows = Scaled { weights: &parts, multipliers: &multipliers, exponent: 29 };
+        let rows = Scaled { weights: &parts, multipliers: &multipliers, exponent: 29, shifts: Shifts::ALL };
         let prepared = |x: &[f32]| {
             let numbers: Vec<Q20> = x.iter().map(|x| Q20::of(*x)).collect();
             let mut room = Fixed::<4>::ZERO;
-            room.set(&numbers);
+            room.set(&numbers, Shifts::ALL);
             room
         };
         let (rooms, lengths) = ([prepared(&x[..left]), prepared(&x[left..])], [left, right]);

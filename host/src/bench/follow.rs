@@ -85,7 +85,7 @@ impl Program {
             marks.insert(u32::from_le_bytes(*address), index);
             rest = &named[end + 1..];
         }
-        let dsp = elf.symbols().any(|symbol| symbol.name().is_ok_and(|name| name.contains("block_steps")));
+        let dsp = elf.symbols().any(|symbol| symbol.name().is_ok_and(|name| name.contains("pairs_of_rows")));
         Ok(Self { code, marks, names, dsp })
     }
 
