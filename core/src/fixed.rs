@@ -7,6 +7,7 @@
 //! The shift follows the vector, so nothing has to be calibrated: an error is at most half of 2^shift steps, 2⁻¹⁴ of the
 //! largest number or 2⁻¹⁵. Numbers larger than a layer can bear saturate here, so that no sum behind does. With |w| ≤ 128, sums of [`MAX_COLUMNS`] products stay within 32 bits.
 
+use crate::kernel::portable::{bounded, nearest};
 use crate::kernel::{self, Halves};
 use crate::q20::Q20;
 
@@ -59,9 +60,8 @@ impl Shifts {
     /// The nearest multiple of 2^`shift` steps, halves up. With the largest shift, it saturates at 2¹⁴ − 1.
     #[inline]
     pub(crate) fn nearest(self, x: Q20, shift: u32) -> i16 {
-        let rounded = ((x.raw() >> shift.saturating_sub(1)) + 1) >> 1;
-        let bounded = if shift < self.most { rounded } else { rounded.clamp(-LARGEST, LARGEST - 1) };
-        bounded as i16
+        let nearest = nearest(x, shift);
+        (if shift < self.most { nearest } else { bounded(nearest) }) as i16
     }
 }
 

@@ -19,18 +19,52 @@
 //! is a number of its own, 256 w_{r+1} + w_r + 128: the DSP extension sums its products in one instruction (`SMLALD`) and
 //! those of w_r + 128 in two (`UXTB16`, `SMLAD`). What is 128 Σ v_c too much, sums start with the less.
 
+/// Instructions that take a step r2 times, four to a turn while there are as many.
+#[cfg(any(flowcast_dsp, flowcast_thumb))]
+macro_rules! repeated {
+    ($step:ident) => {
+        concat!(
+            "subs r2, r2, #4\n",
+            "blo 2f\n",
+            "1:\n",
+            $step!(),
+            $step!(),
+            $step!(),
+            $step!(),
+            "subs r2, r2, #4\n",
+            "bhs 1b\n",
+            "2:\n",
+            "adds r2, r2, #4\n",
+            "beq 4f\n",
+            "3:\n",
+            $step!(),
+            "subs r2, r2, #1\n",
+            "bne 3b\n",
+            "4:",
+        )
+    };
+}
+
 #[cfg(flowcast_dsp)]
 mod dsp;
 pub mod portable;
+#[cfg(flowcast_thumb)]
+mod thumb;
 
 #[cfg(flowcast_dsp)]
 use dsp::pairs;
 #[cfg(flowcast_dsp)]
 pub use dsp::{row, shorten};
-#[cfg(not(flowcast_dsp))]
+#[cfg(not(any(flowcast_dsp, flowcast_thumb)))]
 use portable::pairs;
+#[cfg(not(any(flowcast_dsp, flowcast_thumb)))]
+pub use portable::row;
 #[cfg(not(flowcast_dsp))]
-pub use portable::{row, shorten};
+pub use portable::shorten;
+#[cfg(flowcast_thumb)]
+use thumb::pairs;
+#[cfg(flowcast_thumb)]
+pub use thumb::row;
 
 use crate::fixed::View;
 use crate::q20::Q20;
@@ -45,7 +79,13 @@ pub const OFFSET: i32 = 128;
 pub const OFFSET_BITS: u32 = 0x0080_0080;
 
 /// Which kernels this build runs, as benchmarks name them.
-pub const NAME: &str = if cfg!(flowcast_dsp) { "dsp" } else { "portable" };
+pub const NAME: &str = if cfg!(flowcast_dsp) {
+    "dsp"
+} else if cfg!(flowcast_thumb) {
+    "thumb"
+} else {
+    "portable"
+};
 
 /// How the weights of a matrix lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

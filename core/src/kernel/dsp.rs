@@ -77,31 +77,6 @@ macro_rules! cpu {
     };
 }
 
-/// Takes a step r2 times, four to a turn while there are as many.
-macro_rules! repeated {
-    ($step:ident) => {
-        concat!(
-            "subs r2, r2, #4\n",
-            "blo 2f\n",
-            "1:\n",
-            $step!(),
-            $step!(),
-            $step!(),
-            $step!(),
-            "subs r2, r2, #4\n",
-            "bhs 1b\n",
-            "2:\n",
-            "adds r2, r2, #4\n",
-            "beq 4f\n",
-            "3:\n",
-            $step!(),
-            "subs r2, r2, #1\n",
-            "bne 3b\n",
-            "4:",
-        )
-    };
-}
-
 /// A word of weights and one of the vector. r3: sum of the upper row; r4, r5: sum of both.
 macro_rules! word {
     ($weights:literal, $x:literal) => {

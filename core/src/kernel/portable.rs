@@ -2,45 +2,60 @@
 
 use core::ops::AddAssign as _;
 
-use super::{Halves, OFFSET_BITS, PAIR};
-use crate::fixed::{Shifts, View};
+use super::{Halves, PAIR};
+use crate::fixed::{LARGEST, Shifts, View};
 use crate::q20::Q20;
 use crate::wide::high_rounded;
 
 /// y = from + W x of whole pairs of rows: `weights` are their words, half as many a pair as there are columns. Nothing
 /// where there are too few of something.
 pub fn pairs(weights: &[u32], multipliers: &[i32], x: View<'_>, up: u32, from: Option<&[i32]>, y: &mut [Q20]) {
-    let rows = y.len() / PAIR * PAIR;
-    let enough = weights.len() >= rows / PAIR * x.pairs.len() && multipliers.len() >= rows;
-    if !enough || from.is_some_and(|from| from.len() < rows) {
+    pairs_by(pair, weights, multipliers, x, up, from, y);
+}
+
+/// The same with a `pair` that sums as this file's does.
+#[inline(always)]
+pub(super) fn pairs_by(
+    pair: impl Fn(&[u32], &[u32], i32) -> [i32; PAIR],
+    weights: &[u32],
+    multipliers: &[i32],
+    x: View<'_>,
+    up: u32,
+    from: Option<&[i32]>,
+    y: &mut [Q20],
+) {
+    let count = y.len() / PAIR;
+    let enough = weights.len() >= count * x.pairs.len() && multipliers.len() / PAIR >= count;
+    if !enough || from.is_some_and(|from| from.len() / PAIR < count) {
         return;
     }
     if let Some(from) = from {
-        for (y, from) in y.iter_mut().zip(from).take(rows) {
+        for (y, from) in y.iter_mut().zip(from).take(PAIR * count) {
             *y = Q20::from_raw(*from);
         }
     }
-    let rows = y.as_chunks_mut::<PAIR>().0.iter_mut().zip(multipliers.as_chunks::<PAIR>().0);
-    for ((y, multipliers), weights) in rows.zip(weights.chunks_exact(x.pairs.len().max(1))) {
-        let sums = pair(weights, x.pairs);
+    let mut weights = weights;
+    for (y, multipliers) in y.as_chunks_mut::<PAIR>().0.iter_mut().zip(multipliers.as_chunks::<PAIR>().0) {
+        let (now, later) = weights.split_at_checked(x.pairs.len()).unwrap_or_default();
+        weights = later;
+        let sums = pair(now, x.pairs, x.start);
         for ((y, multiplier), sum) in y.iter_mut().zip(multipliers).zip(sums) {
             y.add_assign(Q20::from_raw(high_rounded(sum, *multiplier).wrapping_shl(up)));
         }
     }
 }
 
-/// Σ_c w_rc x_c of both rows.
+/// Σ_c w_rc x_c of both rows, the upper one's weights with 128 added, its sum from `start`. Over the shorter length.
 #[inline(always)]
-fn pair(weights: &[u32], x: &[u32]) -> [i32; PAIR] {
-    let mut sums = [0_i32; PAIR];
-    let [upper, lower] = &mut sums;
+fn pair(weights: &[u32], x: &[u32], start: i32) -> [i32; PAIR] {
+    let (mut upper, mut lower) = (start, 0_i32);
     for (word, pair) in weights.iter().zip(x) {
         let [x0, x1] = halves(*pair);
-        let [a, b, c, d] = signed(*word ^ OFFSET_BITS);
-        *upper = upper.wrapping_add(a * x0).wrapping_add(c * x1);
-        *lower = lower.wrapping_add(b * x0).wrapping_add(d * x1);
+        let [a, b, c, d] = word.to_le_bytes();
+        upper = upper.wrapping_add(i32::from(a) * x0).wrapping_add(i32::from(c) * x1);
+        lower = lower.wrapping_add(i32::from(b as i8) * x0).wrapping_add(i32::from(d as i8) * x1);
     }
-    sums
+    [upper, lower]
 }
 
 /// Σ_c w_c x_c of one row; `weights` are its words, one for each four columns, `x` has two columns a word, the first in the
@@ -62,11 +77,27 @@ pub fn row(weights: &[u32], x: &[u32]) -> i32 {
 pub fn shorten<const N: usize>(x: &[Q20], values: &mut Halves<N>, shifts: Shifts) -> (i32, u32) {
     let shift = shifts.of(x);
     let mut sum = 0;
-    for (value, x) in values.0.iter_mut().zip(x) {
-        *value = shifts.nearest(*x, shift);
-        sum += i32::from(*value);
-    }
+    let mut take = |nearest: fn(Q20, u32) -> i32| {
+        for (value, x) in values.0.iter_mut().zip(x) {
+            let nearest = nearest(*x, shift);
+            *value = nearest as i16;
+            sum += nearest;
+        }
+    };
+    if shift < shifts.most { take(nearest) } else { take(|x, shift| bounded(nearest(x, shift))) }
     (sum, shift)
+}
+
+/// The nearest multiple of 2^`shift` steps (1 to 31), halves up.
+#[inline(always)]
+pub fn nearest(x: Q20, shift: u32) -> i32 {
+    ((x.raw() >> (shift - 1)) + 1) >> 1
+}
+
+/// Within fourteen bits and a sign.
+#[inline(always)]
+pub fn bounded(value: i32) -> i32 {
+    value.clamp(-LARGEST, LARGEST - 1)
 }
 
 /// The two numbers of a word.
