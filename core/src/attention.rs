@@ -127,8 +127,8 @@ impl<T: Real, const HEAD_DIM: usize> FlowHead<T, HEAD_DIM> {
         let [query, key] = [&query, &key];
         T::approach_all(self.key_mean.as_mut_slice(), key, T::ONE, gain);
         T::approach_all(self.query_mean.as_mut_slice(), query, T::ONE, gain);
-        let sink_incoming = (T::ONE / T::flow(query, self.key_mean.as_slice(), smallest)).at_most(flow_limit);
-        let source_outgoing = (T::ONE / T::flow(key, self.query_mean.as_slice(), smallest)).at_most(flow_limit);
+        let sink_incoming = T::flow(query, self.key_mean.as_slice(), smallest).recip().at_most(flow_limit);
+        let source_outgoing = T::flow(key, self.query_mean.as_slice(), smallest).recip().at_most(flow_limit);
 
         T::approach_all(self.key_out_mean.as_mut_slice(), key, source_outgoing, gain);
         T::approach_all(self.query_in_mean.as_mut_slice(), query, sink_incoming, gain);
@@ -142,8 +142,10 @@ impl<T: Real, const HEAD_DIM: usize> FlowHead<T, HEAD_DIM> {
         let source_competition = exp / self.exp_mean;
 
         let outgoing = sink_allocation * sink_incoming;
-        for ((mut column, value), output) in self.key_value_mean.column_iter_mut().zip(value).zip(output) {
-            *output = outgoing * T::remember(column.as_mut_slice(), key, source_competition * *value, gain, query);
+        let values = value.map(|value| source_competition * value);
+        let received = T::remember(&mut self.key_value_mean.data.0, key, &values, gain, query);
+        for (output, received) in output.iter_mut().zip(received) {
+            *output = outgoing * received;
         }
         FlowTrace {
             sink_incoming,

@@ -19,6 +19,20 @@
 //! is a number of its own, 256 w_{r+1} + w_r + 128: the DSP extension sums its products in one instruction (`SMLALD`) and
 //! those of w_r + 128 in two (`UXTB16`, `SMLAD`). What is 128 Σ v_c too much, sums start with the less.
 
+/// The processor for the assembler.
+#[cfg(all(flowcast_dsp, flowcast_v8m))]
+macro_rules! cpu {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+#[cfg(all(flowcast_dsp, not(flowcast_v8m)))]
+macro_rules! cpu {
+    () => {
+        ".cpu cortex-m4"
+    };
+}
+
 /// Instructions that take a step r2 times, four to a turn while there are as many.
 #[cfg(any(flowcast_dsp, flowcast_thumb))]
 macro_rules! repeated {
@@ -48,6 +62,8 @@ macro_rules! repeated {
 #[cfg(flowcast_dsp)]
 mod dsp;
 pub mod portable;
+#[cfg(flowcast_dsp)]
+mod recurrence;
 #[cfg(flowcast_thumb)]
 mod thumb;
 
@@ -55,6 +71,8 @@ mod thumb;
 use dsp::pairs;
 #[cfg(flowcast_dsp)]
 pub use dsp::{row, shorten};
+#[cfg(flowcast_dsp)]
+pub(crate) use recurrence::{approach, remember};
 #[cfg(not(any(flowcast_dsp, flowcast_thumb)))]
 use portable::pairs;
 #[cfg(not(any(flowcast_dsp, flowcast_thumb)))]

@@ -45,6 +45,11 @@ pub trait Real:
     fn one_over(count: u32) -> Self {
         Self::ONE / Self::from_count(count.max(1))
     }
+    /// 1 / self of what is above 0.
+    #[inline(always)]
+    fn recip(self) -> Self {
+        Self::ONE / self
+    }
     /// What divides by `count`, by 1 if that is 0.
     fn shares(count: u32) -> Self::Share;
     /// One of so many equal shares of this.
@@ -116,16 +121,24 @@ pub trait Real:
         }
         sum
     }
-    /// Takes a value under a key, `mean += gain (key value − mean)`, and returns what a query receives, Σ query mean; key
-    /// and query of 0 to 1.
+    /// Takes values under a key, `mean += gain (key value − mean)`, and returns what a query receives of each, Σ query mean;
+    /// key and query of 0 to 1. `means` is `[value][key]`.
     #[inline(always)]
-    fn remember(means: &mut [Self], key: &[Self], value: Self, gain: Self, query: &[Self]) -> Self {
-        let mut sum = Self::ZERO;
-        for ((mean, key), query) in means.iter_mut().zip(key).zip(query) {
-            *mean += gain * (*key * value - *mean);
-            sum += *query * *mean;
+    fn remember<const N: usize>(
+        means: &mut [[Self; N]; N],
+        key: &[Self; N],
+        values: &[Self; N],
+        gain: Self,
+        query: &[Self; N],
+    ) -> [Self; N] {
+        let mut received = [Self::ZERO; N];
+        for ((means, value), sum) in means.iter_mut().zip(values).zip(&mut received) {
+            for ((mean, key), query) in means.iter_mut().zip(key).zip(query) {
+                *mean += gain * (*key * *value - *mean);
+                *sum += *query * *mean;
+            }
         }
-        sum
+        received
     }
     /// The same as [`Real::approach`] for gains so small that a step of the scalar is too coarse; `carry`, at first 0, is the mean's own.
     #[inline(always)]

@@ -170,7 +170,7 @@ impl<R: Real> Groups<R> {
         });
         let [a, b, c, d] = anchor;
         // Below the gap between steps 16,383 and 16,384 a group is empty: its anchor is the one before.
-        let inverse = |gap: R| if gap > R::of(1e-5) { R::ONE / gap } else { R::ZERO };
+        let inverse = |gap: R| if gap > R::of(1e-5) { gap.recip() } else { R::ZERO };
         Self { last, anchor, inverse_gap: [inverse(b - a), inverse(c - b), inverse(d - c)] }
     }
 

@@ -97,17 +97,32 @@ impl Q20 {
     /// This over the number that `inverse` is of.
     #[inline]
     pub fn over(self, inverse: Inverse) -> Self {
-        Self(narrow(product(self.0, inverse.mantissa), inverse.shift))
+        // All bits that the number leaves free, so that the upper half of the product holds 28 of them or more.
+        let free = (self.0 ^ self.0 >> 31).leading_zeros() - 1;
+        let high = high_rounded(self.0.wrapping_shl(free), inverse.mantissa);
+        // 2^(shift + free − 32): below −3 every quotient is beyond the ends.
+        let down = inverse.shift as i32 + free as i32 - 32;
+        let right = down.clamp(1, 31) as u32;
+        let left = (1 - down).clamp(0, 5) as u32;
+        let near = (high.wrapping_shr(right - 1) + i32::from(down > 0)) >> i32::from(down > 0);
+        let left = left.saturating_sub(1);
+        let moved = near.wrapping_shl(left);
+        Self(select_unpredictable(moved >> left == near, moved, near >> 31 ^ i32::MAX))
     }
 
-    /// A running mean takes a sample; both are within ± [`MOST_PART`]. It moves at least a step, away from zero rounded:
-    /// rounded to the nearest, a mean of N samples would stop N/2 steps before the end.
+    /// A running mean takes a sample; both are within ± [`MOST_PART`].
+    ///
+    /// ```text
+    /// d = x − mean      mean += ⌊(d + 1) gain⌋ + [d ≥ 0]
+    /// ```
+    ///
+    /// It moves at least a step and stays a step above a sample that stays: rounded to the nearest, a mean of N samples would
+    /// stop N/2 steps before the end.
     #[inline(always)]
     fn move_towards(&mut self, x: Self, gain: Self) {
-        let difference = x.0.wrapping_sub(self.0);
-        let floor = high(difference.wrapping_shl(2), gain.0.wrapping_shl(10));
-        // One more for what is not negative.
-        self.0 = self.0.wrapping_add(floor).wrapping_add(1 + (difference >> 31));
+        let above = self.0.wrapping_sub(x.0.wrapping_add(1)); // −(d + 1)
+        let moved = high(above.wrapping_neg().wrapping_shl(2), gain.0.wrapping_shl(10));
+        self.0 = self.0.wrapping_add(moved).wrapping_sub(above >> 31);
     }
 
     /// This times `fraction`, which is 0 to 1, rounded to the nearest step; |self| is below 512.
@@ -139,7 +154,7 @@ pub(crate) fn narrow_by<const SHIFT: u32>(wide: i64) -> i32 {
 #[inline]
 pub(crate) fn reciprocal(m: u32) -> u32 {
     // 2⁴⁸/m and up to 2⁻¹⁵ of it more: 2¹⁶ to 2¹⁷.
-    let guess = u32::MAX.checked_div(m >> 16).unwrap_or(u32::MAX);
+    let guess = u32::MAX / (m >> 16 | 1 << 15);
     // Of 2⁴⁸ − m · guess only the low 36 bits are not zero.
     let rest = (1_i64 << 48).wrapping_sub(product_unsigned(m, guess) as i64) >> 4;
     let correction = product(guess as i32, rest as i32) >> 29;
@@ -174,9 +189,9 @@ fn inverse_count(count: u32) -> (i32, u32) {
     ((reciprocal(count.max(1) << zeros) >> 1) as i32, 62 - zeros)
 }
 
-/// Places of the sigmoid's table are 2⁻⁶ apart, up to 14: beyond, it is 1 but for a step.
+/// Places of the sigmoid's table are 2⁻⁶ apart, up to 16: beyond, it is 1 but for a step.
 const SIGMOID_SHIFT: u32 = FRACTION_BITS - 6;
-const SIGMOID_END: i32 = 14 << FRACTION_BITS;
+const SIGMOID_END: i32 = 16 << FRACTION_BITS;
 const SIGMOID_PLACES: usize = (SIGMOID_END >> SIGMOID_SHIFT) as usize + 1;
 
 /// σ(i/64) in steps, moved up by half of what a line between two places lies too low.
@@ -194,7 +209,7 @@ static SIGMOID: [i32; SIGMOID_PLACES] = {
     table
 };
 
-/// e^−x for 0 ≤ x ≤ 14, computed when compiled: (e^(−x/1024))^1024 by a short series.
+/// e^−x for 0 ≤ x ≤ 16, computed when compiled: (e^(−x/1024))^1024 by a short series.
 const fn exp_of_minus(x: f64) -> f64 {
     let y = -x / 1024.0;
     let mut power = 1.0 + y * (1.0 + y / 2.0 * (1.0 + y / 3.0 * (1.0 + y / 4.0 * (1.0 + y / 5.0))));
@@ -316,12 +331,13 @@ impl Real for Q20 {
     /// At most 4 steps from the exact value: a line between two places of a table.
     #[inline]
     fn sigmoid(self) -> Self {
-        let magnitude = self.abs().0.min(SIGMOID_END - 1);
-        let place = (magnitude >> SIGMOID_SHIFT) as usize;
-        let ends = SIGMOID.get(place..).and_then(|ends| ends.first_chunk::<2>()).copied().unwrap_or([ONE, ONE]);
+        let bounded = self.0.clamp(-SIGMOID_END, SIGMOID_END - 1);
+        // Of the lowest number the neighbour, so that every place is in the table.
+        let magnitude = bounded ^ bounded >> 31;
+        let place = (magnitude >> SIGMOID_SHIFT) as usize & (SIGMOID_PLACES - 2);
+        let [begin, end] = [SIGMOID[place], SIGMOID[place + 1]];
         let way = magnitude & ((1 << SIGMOID_SHIFT) - 1);
         // Neighbours are less than 2¹³ steps apart.
-        let [begin, end] = ends;
         let upper = begin + (((end - begin) * way + (1 << (SIGMOID_SHIFT - 1))) >> SIGMOID_SHIFT);
         Self(select_unpredictable(self.0 < 0, ONE - upper, upper))
     }
@@ -342,6 +358,16 @@ impl Real for Q20 {
     #[inline]
     fn ln_count(count: u32) -> Self {
         ln_scaled(count.max(1), 0)
+    }
+
+    /// At most a step and 3e-9 of it away.
+    #[inline]
+    fn recip(self) -> Self {
+        let x = self.0.max(1) as u32;
+        let zeros = x.leading_zeros();
+        let quotient = reciprocal(x << zeros); // 2⁶³ / (x 2^zeros)
+        let rounded = (quotient.wrapping_shr(22_u32.wrapping_sub(zeros)) >> 1).min(i32::MAX as u32);
+        Self(select_unpredictable(zeros > 22, i32::MAX, rounded as i32))
     }
 
     #[inline(always)]
@@ -367,6 +393,9 @@ impl Real for Q20 {
     #[inline(always)]
     fn approach_all(means: &mut [Self], x: &[Self], scale: Self, gain: Self) {
         let scale = scale.at_most(MOST_PART).at_least(Self::ZERO);
+        #[cfg(flowcast_dsp)]
+        crate::kernel::approach(means, x, scale.0.wrapping_shl(2), gain.0.wrapping_shl(10));
+        #[cfg(not(flowcast_dsp))]
         for (mean, x) in means.iter_mut().zip(x) {
             mean.move_towards(scale.part(*x), gain);
         }
@@ -381,16 +410,33 @@ impl Real for Q20 {
         Self(narrow_by::<FRACTION_BITS>(sum))
     }
 
-    /// `value` is taken within ±256.
+    /// Values are taken within ±256.
     #[inline(always)]
-    fn remember(means: &mut [Self], key: &[Self], value: Self, gain: Self, query: &[Self]) -> Self {
-        let value = value.at_most(MOST_PART).at_least(-MOST_PART);
-        let mut sum = 0_i64;
-        for ((mean, key), query) in means.iter_mut().zip(key).zip(query) {
-            mean.move_towards(value.part(*key), gain);
-            sum = sum.wrapping_add(product(query.0, mean.0));
-        }
-        Self(narrow_by::<FRACTION_BITS>(sum))
+    fn remember<const N: usize>(
+        means: &mut [[Self; N]; N],
+        key: &[Self; N],
+        values: &[Self; N],
+        gain: Self,
+        query: &[Self; N],
+    ) -> [Self; N] {
+        let values = values.map(|value| value.at_most(MOST_PART).at_least(-MOST_PART));
+        #[cfg(flowcast_dsp)]
+        let sums = {
+            let [key, values] = [key.map(|key| key.0.wrapping_shl(10)), values.map(|value| value.0.wrapping_shl(2))];
+            crate::kernel::remember(means, &key, &values, gain.0.wrapping_shl(10), query)
+        };
+        #[cfg(not(flowcast_dsp))]
+        let sums = {
+            let mut sums = [0_i64; N];
+            for ((means, value), sum) in means.iter_mut().zip(values).zip(&mut sums) {
+                for ((mean, key), query) in means.iter_mut().zip(key).zip(query) {
+                    mean.move_towards(value.part(*key), gain);
+                    *sum = sum.wrapping_add(product(query.0, mean.0));
+                }
+            }
+            sums
+        };
+        sums.map(|sum| Self(narrow_by::<FRACTION_BITS>(sum)))
     }
 
     /// With what rounding would lose carried on: however small the gain, the mean arrives.
@@ -511,6 +557,12 @@ mod tests {
             }
             assert_eq!(a / Q20::ZERO, a / Q20::from_raw(1));
         }
+        for b in numbers().filter(|b| b.raw() > 0) {
+            let expected = (1.0 / exact(b)).min(2048.0 - STEP);
+            let error = (exact(b.recip()) - expected).abs();
+            assert!(error <= STEP + 3e-9 * expected, "1 / {b:?}: {error}");
+        }
+        assert_eq!(Q20::ZERO.recip(), Q20::MAX);
     }
 
     #[test]

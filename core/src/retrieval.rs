@@ -185,7 +185,7 @@ impl<R: Element> Today<R> {
         let moved = *mean + R::one_over(self.bin_samples) * (residual - *mean);
         *mean = select_unpredictable(new_pass, residual, moved);
         let writing = select_unpredictable(*writes > R::ZERO, R::ONE, R::ZERO);
-        let write_gain = R::ONE / writes.at_least(R::ONE);
+        let write_gain = writes.at_least(R::ONE).recip();
         for ((key_value, key_mean), floor) in bin.key_value.iter_mut().zip(bin.key_mean).zip(gains) {
             // As the seasonal memories': a pass of b samples weighs as one of gain g.
             let gain = write_gain.at_least(*floor);

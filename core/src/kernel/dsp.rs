@@ -64,19 +64,6 @@ pub fn shorten<const N: usize>(x: &[Q20], values: &mut Halves<N>, shifts: Shifts
     (both as i32, (both >> 32) as u32)
 }
 
-#[cfg(flowcast_v8m)]
-macro_rules! cpu {
-    () => {
-        ".cpu cortex-m33"
-    };
-}
-#[cfg(not(flowcast_v8m))]
-macro_rules! cpu {
-    () => {
-        ".cpu cortex-m4"
-    };
-}
-
 /// A word of weights and one of the vector. r3: sum of the upper row; r4, r5: sum of both.
 macro_rules! word {
     ($weights:literal, $x:literal) => {
