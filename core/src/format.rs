@@ -410,6 +410,19 @@ impl Tensor {
         }
     }
 
+    /// Rounds its numbers to what eight bits keep of them, if it is a matrix.
+    pub fn round_to_eight_bits(&self, values: &mut [f32]) {
+        for output in 0..self.outputs() {
+            let places = (0..self.inputs()).map(|input| self.index(output, input));
+            let scale = output_scale(places.clone().map(|place| values.get(place).copied().unwrap_or(0.0)));
+            for place in places {
+                if let Some(value) = values.get_mut(place) {
+                    *value = f32::from(quantize(*value, scale)) * scale;
+                }
+            }
+        }
+    }
+
     /// How many numbers it holds.
     pub fn len(&self) -> usize {
         self.shape.iter().product()

@@ -74,7 +74,11 @@ pub struct Args {
     pub figure: Option<PathBuf>,
 }
 
-fn fraction(text: &str) -> Result<f64, String> {
+/// A part of the rows, above 0 and below 1.
+///
+/// # Errors
+/// The text is no such number.
+pub fn fraction(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(fraction) if fraction > 0.0 && fraction < 1.0 => Ok(fraction),
         _ => Err(format!("found `{text}`, expected a number above 0 and below 1")),

@@ -1,14 +1,20 @@
 //! `flowcast export`: a trained model becomes the file that the device runs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use flowcast_core::format::{Header, Numeric};
 use serde::Serialize;
 
+use crate::backtest::{check_interval, fraction};
 use crate::config::TrainedModel;
+use crate::data::{ReadOptions, Series};
+use crate::duration::parse_duration;
 use crate::file::{not_ending_in, refuse_overwriting, write_atomic};
 use crate::output::Output;
+use crate::protocol::{self, Protocol};
+use crate::rounding::{self, Rounding};
 
 /// Export a trained model as the file that boards run
 #[derive(Clone, Debug, clap::Args)]
@@ -22,6 +28,21 @@ pub struct Args {
     /// Weights of eight bits and arithmetic in integers: a quarter of the flash, and no need of floating point
     #[arg(long, value_name = "FORM")]
     pub quantize: Option<Quantize>,
+    /// Say what rounding costs on these measurements, layer by layer (the rows that are held out are not read)
+    #[arg(long, value_name = "DATA", requires = "quantize")]
+    pub check: Vec<PathBuf>,
+    /// Of `--check`: the column of times, if it is not found by itself
+    #[arg(long, value_name = "COLUMN", requires = "check")]
+    pub time: Option<String>,
+    /// Of `--check`: read the rows as evenly spaced, whatever times they carry
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "check")]
+    pub interval: Option<Duration>,
+    /// Of `--check`: how rows are held out
+    #[arg(long, value_enum, default_value_t, value_name = "NAME", requires = "check")]
+    pub protocol: protocol::Name,
+    /// Of `--check`: the part of the rows, at their end, that is held out [default: 0.2]
+    #[arg(long, value_name = "FRACTION", value_parser = fraction, requires = "check")]
+    pub test_fraction: Option<f64>,
 }
 
 fn out(text: &str) -> Result<PathBuf, String> {
@@ -69,6 +90,9 @@ pub struct Report {
     pub identity: String,
     /// Its tensors.
     pub layers: Vec<Layer>,
+    /// What rounding costs, where it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roundings: Vec<Rounding>,
 }
 
 /// Every tensor of a model.
@@ -92,15 +116,35 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         .to_flow_as(args.quantize.map_or(Numeric::F32, Quantize::numeric))
         .with_context(|| args.model.display().to_string())?;
     let header = Header::parse(&bytes)?;
+    let roundings = if args.check.is_empty() { Vec::new() } else { rounding::measure(&model, &seen(args, &model, output)?, output)? };
     write_atomic(&args.out, &bytes)?;
     let report = Report {
         bytes: bytes.len(),
         numeric: header.numeric.name(),
         identity: format!("{:08x}", header.identity),
         layers: layers(&header),
+        roundings,
     };
     output.result(
-        || format!("{}: {} bytes, {}, model {}\n", args.out.display(), report.bytes, report.numeric, report.identity),
+        || {
+            let Report { bytes, numeric, identity, roundings, .. } = &report;
+            let costs = if roundings.is_empty() { String::new() } else { rounding::show(roundings) };
+            format!("{costs}{}: {bytes} bytes, {numeric}, model {identity}\n", args.out.display())
+        },
         &report,
     )
+}
+
+/// The rows of `--check` that are not held out.
+fn seen(args: &Args, model: &TrainedModel, output: &Output) -> Result<Series> {
+    let protocol = Protocol::new(args.protocol, args.test_fraction)?;
+    let columns = model.config.channels.iter().map(|channel| channel.name.clone()).collect();
+    let options = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
+    let mut series = protocol.read(&args.check, &options, output)?;
+    check_interval(&model.config.header()?, &series)?;
+    let held_out = protocol.borders(&series, 0).test;
+    for values in &mut series.values {
+        values.truncate(held_out);
+    }
+    Ok(series)
 }

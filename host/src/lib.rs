@@ -34,6 +34,7 @@ pub mod protocol;
 pub mod report;
 pub mod retrieval;
 pub mod ridge;
+pub mod rounding;
 pub mod season;
 pub mod setup;
 pub mod train;

@@ -1,0 +1,116 @@
+//! What eight bits cost: how far each matrix, rounded alone, moves the forecasts, and what all of them and integers do.
+//!
+//! The model runs over rows that training read, by the device's own code, once as it is and once with each matrix as an
+//! eight-bit file would hold it; nothing else changes. The rows that are held out are never read.
+
+use std::fmt::Write as _;
+
+use anyhow::{Result, ensure};
+use flowcast_core::format::Numeric;
+use serde::Serialize;
+
+use crate::config::TrainedModel;
+use crate::data::Series;
+use crate::forecaster;
+use crate::output::Output;
+use crate::train::validation;
+
+/// What a rounding does.
+#[derive(Debug, Clone, Serialize)]
+pub struct Rounding {
+    /// The matrix; or what else is rounded.
+    pub what: String,
+    /// By how much it moves the forecasts' medians: root mean square, over that of the model's error.
+    pub moved: f64,
+    /// By how much the mean squared error grows, over that of the model.
+    pub mse: f64,
+}
+
+/// Rounds one after the other; of `series` the last fifth is forecast.
+///
+/// # Errors
+/// The series is too short, or the user interrupted.
+pub fn measure(model: &TrainedModel, series: &Series, output: &Output) -> Result<Vec<Rounding>> {
+    let header = model.config.header()?;
+    let matrices: Vec<_> = header.tensors().filter(|tensor| tensor.outputs() > 0).collect();
+    let bar = output.progress(matrices.len() as u64 + 3, "rounding");
+    let run = |model: &TrainedModel, numeric| {
+        bar.inc(1);
+        medians(model, numeric, series)
+    };
+    let exact = run(model, Numeric::F32)?;
+    let error = |medians: &[[f32; 2]]| mean_square(medians.iter().map(|[median, came]| median - came));
+    let own = error(&exact);
+    ensure!(own > 0.0, "the forecasts have no error at all, expected a series that is not constant");
+    let compare = |what: String, rounded: &[[f32; 2]]| Rounding {
+        what,
+        moved: (mean_square(exact.iter().zip(rounded).map(|(exact, rounded)| exact[0] - rounded[0])) / own).sqrt(),
+        mse: error(rounded) / own - 1.0,
+    };
+    let mut found = Vec::with_capacity(matrices.len() + 2);
+    let mut all = model.clone();
+    for tensor in &matrices {
+        let range = tensor.start..tensor.start + tensor.len();
+        let mut alone = model.clone();
+        tensor.round_to_eight_bits(&mut alone.weights[range.clone()]);
+        all.weights[range.clone()].copy_from_slice(&alone.weights[range]);
+        found.push(compare(tensor.to_string(), &run(&alone, Numeric::F32)?));
+    }
+    found.push(compare("all of them".to_owned(), &run(&all, Numeric::F32)?));
+    found.push(compare("int8: integers, too".to_owned(), &run(model, Numeric::I8)?));
+    bar.finish_and_clear();
+    Ok(found)
+}
+
+/// A table for a terminal.
+pub fn show(roundings: &[Rounding]) -> String {
+    let mut text = format!("{:<28}{:>20}{:>12}\n", "rounded to eight bits", "moves forecasts by", "adds to MSE");
+    for Rounding { what, moved, mse } in roundings {
+        writeln!(text, "{what:<28}{:>18.3} %{:>+10.3} %", 100.0 * moved, 100.0 * mse).expect("a string takes all");
+    }
+    text
+}
+
+fn mean_square(values: impl Iterator<Item = f32>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0_u64), |(sum, count), value| (sum + f64::from(value).powi(2), count + 1));
+    sum / count.max(1) as f64
+}
+
+/// Medians and what came, in deviations: of every channel, step and origin in the last fifth of the series.
+fn medians(model: &TrainedModel, numeric: Numeric, series: &Series) -> Result<Vec<[f32; 2]>> {
+    let bytes = model.to_flow_as(numeric)?;
+    let mut forecaster = forecaster::open(&bytes)?;
+    let median = model.config.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
+    let horizon = usize::from(model.config.horizon);
+    let rows = series.rows() - series.rows() / 5..series.rows().saturating_sub(horizon);
+    ensure!(
+        !rows.is_empty(),
+        "found {} rows before the held-out ones, expected at least {}",
+        series.rows(),
+        5 * (horizon + 1)
+    );
+    let stride = validation::stride(rows.clone());
+    let mut found = Vec::new();
+    let mut sample = vec![0.0; series.columns.len()];
+    for row in 0..rows.end {
+        if row % 1024 == 0 {
+            crate::interrupt::check()?;
+        }
+        series.row(row, &mut sample);
+        forecaster.observe_knowing(&sample, &series.to_come(row + 1));
+        if row < rows.start || !(row - rows.start).is_multiple_of(stride) {
+            continue;
+        }
+        for (index, channel) in model.config.channels.iter().enumerate().take(model.config.targets.into()) {
+            let scaled = |value: f32| (value - channel.offset) / channel.scale;
+            let came = &series.values[index][row + 1..];
+            forecaster.for_each_step_knowing(index, &series.to_come(row + 1), &mut |step, quantiles| {
+                if !came[step - 1].is_nan() {
+                    found.push([scaled(quantiles[median]), scaled(came[step - 1])]);
+                }
+            });
+        }
+    }
+    ensure!(!found.is_empty(), "the model was still warming up at every origin, expected longer data");
+    Ok(found)
+}
