@@ -131,10 +131,7 @@ mod tests {
             for (x, value) in x.iter().zip(values) {
                 assert!(i32::from(*value).abs() <= LARGEST);
                 let error = (i64::from(*x) - (i64::from(*value) << shift)).abs();
-                assert!(
-                    2 * error <= 1 << shift || shift == 17 && error <= 1 << shift,
-                    "{x}: {value}"
-                );
+                assert!(2 * error <= 1 << shift || shift == 17 && error <= 1 << shift, "{x}: {value}");
                 assert!((1 << shift) <= largest / LARGEST * 2 + 1, "{x}: {value}");
             }
             assert_eq!(values[10..], [0, 0]);

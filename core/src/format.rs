@@ -199,7 +199,9 @@ impl fmt::Display for FormatError {
             Self::Text { channel } => {
                 write!(f, "model's channel {channel} has a name or unit that is empty, too long or not UTF-8")
             }
-            Self::Heavy => f.write_str("model has a layer too heavy for integers: its outputs would leave ±2048 deviations"),
+            Self::Heavy => {
+                f.write_str("model has a layer too heavy for integers: its outputs would leave ±2048 deviations")
+            }
             Self::Weight { index } => write!(f, "model's weight {index} is not within ±{MAX_WEIGHT}"),
             Self::Misaligned => write!(f, "model does not start at a multiple of 4 bytes"),
             Self::Size { name, found, expected } => write!(f, "{name}: found {found}, expected {expected}"),
@@ -790,7 +792,8 @@ impl Header {
         self.tables_end().next_multiple_of(ALIGNMENT)
     }
 
-    fn weights_start(&self) -> usize {
+    /// Where the weights begin, in bytes from the file's start.
+    pub fn weights_start(&self) -> usize {
         self.channels_start() + usize::from(self.channels) * field::channel::BYTES
     }
 

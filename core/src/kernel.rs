@@ -71,14 +71,14 @@ mod thumb;
 use dsp::pairs;
 #[cfg(flowcast_dsp)]
 pub use dsp::{row, shorten};
-#[cfg(flowcast_dsp)]
-pub(crate) use recurrence::{approach, remember};
 #[cfg(not(any(flowcast_dsp, flowcast_thumb)))]
 use portable::pairs;
 #[cfg(not(any(flowcast_dsp, flowcast_thumb)))]
 pub use portable::row;
 #[cfg(not(flowcast_dsp))]
 pub use portable::shorten;
+#[cfg(flowcast_dsp)]
+pub(crate) use recurrence::{approach, remember};
 #[cfg(flowcast_thumb)]
 use thumb::pairs;
 #[cfg(flowcast_thumb)]
@@ -227,9 +227,8 @@ mod tests {
         let mut seed = 7;
         for columns in [1, 2, 3, 4, 5, 16, 18, 33, 64, 122, MAX_COLUMNS] {
             for (rows, edge) in [(6, false), (5, false), (1, false), (6, true)] {
-                let weights: Vec<i8> = (0..rows * columns)
-                    .map(|_| if edge { i8::MIN } else { (random(&mut seed) % 256) as i8 })
-                    .collect();
+                let weights: Vec<i8> =
+                    (0..rows * columns).map(|_| if edge { i8::MIN } else { (random(&mut seed) % 256) as i8 }).collect();
                 let mut x: Vec<i16> = (0..columns)
                     .map(|_| if edge { 1 - LARGEST as i16 } else { (random(&mut seed) % 32_768) as i16 - 16_384 })
                     .collect();
@@ -271,7 +270,10 @@ mod tests {
             for count in 0..=x.len() {
                 let expected: Vec<i16> = x[..count]
                     .iter()
-                    .map(|x| ((i64::from(*x) + (1 << (shift - 1))) >> shift).clamp(-16_384, if most > shift { 16_384 } else { 16_383 }) as i16)
+                    .map(|x| {
+                        ((i64::from(*x) + (1 << (shift - 1))) >> shift)
+                            .clamp(-16_384, if most > shift { 16_384 } else { 16_383 }) as i16
+                    })
                     .collect();
                 let mut found = Halves([7; 12]);
                 let shifts = Shifts { least: shift, most };

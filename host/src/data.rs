@@ -139,6 +139,12 @@ impl Series {
         Ok(Series { columns: names.to_vec(), values, ..*self })
     }
 
+    /// The rows before `end`.
+    pub fn before(&self, end: usize) -> Series {
+        let values = self.values.iter().map(|values| values[..end.min(values.len())].to_vec()).collect();
+        Series { columns: self.columns.clone(), values, ..*self }
+    }
+
     /// The first row of the held-out end, when this fraction of the rows is held out: the one split that training and back-test share.
     pub fn test_start(&self, test_fraction: f64) -> usize {
         Series::test_start_of(self.rows(), test_fraction)

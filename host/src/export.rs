@@ -8,6 +8,7 @@ use flowcast_core::format::{Header, Numeric};
 use serde::Serialize;
 
 use crate::backtest::{check_interval, fraction};
+use crate::calibration::calibrate;
 use crate::config::TrainedModel;
 use crate::data::{ReadOptions, Series};
 use crate::duration::parse_duration;
@@ -28,20 +29,21 @@ pub struct Args {
     /// Weights of eight bits and arithmetic in integers: a quarter of the flash, and no need of floating point
     #[arg(long, value_name = "FORM")]
     pub quantize: Option<Quantize>,
-    /// Say what rounding costs on these measurements, layer by layer (the rows that are held out are not read)
+    /// Round so that errors cancel on these measurements, and say what rounding costs, layer by layer (the rows that are
+    /// held out are not read)
     #[arg(long, value_name = "DATA", requires = "quantize")]
-    pub check: Vec<PathBuf>,
-    /// Of `--check`: the column of times, if it is not found by itself
-    #[arg(long, value_name = "COLUMN", requires = "check")]
+    pub calibrate: Vec<PathBuf>,
+    /// Of `--calibrate`: the column of times, if it is not found by itself
+    #[arg(long, value_name = "COLUMN", requires = "calibrate")]
     pub time: Option<String>,
-    /// Of `--check`: read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "check")]
+    /// Of `--calibrate`: read the rows as evenly spaced, whatever times they carry
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "calibrate")]
     pub interval: Option<Duration>,
-    /// Of `--check`: how rows are held out
-    #[arg(long, value_enum, default_value_t, value_name = "NAME", requires = "check")]
+    /// Of `--calibrate`: how rows are held out
+    #[arg(long, value_enum, default_value_t, value_name = "NAME", requires = "calibrate")]
     pub protocol: protocol::Name,
-    /// Of `--check`: the part of the rows, at their end, that is held out [default: 0.2]
-    #[arg(long, value_name = "FRACTION", value_parser = fraction, requires = "check")]
+    /// Of `--calibrate`: the part of the rows, at their end, that is held out [default: 0.2]
+    #[arg(long, value_name = "FRACTION", value_parser = fraction, requires = "calibrate")]
     pub test_fraction: Option<f64>,
 }
 
@@ -111,12 +113,18 @@ pub fn layers(header: &Header) -> Vec<Layer> {
 /// The model is none, or the file cannot be written; an older file is kept.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     refuse_overwriting(std::slice::from_ref(&args.model), &args.out)?;
-    let model = TrainedModel::load(&args.model)?;
+    let mut model = TrainedModel::load(&args.model)?;
+    let mut roundings = Vec::new();
+    if !args.calibrate.is_empty() {
+        let series = seen(args, &model, output)?;
+        let calibrated = calibrate(&model, &series)?;
+        roundings = rounding::measure(&model, &calibrated, &series, output)?;
+        model = calibrated;
+    }
     let bytes = model
         .to_flow_as(args.quantize.map_or(Numeric::F32, Quantize::numeric))
         .with_context(|| args.model.display().to_string())?;
     let header = Header::parse(&bytes)?;
-    let roundings = if args.check.is_empty() { Vec::new() } else { rounding::measure(&model, &seen(args, &model, output)?, output)? };
     write_atomic(&args.out, &bytes)?;
     let report = Report {
         bytes: bytes.len(),
@@ -135,16 +143,12 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     )
 }
 
-/// The rows of `--check` that are not held out.
+/// The rows of `--calibrate` that are not held out.
 fn seen(args: &Args, model: &TrainedModel, output: &Output) -> Result<Series> {
     let protocol = Protocol::new(args.protocol, args.test_fraction)?;
     let columns = model.config.channels.iter().map(|channel| channel.name.clone()).collect();
     let options = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
-    let mut series = protocol.read(&args.check, &options, output)?;
+    let series = protocol.read(&args.calibrate, &options, output)?;
     check_interval(&model.config.header()?, &series)?;
-    let held_out = protocol.borders(&series, 0).test;
-    for values in &mut series.values {
-        values.truncate(held_out);
-    }
-    Ok(series)
+    Ok(series.before(protocol.borders(&series, 0).test))
 }

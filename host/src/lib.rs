@@ -6,6 +6,7 @@ pub mod backtest;
 pub mod baseline;
 pub mod bench;
 pub mod benchmark;
+pub mod calibration;
 pub mod checksum;
 pub mod cli;
 pub mod config;

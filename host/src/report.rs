@@ -18,6 +18,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use flowcast_core::forecaster::Inside;
+use flowcast_core::format::Numeric;
 
 use crate::backtest::{BacktestReport, MODEL};
 use crate::config::TrainedModel;
@@ -90,7 +91,12 @@ pub fn diagnose(
     let learning = || {
         let beside = path.with_extension("safetensors");
         let exported = TrainedModel::load(&beside).ok()?.to_flow_as(header.numeric).ok()?;
-        if *exported == *bytes { TrainedModel::load_learning(&beside).ok()? } else { None }
+        // Calibrated weights differ from the trained ones.
+        let alike = match header.numeric {
+            Numeric::F32 => *exported == *bytes,
+            Numeric::I8 => exported.get(..header.weights_start()) == bytes.get(..header.weights_start()),
+        };
+        if alike { TrainedModel::load_learning(&beside).ok()? } else { None }
     };
     Ok(Diagnostics { learning: learning(), ..collect::collect(model, series, report, &scaling, output)? })
 }

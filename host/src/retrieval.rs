@@ -24,6 +24,7 @@ use flowcast_core::linear::Linear;
 use flowcast_core::retrieval::{Encoder, RETRIEVALS};
 
 use crate::attention::{Attention, Mixer, Switches};
+use crate::config::TrainedModel;
 use crate::interrupt;
 use crate::optimizer::{AdamW, Group, schedule};
 pub use days::Days;
@@ -65,6 +66,22 @@ impl Keys {
     /// Each tensor and its name.
     pub fn tensors(&self) -> impl Iterator<Item = (&'static str, &[f32])> {
         TENSORS.into_iter().zip(self.tensors.iter().map(Vec::as_slice))
+    }
+
+    /// Those of a trained model, if it has any.
+    ///
+    /// # Errors
+    /// The configuration is out of the format's range.
+    pub fn of(model: &TrainedModel) -> Result<Option<Self>> {
+        if !model.config.retrieval {
+            return Ok(None);
+        }
+        let header = model.config.header()?;
+        let tensors = TENSORS.map(|name| {
+            let found = header.tensors().find(|tensor| tensor.to_string() == name);
+            found.map_or_else(Vec::new, |tensor| model.weights[tensor.start..tensor.start + tensor.len()].to_vec())
+        });
+        Ok(Some(Self { tensors }))
     }
 
     fn new(tensors: [Vec<f32>; 6]) -> Self {

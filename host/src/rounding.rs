@@ -26,11 +26,12 @@ pub struct Rounding {
     pub mse: f64,
 }
 
-/// Rounds one after the other; of `series` the last fifth is forecast.
+/// Rounds one matrix after the other as `file`, the model with weights that an eight-bit file is made of, has them; of
+/// `series` the last fifth is forecast.
 ///
 /// # Errors
 /// The series is too short, or the user interrupted.
-pub fn measure(model: &TrainedModel, series: &Series, output: &Output) -> Result<Vec<Rounding>> {
+pub fn measure(model: &TrainedModel, file: &TrainedModel, series: &Series, output: &Output) -> Result<Vec<Rounding>> {
     let header = model.config.header()?;
     let matrices: Vec<_> = header.tensors().filter(|tensor| tensor.outputs() > 0).collect();
     let bar = output.progress(matrices.len() as u64 + 3, "rounding");
@@ -52,12 +53,13 @@ pub fn measure(model: &TrainedModel, series: &Series, output: &Output) -> Result
     for tensor in &matrices {
         let range = tensor.start..tensor.start + tensor.len();
         let mut alone = model.clone();
+        alone.weights[range.clone()].copy_from_slice(&file.weights[range.clone()]);
         tensor.round_to_eight_bits(&mut alone.weights[range.clone()]);
         all.weights[range.clone()].copy_from_slice(&alone.weights[range]);
         found.push(compare(tensor.to_string(), &run(&alone, Numeric::F32)?));
     }
     found.push(compare("all of them".to_owned(), &run(&all, Numeric::F32)?));
-    found.push(compare("int8: integers, too".to_owned(), &run(model, Numeric::I8)?));
+    found.push(compare("int8: integers, too".to_owned(), &run(file, Numeric::I8)?));
     bar.finish_and_clear();
     Ok(found)
 }

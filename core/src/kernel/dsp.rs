@@ -60,7 +60,8 @@ pub fn row(weights: &[u32], x: &[u32]) -> i32 {
 #[inline]
 pub fn shorten<const N: usize>(x: &[Q20], values: &mut Halves<N>, shifts: Shifts) -> (i32, u32) {
     // SAFETY: as many numbers are read and written as both have.
-    let both = unsafe { shorten_all(x.as_ptr(), x.len().min(N), values.0.as_mut_ptr(), shifts.least | shifts.most << 16) };
+    let both =
+        unsafe { shorten_all(x.as_ptr(), x.len().min(N), values.0.as_mut_ptr(), shifts.least | shifts.most << 16) };
     (both as i32, (both >> 32) as u32)
 }
 
@@ -68,9 +69,21 @@ pub fn shorten<const N: usize>(x: &[Q20], values: &mut Halves<N>, shifts: Shifts
 macro_rules! word {
     ($weights:literal, $x:literal) => {
         concat!(
-            "smlald r4, r5, ", $weights, ", ", $x, "\n",
-            "uxtb16 ", $weights, ", ", $weights, "\n",
-            "smlad r3, ", $weights, ", ", $x, ", r3\n",
+            "smlald r4, r5, ",
+            $weights,
+            ", ",
+            $x,
+            "\n",
+            "uxtb16 ",
+            $weights,
+            ", ",
+            $weights,
+            "\n",
+            "smlad r3, ",
+            $weights,
+            ", ",
+            $x,
+            ", r3\n",
         )
     };
 }

@@ -84,7 +84,11 @@ pub fn shorten<const N: usize>(x: &[Q20], values: &mut Halves<N>, shifts: Shifts
             sum += nearest;
         }
     };
-    if shift < shifts.most { take(nearest) } else { take(|x, shift| bounded(nearest(x, shift))) }
+    if shift < shifts.most {
+        take(nearest)
+    } else {
+        take(|x, shift| bounded(nearest(x, shift)))
+    }
     (sum, shift)
 }
 

@@ -40,7 +40,16 @@ pub fn remember<const N: usize>(
     // SAFETY: each of N values reads N numbers of `key` and `query`, reads and writes N of `means`, and writes a sum; N is
     // even and not 0.
     unsafe {
-        remember_all(means.as_mut_ptr().cast(), key.as_ptr(), query.as_ptr(), values.as_ptr(), gain, N, sums_at, sums_at.add(N));
+        remember_all(
+            means.as_mut_ptr().cast(),
+            key.as_ptr(),
+            query.as_ptr(),
+            values.as_ptr(),
+            gain,
+            N,
+            sums_at,
+            sums_at.add(N),
+        );
     }
     sums
 }
@@ -49,10 +58,32 @@ pub fn remember<const N: usize>(
 macro_rules! move_towards {
     ($mean:literal, $sample:literal) => {
         concat!(
-            "sub ", $sample, ", ", $mean, ", ", $sample, "\n",
-            "sub ", $mean, ", ", $mean, ", ", $sample, ", asr #31\n",
-            "lsl ", $sample, ", ", $sample, ", #2\n",
-            "smmls ", $mean, ", ", $sample, ", r4, ", $mean, "\n",
+            "sub ",
+            $sample,
+            ", ",
+            $mean,
+            ", ",
+            $sample,
+            "\n",
+            "sub ",
+            $mean,
+            ", ",
+            $mean,
+            ", ",
+            $sample,
+            ", asr #31\n",
+            "lsl ",
+            $sample,
+            ", ",
+            $sample,
+            ", #2\n",
+            "smmls ",
+            $mean,
+            ", ",
+            $sample,
+            ", r4, ",
+            $mean,
+            "\n",
         )
     };
 }

@@ -43,16 +43,34 @@ pub fn row(weights: &[u32], x: &[u32]) -> i32 {
 macro_rules! word {
     ($weights:literal, $x:literal) => {
         concat!(
-            "sxth r8, ", $x, "\n",
-            "asrs ", $x, ", ", $x, ", #16\n",
-            "uxtb lr, ", $weights, "\n",
+            "sxth r8, ",
+            $x,
+            "\n",
+            "asrs ",
+            $x,
+            ", ",
+            $x,
+            ", #16\n",
+            "uxtb lr, ",
+            $weights,
+            "\n",
             "mla r3, lr, r8, r3\n",
-            "sbfx lr, ", $weights, ", #8, #8\n",
+            "sbfx lr, ",
+            $weights,
+            ", #8, #8\n",
             "mla r4, lr, r8, r4\n",
-            "ubfx lr, ", $weights, ", #16, #8\n",
-            "mla r3, lr, ", $x, ", r3\n",
-            "asr lr, ", $weights, ", #24\n",
-            "mla r4, lr, ", $x, ", r4\n",
+            "ubfx lr, ",
+            $weights,
+            ", #16, #8\n",
+            "mla r3, lr, ",
+            $x,
+            ", r3\n",
+            "asr lr, ",
+            $weights,
+            ", #24\n",
+            "mla r4, lr, ",
+            $x,
+            ", r4\n",
         )
     };
 }
@@ -61,12 +79,7 @@ macro_rules! word {
 #[cfg(not(flowcast_short_multiply))]
 macro_rules! pair_step {
     () => {
-        concat!(
-            "ldrd r5, r6, [r0], #8\n",
-            "ldrd r7, r12, [r1], #8\n",
-            word!("r7", "r5"),
-            word!("r12", "r6"),
-        )
+        concat!("ldrd r5, r6, [r0], #8\n", "ldrd r7, r12, [r1], #8\n", word!("r7", "r5"), word!("r12", "r6"),)
     };
 }
 
@@ -168,14 +181,7 @@ macro_rules! row_step {
 #[cfg(not(flowcast_short_multiply))]
 #[unsafe(naked)]
 unsafe extern "C" fn row_steps(x: *const u32, weights: *const u32, steps: usize) -> i32 {
-    naked_asm!(
-        "push {{r4-r7}}",
-        "movs r3, #0",
-        repeated!(row_step),
-        "mov r0, r3",
-        "pop {{r4-r7}}",
-        "bx lr",
-    )
+    naked_asm!("push {{r4-r7}}", "movs r3, #0", repeated!(row_step), "mov r0, r3", "pop {{r4-r7}}", "bx lr",)
 }
 
 /// Sums `steps` steps of a row, at least one.

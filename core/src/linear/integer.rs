@@ -74,7 +74,8 @@ impl<'m> Scaled<'m> {
             for (row, multipliers) in part.chunks(width).zip(self.multipliers.chunks(PAIR)) {
                 let mut sums = [0_u32; PAIR];
                 for word in row {
-                    let [a, b, c, d] = (word ^ OFFSET_BITS).to_le_bytes().map(|byte| u32::from((byte as i8).unsigned_abs()));
+                    let [a, b, c, d] =
+                        (word ^ OFFSET_BITS).to_le_bytes().map(|byte| u32::from((byte as i8).unsigned_abs()));
                     sums = [sums[0] + a + c, sums[1] + b + d];
                 }
                 for (sum, multiplier) in sums.into_iter().zip(multipliers) {

@@ -12,6 +12,7 @@ use flowcast_core::format::Numeric;
 
 use crate::backtest;
 use crate::baseline::Baseline;
+use crate::calibration::calibrate;
 use crate::data::Series;
 use crate::file::write_atomic;
 use crate::forecaster;
@@ -47,7 +48,8 @@ impl Cell {
     pub fn measure(series: &Series, options: &train::Options, output: &Output) -> Result<Cell> {
         let start = std::time::Instant::now();
         let (model, _) = train(series, options, output)?;
-        let bytes = model.to_flow_as(Numeric::I8)?;
+        let seen = series.before(Protocol::Ett.borders(series, 0).test);
+        let bytes = calibrate(&model, &seen)?.to_flow_as(Numeric::I8)?;
         let mut forecaster = forecaster::open(&bytes)?;
         let test = backtest::Options {
             protocol: Protocol::Ett,

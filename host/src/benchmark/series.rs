@@ -17,6 +17,7 @@ use super::cell::{self, Kept, interruption, kept_beside};
 use super::published::Outcome;
 use crate::backtest::{self, ChannelScores};
 use crate::baseline::{BASELINES, Baseline};
+use crate::calibration::calibrate;
 use crate::data::{ReadOptions, Series};
 use crate::forecaster;
 use crate::interrupt;
@@ -163,7 +164,8 @@ impl Cell {
     fn measure(series: &Series, options: &train::Options, test: &backtest::Options, output: &Output) -> Result<Cell> {
         let start = std::time::Instant::now();
         let (model, report) = train(series, options, output)?;
-        let bytes = model.to_flow_as(Numeric::I8)?;
+        let seen = series.before(test.protocol.borders(series, 0).test);
+        let bytes = calibrate(&model, &seen)?.to_flow_as(Numeric::I8)?;
         let mut forecaster = forecaster::open(&bytes)?;
         let found = backtest::score(forecaster.as_mut(), series, test, output)?;
         Ok(Cell {
