@@ -4,6 +4,7 @@
 //! computes a step when it is asked for one, so a long horizon costs no memory. `observe_knowing` and `forecast_knowing`
 //! are the same with what is known of the samples to come ([`crate::known`]).
 
+mod include;
 mod inside;
 mod snapshot;
 mod told;

@@ -4,6 +4,10 @@
 //! lies. Nothing is trusted: length, CRC-32, every dimension and every number is checked before a model exists, and
 //! reading never passes the end.
 
+mod needs;
+
+pub use needs::Needs;
+
 use core::fmt;
 use core::ops::Range;
 

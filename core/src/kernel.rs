@@ -34,7 +34,7 @@ macro_rules! cpu {
 }
 
 /// Instructions that take a step r2 times, four to a turn while there are as many.
-#[cfg(any(flowcast_dsp, flowcast_thumb))]
+#[cfg(any(flowcast_dsp, all(flowcast_thumb, not(flowcast_short_multiply))))]
 macro_rules! repeated {
     ($step:ident) => {
         concat!(
@@ -76,9 +76,9 @@ use portable::pairs;
 #[cfg(not(any(flowcast_dsp, flowcast_thumb)))]
 pub use portable::row;
 #[cfg(not(flowcast_dsp))]
-pub use portable::shorten;
+pub use portable::{approach, remember, shorten};
 #[cfg(flowcast_dsp)]
-pub(crate) use recurrence::{approach, remember};
+pub use recurrence::{approach, remember};
 #[cfg(flowcast_thumb)]
 use thumb::pairs;
 #[cfg(flowcast_thumb)]

@@ -12,6 +12,7 @@ use core::hint::select_unpredictable;
 use core::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use crate::bits::{float, scaled};
+use crate::kernel;
 use crate::math::Real;
 use crate::wide::{high, high_rounded, product, product_unsigned};
 
@@ -108,28 +109,6 @@ impl Q20 {
         let left = left.saturating_sub(1);
         let moved = near.wrapping_shl(left);
         Self(select_unpredictable(moved >> left == near, moved, near >> 31 ^ i32::MAX))
-    }
-
-    /// A running mean takes a sample; both are within ± [`MOST_PART`].
-    ///
-    /// ```text
-    /// d = x − mean      mean += ⌊(d + 1) gain⌋ + [d ≥ 0]
-    /// ```
-    ///
-    /// It moves at least a step and stays a step above a sample that stays: rounded to the nearest, a mean of N samples would
-    /// stop N/2 steps before the end.
-    #[inline(always)]
-    fn move_towards(&mut self, x: Self, gain: Self) {
-        let above = self.0.wrapping_sub(x.0.wrapping_add(1)); // −(d + 1)
-        let moved = high(above.wrapping_neg().wrapping_shl(2), gain.0.wrapping_shl(10));
-        self.0 = self.0.wrapping_add(moved).wrapping_sub(above >> 31);
-    }
-
-    /// This times `fraction`, which is 0 to 1, rounded to the nearest step; |self| is below 512.
-    #[inline(always)]
-    fn part(self, fraction: Self) -> Self {
-        debug_assert!(self.0.unsigned_abs() < 1 << 29 && (0..=ONE).contains(&fraction.0), "{self:?} · {fraction:?}");
-        Self(high_rounded(self.0.wrapping_shl(2), fraction.0.wrapping_shl(10)))
     }
 }
 
@@ -393,12 +372,7 @@ impl Real for Q20 {
     #[inline(always)]
     fn approach_all(means: &mut [Self], x: &[Self], scale: Self, gain: Self) {
         let scale = scale.at_most(MOST_PART).at_least(Self::ZERO);
-        #[cfg(flowcast_dsp)]
-        crate::kernel::approach(means, x, scale.0.wrapping_shl(2), gain.0.wrapping_shl(10));
-        #[cfg(not(flowcast_dsp))]
-        for (mean, x) in means.iter_mut().zip(x) {
-            mean.move_towards(scale.part(*x), gain);
-        }
+        kernel::approach(means, x, scale.0.wrapping_shl(2), gain.0.wrapping_shl(10));
     }
 
     #[inline(always)]
@@ -419,23 +393,9 @@ impl Real for Q20 {
         gain: Self,
         query: &[Self; N],
     ) -> [Self; N] {
-        let values = values.map(|value| value.at_most(MOST_PART).at_least(-MOST_PART));
-        #[cfg(flowcast_dsp)]
-        let sums = {
-            let [key, values] = [key.map(|key| key.0.wrapping_shl(10)), values.map(|value| value.0.wrapping_shl(2))];
-            crate::kernel::remember(means, &key, &values, gain.0.wrapping_shl(10), query)
-        };
-        #[cfg(not(flowcast_dsp))]
-        let sums = {
-            let mut sums = [0_i64; N];
-            for ((means, value), sum) in means.iter_mut().zip(values).zip(&mut sums) {
-                for ((mean, key), query) in means.iter_mut().zip(key).zip(query) {
-                    mean.move_towards(value.part(*key), gain);
-                    *sum = sum.wrapping_add(product(query.0, mean.0));
-                }
-            }
-            sums
-        };
+        let values = values.map(|value| value.at_most(MOST_PART).at_least(-MOST_PART).0.wrapping_shl(2));
+        let key = key.map(|key| key.0.wrapping_shl(10));
+        let sums = kernel::remember(means, &key, &values, gain.0.wrapping_shl(10), query);
         sums.map(|sum| Self(narrow_by::<FRACTION_BITS>(sum)))
     }
 

@@ -46,7 +46,7 @@ pub const MAX_ALIGNED: usize = MAX_SEASONS * MEMORIES + RETRIEVALS;
 pub const MAX_STANDING: usize = MAX_SEASONS * MEMORIES - 1 + TRENDS + RING;
 
 /// Slots that a bin of the seasonal Flow-Attention takes.
-const BIN_SLOTS: usize = BIN / MEMORIES;
+pub(crate) const BIN_SLOTS: usize = BIN / MEMORIES;
 /// The trend that stands for the level's offset from the seasonal mean, which fills missing samples.
 const OFFSET_TREND: usize = 3;
 /// The trends that other channels see of one: the last sample's, and the mean over 16.

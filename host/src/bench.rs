@@ -62,7 +62,7 @@ pub struct Report {
     pub board: &'static str,
     /// What QEMU emulates.
     pub processor: &'static str,
-    /// Which kernels eight-bit weights run through: `dsp` or `portable`.
+    /// Which kernels eight-bit weights run through: `dsp`, `thumb` or `portable`.
     pub kernel: &'static str,
     /// The model's backbone, ...
     pub preset: &'static str,
@@ -156,7 +156,7 @@ pub fn bench(args: &Args, output: &Output) -> Result<Report> {
 
     let cores = Core::of(machine.processor);
     let read = Program::read(&program)?;
-    let kernel = if read.dsp { "dsp" } else { "portable" };
+    let kernel = read.kernel;
     let (counted, counts) = mpsc::channel();
     // The follower comes back when QEMU's log has ended.
     let mut follower = Counting { follower: Some(Follower::new(read, cores)), counted };

@@ -188,20 +188,15 @@ fn row_words(row: &[u8]) -> Vec<u8> {
     row.chunks(4).flat_map(|four| [0, 2, 1, 3].map(|column| four.get(column).copied().unwrap_or(0))).collect()
 }
 
-/// A matrix of eight-bit weights in blocks of four rows, by the document.
-fn blocks(rows: &[Vec<u8>]) -> Vec<u8> {
-    let at = |rows: &[Vec<u8>], row: usize, column: usize| -> u8 {
-        rows.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0)
-    };
+/// A matrix of eight-bit weights in pairs of rows, by the document.
+fn pairs(rows: &[Vec<u8>]) -> Vec<u8> {
+    let at = |row: Option<&Vec<u8>>, column: usize| row.and_then(|row| row.get(column)).copied().unwrap_or(0);
     let columns = rows[0].len().next_multiple_of(4);
-    let of_block = |rows: &[Vec<u8>]| -> Vec<u8> {
-        let of_pair = |column: usize| {
-            let places = [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (3, 0), (2, 1), (3, 1)];
-            places.map(|(row, more)| at(rows, row, column + more))
-        };
-        (0..columns).step_by(2).flat_map(of_pair).collect()
+    let of_pair = |pair: &[Vec<u8>]| -> Vec<u8> {
+        let byte = |column: usize| [at(pair.first(), column).wrapping_add(128), at(pair.get(1), column)];
+        (0..columns).flat_map(byte).collect()
     };
-    rows.chunks(4).flat_map(of_block).collect()
+    rows.chunks(2).flat_map(of_pair).collect()
 }
 
 /// The weights' bytes by the document: those of form 0 or, of eight bits, those of form 1.
@@ -232,7 +227,8 @@ fn laid_out(numeric: Numeric) -> Vec<u8> {
         };
         let scale = |output: &Vec<f32>| output.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
         let largest = outputs.iter().map(scale).fold(0.0, f32::max);
-        let exponent = (0..100).find(|exponent| f64::from(largest) * 2_f64.powi(*exponent) >= 2_f64.powi(30)).unwrap();
+        let exponent =
+            (0..100).find(|exponent| f64::from(largest) * 2_f64.powi(*exponent) >= 2_f64.powi(30)).unwrap().min(38);
         numbers.extend(exponent.to_le_bytes());
         let eight: Vec<Vec<u8>> = outputs
             .iter()
@@ -257,9 +253,9 @@ fn laid_out(numeric: Numeric) -> Vec<u8> {
             matrices.extend(eight.iter().flat_map(|row| row_words(row)));
         } else if name.ends_with("contract.weight") {
             let width = usize::from(D_MODEL);
-            matrices.extend((0..all).step_by(width).flat_map(|from| blocks(&part(from, from + width))));
+            matrices.extend((0..all).step_by(width).flat_map(|from| pairs(&part(from, from + width))));
         } else {
-            matrices.extend(blocks(&eight));
+            matrices.extend(pairs(&eight));
         }
     }
     numbers.extend(matrices);
@@ -275,7 +271,7 @@ fn by_hand(numeric: Numeric) -> Vec<u8> {
 
     let mut fields = BTreeMap::from([
         ("magic", b"FLOW".to_vec()),
-        ("version", vec![5, 0]),
+        ("version", vec![6, 0]),
         ("numeric", vec![u8::from(numeric == Numeric::I8)]),
         ("flags", vec![1 + 2 + 4 + 16]),
         ("length", (length as u32).to_le_bytes().to_vec()),

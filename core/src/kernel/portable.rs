@@ -5,7 +5,7 @@ use core::ops::AddAssign as _;
 use super::{Halves, PAIR};
 use crate::fixed::{LARGEST, Shifts, View};
 use crate::q20::Q20;
-use crate::wide::high_rounded;
+use crate::wide::{high, high_rounded, product};
 
 /// y = from + W x of whole pairs of rows: `weights` are their words, half as many a pair as there are columns. Nothing
 /// where there are too few of something.
@@ -102,6 +102,50 @@ pub fn nearest(x: Q20, shift: u32) -> i32 {
 #[inline(always)]
 pub fn bounded(value: i32) -> i32 {
     value.clamp(-LARGEST, LARGEST - 1)
+}
+
+/// Running means take samples x · scale, of which each is within ±256 and x within 0 to 1: over the shorter length. `scale` is
+/// moved up by 2 bits, `gain` by 10, so that upper halves of products are in steps.
+///
+/// ```text
+/// d = x scale − mean      mean += ⌊(d + 1) gain⌋ + [d ≥ 0]
+/// ```
+///
+/// A mean moves at least a step and stays a step above a sample that stays: rounded to the nearest, a mean of N samples would
+/// stop N/2 steps before the end.
+#[inline]
+pub fn approach(means: &mut [Q20], x: &[Q20], scale: i32, gain: i32) {
+    for (mean, x) in means.iter_mut().zip(x) {
+        *mean = moved(*mean, high_rounded(scale, x.raw().wrapping_shl(10)), gain);
+    }
+}
+
+/// The same for means, `[value][key]`, of values under a key, and what a query receives of each, its products summed. `key`
+/// and `gain` are moved up by 10 bits, `values` by 2.
+#[inline]
+pub fn remember<const N: usize>(
+    means: &mut [[Q20; N]; N],
+    key: &[i32; N],
+    values: &[i32; N],
+    gain: i32,
+    query: &[Q20; N],
+) -> [i64; N] {
+    let mut sums = [0_i64; N];
+    for ((means, value), sum) in means.iter_mut().zip(values).zip(&mut sums) {
+        for ((mean, key), query) in means.iter_mut().zip(key).zip(query) {
+            *mean = moved(*mean, high_rounded(*value, *key), gain);
+            *sum = sum.wrapping_add(product(query.raw(), mean.raw()));
+        }
+    }
+    sums
+}
+
+/// A mean that has taken a sample.
+#[inline(always)]
+fn moved(mean: Q20, sample: i32, gain: i32) -> Q20 {
+    let above = mean.raw().wrapping_sub(sample.wrapping_add(1)); // −(d + 1)
+    let by = high(above.wrapping_neg().wrapping_shl(2), gain);
+    Q20::from_raw(mean.raw().wrapping_add(by).wrapping_sub(above >> 31))
 }
 
 /// The two numbers of a word.

@@ -1,4 +1,4 @@
-//! The attention's running means on cores with the DSP extension, to the bit what [`crate::q20`] says.
+//! The attention's running means on cores with the DSP extension, to the bit what [`super::portable`] says.
 //!
 //! With numbers moved up so that upper halves of products are in steps, a mean takes a sample in six instructions:
 //!
@@ -16,7 +16,7 @@ use core::arch::naked_asm;
 
 use crate::q20::Q20;
 
-/// Means take `x · scale`; `scale` is moved up by 2 bits, `gain` by 10. Over the shorter length.
+/// As [`super::portable::approach`].
 #[inline]
 pub fn approach(means: &mut [Q20], x: &[Q20], scale: i32, gain: i32) {
     let count = means.len().min(x.len());
@@ -24,8 +24,7 @@ pub fn approach(means: &mut [Q20], x: &[Q20], scale: i32, gain: i32) {
     unsafe { approach_all(means.as_mut_ptr(), x.as_ptr(), count, scale, gain) };
 }
 
-/// Means, `[value][key]`, take values under a key; what a query receives of each, its products summed. `key` and `gain` are
-/// moved up by 10 bits, `values` by 2.
+/// As [`super::portable::remember`].
 #[inline]
 pub fn remember<const N: usize>(
     means: &mut [[Q20; N]; N],

@@ -48,12 +48,12 @@ impl Element for f32 {
 
     fn tighter(_a: (), _b: ()) {}
 
-    #[inline]
+    /// (One copy for all layers: flash is dearer than a call.)
+    #[inline(never)]
     fn product(matrix: &&[f32], bias: &[f32], x: &[f32], y: &mut [f32]) {
-        for (y, bias) in y.iter_mut().zip(bias) {
-            *y = *bias;
+        for ((y, row), bias) in y.iter_mut().zip(matrix.chunks_exact(x.len().max(1))).zip(bias) {
+            *y = *bias + dot(row, x);
         }
-        Self::add_product(matrix, x, y);
     }
 
     /// (One copy for all layers: flash is dearer than a call.)

@@ -22,9 +22,12 @@ pub struct Program {
     /// What begins at an address: an index into `names`.
     marks: HashMap<u32, usize>,
     names: Vec<String>,
-    /// Whether the kernels of the DSP extension are linked.
-    pub dsp: bool,
+    /// Whose kernels are linked, as [`flowcast_core::kernel::NAME`] has it.
+    pub kernel: &'static str,
 }
+
+/// Kernels by a function of theirs.
+const KERNELS: [(&str, &str); 2] = [("dsp", "pairs_of_rows"), ("thumb", "pair_steps")];
 
 /// What ran between one kind of mark and the next ones.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,8 +88,9 @@ impl Program {
             marks.insert(u32::from_le_bytes(*address), index);
             rest = &named[end + 1..];
         }
-        let dsp = elf.symbols().any(|symbol| symbol.name().is_ok_and(|name| name.contains("pairs_of_rows")));
-        Ok(Self { code, marks, names, dsp })
+        let has = |function: &str| elf.symbols().any(|symbol| symbol.name().is_ok_and(|name| name.contains(function)));
+        let kernel = KERNELS.into_iter().find(|(_, function)| has(function)).map_or("portable", |(kernel, _)| kernel);
+        Ok(Self { code, marks, names, kernel })
     }
 
     fn halfword(&self, address: u32) -> Option<u16> {
@@ -199,7 +203,7 @@ mod tests {
             code: vec![(0x100, code)],
             marks: HashMap::from([(0x102, 0), (0x106, 1)]),
             names: vec!["loop".into(), String::new()],
-            dsp: false,
+            kernel: "portable",
         };
         Follower::new(program, Core::of("Cortex-M0"))
     }
