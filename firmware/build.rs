@@ -46,6 +46,7 @@ fn main() {
 
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     fs::copy(format!("memory/{memory}"), out.join("memory.x")).expect("the memory layout can be copied");
+    fs::write(out.join("limits.rs"), limits()).expect("the limits can be written");
     // The level of what the firmware logs; defmt reads it while it compiles.
     println!("cargo::rustc-env=DEFMT_LOG=info");
     println!("cargo::rustc-link-search={}", out.display());
@@ -56,4 +57,42 @@ fn main() {
         // The second stage of the RP2040's boot loader, from embassy-rp.
         println!("cargo::rustc-link-arg-bins=-Tlink-rp.x");
     }
+}
+
+/// Rust for the limits that the station watches: `FLOWCAST_LIMITS` has them as `channel side value margin line within`, with
+/// semicolons between them.
+fn limits() -> String {
+    println!("cargo::rerun-if-env-changed=FLOWCAST_LIMITS");
+    let text = env::var("FLOWCAST_LIMITS").unwrap_or_default();
+    let watches: Vec<String> = text.split(';').filter(|limit| !limit.trim().is_empty()).map(watch).collect();
+    format!("/// In their order.\npub const WATCHES: [Watch; {}] = [{}];\n", watches.len(), watches.concat())
+}
+
+fn watch(text: &str) -> String {
+    let expected = "channel above|below value margin near|median|far within";
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let [channel, side, value, margin, line, within] = fields[..] else {
+        panic!("FLOWCAST_LIMITS: found {text:?}, expected {expected}")
+    };
+    let (Ok(channel), Ok(value), Ok(margin), Ok(within)) =
+        (channel.parse::<u16>(), value.parse::<f32>(), margin.parse::<f32>(), within.parse::<u16>())
+    else {
+        panic!("FLOWCAST_LIMITS: found {text:?}, expected numbers in {expected}")
+    };
+    assert!(value.is_finite() && margin.is_finite(), "FLOWCAST_LIMITS: found {text:?}, expected finite numbers");
+    let side = match side {
+        "above" => "Above",
+        "below" => "Below",
+        _ => panic!("FLOWCAST_LIMITS: found {side:?}, expected above or below"),
+    };
+    let line = match line {
+        "near" => "Near",
+        "median" => "Median",
+        "far" => "Far",
+        _ => panic!("FLOWCAST_LIMITS: found {line:?}, expected near, median or far"),
+    };
+    format!(
+        "Watch::new(Limit {{ channel: {channel}, side: Side::{side}, value: {value:?}, margin: {margin:?}, \
+         line: Line::{line}, within: {within} }}),"
+    )
 }

@@ -10,7 +10,7 @@
 //! Each file is one idea, and files depend downwards only:
 //! `forecaster → {snapshot, intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm, part} → math`,
 //! `format → known → seasonal → retrieval → linear → {fixed, kernel, unit} → q20 → {bits, wide}`, `{conformal, adaptation} → probe → math`;
-//! whatever has state `→ persist`.
+//! whatever has state `→ persist`; `warning → forecaster`.
 
 #![no_std]
 
@@ -45,6 +45,7 @@ pub mod retrieval;
 pub mod seasonal;
 pub mod snapshot;
 pub mod unit;
+pub mod warning;
 pub mod wide;
 #[cfg(feature = "wire")]
 pub mod wire;

@@ -14,7 +14,7 @@
 //! not understood. A host may have several requests in flight, as many as the board's receiver holds.
 //!
 //! A board that samples its own sensors sends [`Reply::Sampled`] for each sample by itself, and with it what else there is
-//! to say: [`Reply::Sensor`] before it, [`Reply::Alert`] and [`Reply::Forecast`] after it.
+//! to say: [`Reply::Sensor`] before it, [`Reply::Alert`], [`Reply::Warning`] and [`Reply::Forecast`] after it.
 //!
 //! All buffers are bounded: a frame has at most [`FRAME_BYTES`] bytes, so a forecast travels in chunks of at most
 //! [`FRAME_VALUES`] values.
@@ -26,9 +26,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::format::{FormatError, MAX_CHANNELS, MAX_QUANTILES};
 use crate::model::ModelError;
+use crate::warning::Warning;
 
 /// Version of these messages. Board and host tell theirs in `Hello`, which therefore never changes its first field.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// Longest frame with its delimiters, in bytes; the receiver needs that much RAM.
 pub const FRAME_BYTES: usize = 256;
@@ -111,6 +112,8 @@ pub enum Reply {
     Alert(Alert),
     /// A sensor fails, or works again.
     Sensor(SensorNotice),
+    /// A limit is about to be crossed, or is crossed.
+    Warning(Warning),
 }
 
 /// What a board is and carries.

@@ -32,6 +32,8 @@ pub use mps2::{CHANNELS, Counter, Led, SLOTS, Uart, take};
 #[cfg(station)]
 pub mod journal;
 #[cfg(station)]
+pub mod limits;
+#[cfg(station)]
 pub mod timer;
 
 #[cfg(nrf52840dk)]

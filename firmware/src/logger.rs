@@ -1,4 +1,4 @@
-//! The logger: sensors in, forecasts and alerts out, one sample at a time, whatever fails.
+//! The logger: sensors in, forecasts, alerts and warnings out, one sample at a time, whatever fails.
 //!
 //! Somebody's clock calls [`Logger::sample`] when a sample is due and [`Logger::skip`] for those that were not taken:
 //! a timer on a board (`station`), a host at an emulated one (`paced`). A dead sensor is a missing value, a dead line is
@@ -6,6 +6,8 @@
 
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::MAX_CHANNELS;
+use flowcast_core::known::nothing;
+use flowcast_core::warning::{self, Watch};
 use flowcast_core::wire::{Alert, Unfit};
 
 use crate::sampler::Sampler;
@@ -30,6 +32,7 @@ pub struct Logger<'l, F, const SENSORS: usize> {
     forecaster: &'l mut F,
     sampler: Sampler<'l, SENSORS>,
     plan: Plan,
+    watches: &'l mut [Watch],
     account: Account,
 }
 
@@ -44,6 +47,8 @@ pub struct Account {
     pub undelivered: u32,
     /// Alerts.
     pub alerts: u32,
+    /// Warnings that a limit is about to be crossed, or is.
+    pub warnings: u32,
 }
 
 impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
@@ -53,7 +58,12 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
     /// The sensors are not what the model was trained on.
     pub fn new(forecaster: &'l mut F, model: &[u8], sampler: Sampler<'l, SENSORS>, plan: Plan) -> Result<Self, Unfit> {
         sampler.check(forecaster.header(), model)?;
-        Ok(Self { forecaster, sampler, plan, account: Account::default() })
+        Ok(Self { forecaster, sampler, plan, watches: &mut [], account: Account::default() })
+    }
+
+    /// The same with limits, which cost each sample a forecast of their channels.
+    pub fn watching(self, watches: &'l mut [Watch]) -> Self {
+        Self { watches, ..self }
     }
 
     /// Takes a sample, tells of it, and returns its index.
@@ -64,8 +74,8 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
 
     /// The same; whether with a forecast is the caller's to say.
     pub fn sample_telling<T: Telemetry>(&mut self, telemetry: &mut T, forecast: bool) -> u32 {
-        let Self { forecaster, sampler, plan, account } = self;
-        let Account { samples, missing, undelivered, alerts } = account;
+        let Self { forecaster, sampler, plan, watches, account } = self;
+        let Account { samples, missing, undelivered, alerts, warnings } = account;
         let index = *samples;
         let mut tell = |sent: Result<(), T::Error>| *undelivered = undelivered.saturating_add(u32::from(sent.is_err()));
 
@@ -85,6 +95,10 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
                 tell(telemetry.alert(&Alert { index, channel: channel as u16, value: *value, surprise }));
             }
         }
+        warning::observe(&**forecaster, &nothing, (index, values), watches, |warning| {
+            *warnings = warnings.saturating_add(1);
+            tell(telemetry.warning(&warning));
+        });
         if forecast && forecaster.is_ready() {
             tell(telemetry.forecast(index, &**forecaster));
         }
@@ -94,6 +108,7 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
     /// Notes that `samples` samples were not taken.
     pub fn skip(&mut self, samples: u32) {
         self.forecaster.observe_gap(samples);
+        self.watches.iter_mut().for_each(|watch| watch.skip(samples));
         self.account.samples = self.account.samples.saturating_add(samples);
         self.account.missing = self.account.missing.saturating_add(samples);
     }
@@ -106,6 +121,7 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
     /// Forgets all that was observed; the account of the sensors stays.
     pub fn reset(&mut self) {
         self.forecaster.reset();
+        self.watches.iter_mut().for_each(Watch::reset);
         self.account = Account::default();
     }
 

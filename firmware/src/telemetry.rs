@@ -3,6 +3,7 @@
 use embedded_io::Write;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::MAX_CHANNELS;
+use flowcast_core::warning::Warning;
 use flowcast_core::wire::{Alert, Chunk, FRAME_BYTES, FRAME_VALUES, Reply, Sampled, SensorNotice, encode};
 
 use crate::sampler::Notice;
@@ -23,6 +24,12 @@ pub trait Telemetry {
     /// # Errors
     /// The line's.
     fn alert(&mut self, alert: &Alert) -> Result<(), Self::Error>;
+
+    /// A limit that is about to be crossed, or is.
+    ///
+    /// # Errors
+    /// The line's.
+    fn warning(&mut self, warning: &Warning) -> Result<(), Self::Error>;
 
     /// What is new of a sensor.
     ///
@@ -69,6 +76,10 @@ impl<PORT: Write> Telemetry for Frames<PORT> {
 
     fn alert(&mut self, alert: &Alert) -> Result<(), PORT::Error> {
         self.send(&Reply::Alert(alert.clone()))
+    }
+
+    fn warning(&mut self, warning: &Warning) -> Result<(), PORT::Error> {
+        self.send(&Reply::Warning(*warning))
     }
 
     fn sensor(&mut self, index: u32, notice: Notice) -> Result<(), PORT::Error> {

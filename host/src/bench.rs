@@ -20,7 +20,7 @@ use flowcast_core::presets::{PRESETS, Preset};
 use flowcast_core::wire::Reply;
 use serde::Serialize;
 
-use crate::emulate::image;
+use crate::emulate::image::{self, With};
 use crate::emulate::machine::{Board, Machine};
 use crate::forecaster;
 use crate::inspect::cost::Cost;
@@ -152,7 +152,8 @@ pub fn bench(args: &Args, output: &Output) -> Result<Report> {
     }
     output.note(format!("building the program for {}, preset {}", machine.name, preset.name));
     let features: &[&str] = if args.portable { &["portable-kernels"] } else { &[] };
-    let program = image::build_program(machine, "bench", preset.name, header.numeric, features)?;
+    let program =
+        image::build_program(machine, "bench", preset.name, header.numeric, With { features, ..With::default() })?;
 
     let cores = Core::of(machine.processor);
     let read = Program::read(&program)?;

@@ -1,4 +1,7 @@
-//! `flowcast detect`: streams data through the device's code and says what was strange, and when.
+//! `flowcast detect`: streams data through the device's code and says what was strange, and when; with `--limit`, what
+//! warnings that a limit will be crossed are worth.
+
+pub mod foreseen;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,7 +16,9 @@ use crate::data::{self, ReadOptions, Series};
 use crate::duration::parse_duration;
 use crate::file::{refuse_overwriting, write_atomic};
 use crate::forecaster;
+use crate::limit;
 use crate::output::Output;
+use foreseen::{Foreseen, Judges};
 
 /// Alerts that people are shown, the strangest first.
 const SHOWN: usize = 20;
@@ -33,6 +38,9 @@ pub struct Args {
     /// Write every sample's forecast and score, a .csv file
     #[arg(long, value_name = "SCORES.csv")]
     pub out: Option<PathBuf>,
+    /// Limits of the forecast, and what warnings of them are worth
+    #[command(flatten)]
+    pub limits: limit::Limits,
     /// Columns of the data in the order of the model's channels [default: those named as the channels]
     #[arg(long = "column", value_name = "COLUMN")]
     pub columns: Vec<String>,
@@ -89,6 +97,9 @@ pub struct Report {
     pub above_threshold: f64,
     /// In the order of their times.
     pub alerts: Vec<Alert>,
+    /// What warnings of each limit are worth.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Foreseen>,
 }
 
 /// Runs the command.
@@ -118,7 +129,13 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     output.remarks(seen::streamed(&header, &series));
     crate::interrupt::listen();
     let mut scores = args.out.as_ref().map(|_| csv::Writer::from_writer(Vec::new()));
-    let report = detect(forecaster.as_mut(), &series, args.threshold, scores.as_mut(), output)?;
+    let limits = args.limits.of(&header, &model)?;
+    let limits: Vec<_> = args.limits.limits.iter().map(ToString::to_string).zip(limits).collect();
+    // What trained the model flatters its forecasts; where all of it did, there is nothing else to judge.
+    let from = Some(seen::until(&header, &series)).filter(|row| *row < series.rows()).unwrap_or(0);
+    let mut judges = Judges::new(&limits, header.seasons.period() as usize, from);
+    let streamed = detect(forecaster.as_mut(), &series, args.threshold, (scores.as_mut(), &mut judges), output)?;
+    let report = Report { limits: judges.finish(series.rows()), ..streamed };
     if let (Some(out), Some(scores)) = (&args.out, scores) {
         write_atomic(out, &scores.into_inner().context("scores")?)?;
     }
@@ -126,7 +143,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     output.result(|| report.text(&series, &units), &report)
 }
 
-/// Streams a series and collects alerts; every sample goes to `scores`, one line a channel.
+/// Streams a series and collects alerts; every sample goes to `scores`, one line a channel, and to `judges`.
 ///
 /// # Errors
 /// An interruption.
@@ -134,14 +151,21 @@ pub fn detect(
     forecaster: &mut dyn Streaming,
     series: &Series,
     threshold: f64,
-    mut scores: Option<&mut csv::Writer<Vec<u8>>>,
+    (mut scores, judges): (Option<&mut csv::Writer<Vec<u8>>>, &mut Judges),
     output: &Output,
 ) -> Result<Report> {
     let header = forecaster.header().clone();
     let levels = header.quantiles.len();
     let median = header.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
     let probability = (1.0 - threshold) as f32;
-    let mut report = Report { samples: series.rows(), scored: 0, threshold, above_threshold: 0.0, alerts: Vec::new() };
+    let mut report = Report {
+        samples: series.rows(),
+        scored: 0,
+        threshold,
+        above_threshold: 0.0,
+        alerts: Vec::new(),
+        limits: Vec::new(),
+    };
     let mut above = 0;
     if let Some(scores) = &mut scores {
         scores.write_record(["time", "channel", "value", "median", "lower", "upper", "score"])?;
@@ -160,6 +184,7 @@ pub fn detect(
         }
         series.row(row, &mut sample);
         forecaster.observe_knowing(&sample, &series.to_come(row + 1));
+        judges.observe(forecaster, series, row, &sample);
         let time = series.time(row).map(|time| time.to_string());
         for (channel, (value, quantiles)) in sample.iter().zip(expected.chunks_exact(levels)).enumerate() {
             let known = !value.is_nan() && !quantiles[0].is_nan();
@@ -239,6 +264,7 @@ impl Report {
                 1.0 / alert.probability.max(f64::MIN_POSITIVE),
             );
         }
+        text.extend(self.limits.iter().map(|limit| limit.text(series.interval_ms)));
         text
     }
 }
@@ -300,7 +326,10 @@ mod tests {
             let series = series(change);
             let mut scores = csv::Writer::from_writer(Vec::new());
             let mut forecaster = forecaster::open(&model).unwrap();
-            let report = detect(forecaster.as_mut(), &series, 0.9999, Some(&mut scores), &Output::default()).unwrap();
+            let mut judges = Judges::new(&[], 24, 0);
+            let report =
+                detect(forecaster.as_mut(), &series, 0.9999, (Some(&mut scores), &mut judges), &Output::default())
+                    .unwrap();
             let rows: Vec<usize> = report.alerts.iter().map(|alert| alert.row).collect();
             assert_eq!(rows, [2000, 2500], "{:?}", report.alerts);
             let alert = &report.alerts[0];

@@ -11,8 +11,9 @@ pub mod probe;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use flowcast_core::format::Header;
+use flowcast_core::warning::{Limit, Line};
 use probe_rs::probe::DebugProbeSelector;
 use serde::Serialize;
 
@@ -22,6 +23,7 @@ use crate::forecaster;
 use crate::hardware::{Hardware, Region};
 use crate::inspect::board::Board;
 use crate::inspect::cost::Cost;
+use crate::limit;
 use crate::output::Output;
 use chip::Chip;
 use image::Image;
@@ -48,6 +50,12 @@ pub struct Args {
     /// The debug probe, where several are connected: VENDOR:PRODUCT or VENDOR:PRODUCT:SERIAL
     #[arg(long, value_name = "PROBE")]
     pub probe: Option<DebugProbeSelector>,
+    /// Limits that the firmware warns of before the forecast crosses them
+    #[command(flatten)]
+    pub limits: limit::Limits,
+    /// What of the forecast has to cross a limit
+    #[arg(long, value_enum, default_value_t = By::Median, requires = "limits")]
+    pub by: By,
     /// Check and lay out everything, and write nothing; needs no board
     #[arg(long)]
     pub dry_run: bool,
@@ -60,6 +68,17 @@ pub enum Slot {
     A,
     /// The second.
     B,
+}
+
+/// What of a forecast is held against a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum By {
+    /// The edge of its band that is nearer to the limit: early, and often for nothing.
+    Near,
+    /// Its median.
+    Median,
+    /// The edge of its band that is farther from the limit: late, and seldom for nothing.
+    Far,
 }
 
 /// What `--json` prints.
@@ -94,6 +113,18 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let preset = forecaster::preset(&header).with_context(in_model)?;
     let model = bytes.get(..header.length()).unwrap_or(&bytes);
 
+    let line = match args.by {
+        By::Near => Line::Near,
+        By::Median => Line::Median,
+        By::Far => Line::Far,
+    };
+    let limits: Vec<Limit> =
+        args.limits.of(&header, &bytes)?.into_iter().map(|limit| Limit { line, ..limit }).collect();
+    ensure!(
+        limits.is_empty() || (args.firmware.is_none() && !args.model_only),
+        "--limit is built into the firmware, which --firmware and --model-only leave as it is"
+    );
+
     let mut refused = Board::of(board).report(&header, &preset, &Cost::of(&header)).refused;
     let firmware = match &args.firmware {
         Some(path) => Some(path.clone()),
@@ -102,7 +133,9 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         None if refused.is_empty() && build::is_there(board.feature) => {
             output.note(format!("building the firmware for {}, preset {}", board.machine.name, preset.name));
             let machine = Machine { name: board.feature, ..board.machine };
-            Some(build::build_program(&machine, "station", preset.name, header.numeric, &[])?)
+            let variables = [("FLOWCAST_LIMITS", limit::variable(&limits))];
+            let with = build::With { variables: &variables, ..build::With::default() };
+            Some(build::build_program(&machine, "station", preset.name, header.numeric, with)?)
         }
         None => {
             if !build::is_there(board.feature) {

@@ -25,6 +25,7 @@ pub mod forecaster;
 pub mod hardware;
 pub mod inspect;
 pub mod interrupt;
+pub mod limit;
 pub mod link;
 pub mod metrics;
 pub mod model;

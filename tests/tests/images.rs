@@ -2,7 +2,7 @@
 //! survives a reset, and holds no formatting and no allocator. Their sizes: `cargo test -p flowcast-tests --test images --
 //! --nocapture`.
 
-use flowcast::emulate::image;
+use flowcast::emulate::image::{self, With};
 use flowcast::emulate::machine::Machine;
 use flowcast::hardware::{HARDWARE, Hardware};
 use flowcast_core::format::Numeric;
@@ -28,7 +28,8 @@ struct Image {
 impl Image {
     fn build(hardware: &Hardware) -> Self {
         let machine = Machine { name: hardware.feature, ..hardware.machine };
-        let path = image::build_program(&machine, "station", "small", Numeric::I8, &[]).expect("the firmware builds");
+        let path = image::build_program(&machine, "station", "small", Numeric::I8, With::default())
+            .expect("the firmware builds");
         let file = std::fs::read(path).unwrap();
         let elf = object::File::parse(&*file).unwrap();
         let allocated = |flags| match flags {

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use embedded_hal::delay::DelayNs;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::presets::{Preset, Tiny};
+use flowcast_core::warning::{Limit, Line, Side, Warning, Watch};
 use flowcast_core::wire::{Alert, Deframer, Reply, SensorNotice, Unfit};
 use flowcast_firmware::logger::{Logger, Plan};
 use flowcast_firmware::sampler::{Notice, Sampler};
@@ -69,6 +70,7 @@ impl Sensor for Scripted<'_> {
 struct Heard {
     samples: Vec<(u32, Vec<f32>)>,
     alerts: Vec<Alert>,
+    warnings: Vec<Warning>,
     notices: Vec<(u32, Notice)>,
     forecasts: Vec<(u32, Vec<u32>)>,
 }
@@ -83,6 +85,11 @@ impl Telemetry for Heard {
 
     fn alert(&mut self, alert: &Alert) -> Result<(), Infallible> {
         self.alerts.push(alert.clone());
+        Ok(())
+    }
+
+    fn warning(&mut self, warning: &Warning) -> Result<(), Infallible> {
+        self.warnings.push(*warning);
         Ok(())
     }
 
@@ -204,6 +211,50 @@ fn a_strange_sample_makes_an_alert() {
         "{alerts:?}"
     );
     assert_eq!(logger.account().alerts as usize, alerts.len());
+}
+
+#[test]
+fn a_limit_is_told_when_the_forecast_crosses_it_and_when_the_sensor_does() {
+    let model = model(2);
+    let model: &[u8] = bytemuck::cast_slice(&model);
+    let reading = |index: u32| wave(index, &mut Random::new(index.into()));
+    let mut sensor = Scripted::new(|index| Ok([reading(index); 4]));
+    let mut other = Scripted::new(|_| Ok([20.0; 4]));
+    let mut forecaster = Forecaster::new(model).unwrap();
+    let sampler = Sampler::new([&mut sensor as &mut dyn Sensor, &mut other]);
+    let limit = Limit { channel: 0, side: Side::Above, value: 24.0, margin: 1.0, line: Line::Near, within: 5 };
+    let mut watches = [Watch::new(limit), Watch::new(Limit { side: Side::Below, value: -90.0, ..limit })];
+    let plan = Plan { forecast_every: 0, ..Plan::DEFAULT };
+    let mut logger = Logger::new(&mut forecaster, model, sampler, plan).unwrap().watching(&mut watches);
+    let mut heard = Heard::default();
+    (0..400).for_each(|_| _ = logger.sample(&mut heard));
+    assert_eq!(logger.account().warnings as usize, heard.warnings.len());
+
+    let mut host = Forecaster::new(model).unwrap();
+    let mut warnings = heard.warnings.iter();
+    let (mut ahead, mut reached) = (0, 0);
+    let mut next = warnings.next();
+    for index in 0..400 {
+        host.observe(&[reading(index), 20.0]);
+        let Some(warning) = next.filter(|warning| warning.index == index) else { continue };
+        next = warnings.next();
+        assert_eq!((warning.channel, warning.limit, warning.threshold), (0, 0, 24.0));
+        if warning.steps_ahead == 0 {
+            reached += 1;
+            assert_eq!(warning.value, reading(index));
+            assert!(warning.value > 24.0 && reading(index - 1) <= 24.0, "told as it crosses: {warning:?}");
+            continue;
+        }
+        ahead += 1;
+        let mut forecast = [0.0; 18];
+        assert_eq!(host.forecast_into(0, &mut forecast), 18);
+        // The highest of three quantiles is above the limit for the first time.
+        let upper: Vec<f32> = forecast.chunks(3).map(|step| step[2]).collect();
+        let first = upper.iter().position(|value| *value > 24.0).unwrap();
+        assert_eq!((usize::from(warning.steps_ahead), warning.value), (first + 1, upper[first]));
+        assert!(first < 5 && reading(index) <= 24.0);
+    }
+    assert!(next.is_none() && ahead > 3 && reached > 10, "{ahead} ahead, {reached} reached");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! Needs `qemu-system-arm` and the firmware's Rust target; `cargo verify` gets both.
 
 use flowcast::data::{ReadOptions, Series};
-use flowcast::emulate::image;
+use flowcast::emulate::image::{self, With};
 use flowcast::emulate::machine::{Board, MACHINES, Machine};
 use flowcast::emulate::monitor::Monitor;
 use flowcast::file::AlignedBytes;
@@ -27,7 +27,8 @@ fn model(channels: usize) -> AlignedBytes {
 }
 
 fn board(model: &[u8], device: &str) -> (Board, Monitor) {
-    let firmware = image::build_program(&MACHINE, "sensor", "small", Numeric::F32, &[]).expect("the firmware builds");
+    let firmware =
+        image::build_program(&MACHINE, "sensor", "small", Numeric::F32, With::default()).expect("the firmware builds");
     Board::start_with(&MACHINE, &firmware, model, std::io::sink(), &[device]).expect("the board starts")
 }
 

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::snapshot::Snapshot as _;
+use flowcast_core::warning::Warning;
 use flowcast_core::wire::Alert;
 use flowcast_firmware::logger::{Logger, Plan};
 use flowcast_firmware::sampler::{Notice, Sampler};
@@ -105,6 +106,10 @@ impl Telemetry for Nobody {
     }
 
     fn alert(&mut self, _: &Alert) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn warning(&mut self, _: &Warning) -> Result<(), Infallible> {
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The messages between board and host under everything that a line can do to them.
 
 use flowcast_core::format::MAX_CHANNELS;
+use flowcast_core::warning::Warning;
 use flowcast_core::wire::{
     Alert, Chunk, Deframer, FRAME_BYTES, FRAME_VALUES, FrameError, Hello, ModelFault, Observed, Refusal, Reply,
     Request, Sampled, SensorFault, SensorNotice, Stats, Unfit, encode, words,
@@ -61,6 +62,10 @@ fn reply() -> impl Strategy<Value = Reply> {
         any::<(u32, u16, u32, u32)>().prop_map(|(index, channel, value, surprise)| {
             let [value, surprise] = [value, surprise].map(f32::from_bits);
             Reply::Alert(Alert { index, channel, value, surprise })
+        }),
+        any::<(u32, u16, u8, u16, [u32; 2])>().prop_map(|(index, channel, limit, steps_ahead, bits)| {
+            let [threshold, value] = bits.map(f32::from_bits);
+            Reply::Warning(Warning { index, channel, limit, steps_ahead, threshold, value })
         }),
         any::<(u32, u8, Option<bool>, u32, u32)>().prop_map(|(index, sensor, fault, run, count)| {
             let fault = fault.map(|bus| if bus { SensorFault::Bus } else { SensorFault::OutOfRange });

@@ -22,10 +22,10 @@ const SAMPLES_PER_SNAPSHOT: u32 = 36;
 #[cfg(target_os = "none")]
 #[embassy_executor::main]
 async fn main(_spawner: embassy_executor::Spawner) {
-    use flowcast_core::forecaster::Streaming;
+    use flowcast_core::{forecaster::Streaming, warning::Watch};
     use flowcast_firmware::{
         application::VERSION,
-        board::{self, NAME, journal::Journal, memory, timer::Timer},
+        board::{self, NAME, journal::Journal, limits::WATCHES, memory, timer::Timer},
         logger::{Logger, Plan},
         sampler::Sampler,
         state::Forecaster,
@@ -35,6 +35,7 @@ async fn main(_spawner: embassy_executor::Spawner) {
     use static_cell::ConstStaticCell;
 
     static FORECASTER: ConstStaticCell<Forecaster> = ConstStaticCell::new(Forecaster::unbound());
+    static LIMITS: ConstStaticCell<[Watch; WATCHES.len()]> = ConstStaticCell::new(WATCHES);
     // No snapshot is larger than the state that it is of.
     static BUFFER: ConstStaticCell<[u8; size_of::<Forecaster>()]> = ConstStaticCell::new([0; _]);
 
@@ -65,6 +66,7 @@ async fn main(_spawner: embassy_executor::Spawner) {
     let Ok(logger) = Logger::new(forecaster, model, sampler, plan) else {
         defmt::panic!("the sensor is not what the model was trained on");
     };
+    let logger = logger.watching(LIMITS.take());
     let journal = Journal(Frames(port));
     let (mut station, start) =
         Station::new(logger, journal, Timer, watchdog, store, BUFFER.take(), SAMPLES_PER_SNAPSHOT);

@@ -1,6 +1,7 @@
 //! Telemetry with a log: what a board tells over its port is logged by defmt too, for whoever has a probe on it.
 
 use flowcast_core::forecaster::Streaming;
+use flowcast_core::warning::Warning;
 use flowcast_core::wire::{Alert, SensorFault};
 
 use crate::sampler::Notice;
@@ -34,6 +35,19 @@ impl<T: Telemetry> Telemetry for Journal<T> {
         let Alert { index, channel, value, surprise } = *alert;
         defmt::warn!("alert: sample {=u32}, channel {=u16}, {=f32}, -ln p {=f32}", index, channel, value, surprise);
         self.0.alert(alert)
+    }
+
+    fn warning(&mut self, warning: &Warning) -> Result<(), T::Error> {
+        let Warning { index, channel, steps_ahead, threshold, value, .. } = *warning;
+        defmt::warn!(
+            "warning: sample {=u32}, channel {=u16}, {=f32} in {=u16} samples, limit {=f32}",
+            index,
+            channel,
+            value,
+            steps_ahead,
+            threshold
+        );
+        self.0.warning(warning)
     }
 
     fn sensor(&mut self, index: u32, notice: Notice) -> Result<(), T::Error> {

@@ -15,6 +15,11 @@ fn seen(header: &Header, series: &Series, rows: &Range<usize>) -> Range<usize> {
     rows.start..unseen.clamp(rows.start, rows.end)
 }
 
+/// The first row that trained nothing; 0 where model or data tell no times.
+pub fn until(header: &Header, series: &Series) -> usize {
+    seen(header, series, &(0..series.rows())).end
+}
+
 /// A line where held-out rows are among those that trained the model.
 pub fn scored(header: &Header, series: &Series, held_out: Range<usize>) -> Option<String> {
     let seen = seen(header, series, &held_out);

@@ -18,15 +18,24 @@ pub fn is_there(board: &str) -> bool {
     fs::read_to_string(manifest).is_ok_and(|text| text.lines().any(|line| line.starts_with(&feature)))
 }
 
+/// What an image is built with beyond its board, preset and form.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct With<'w> {
+    /// Features of the firmware.
+    pub features: &'w [&'w str],
+    /// Variables that its `build.rs` reads.
+    pub variables: &'w [(&'w str, String)],
+}
+
 /// Builds a board's firmware for a preset and a form of models, or finds it built, and returns its ELF file.
 ///
 /// # Errors
 /// The workspace or the Rust target is not there, or the firmware does not compile.
 pub fn build(machine: &Machine, preset: &str, numeric: Numeric) -> Result<PathBuf> {
-    build_program(machine, "emulator", preset, numeric, &[])
+    build_program(machine, "emulator", preset, numeric, With::default())
 }
 
-/// The same of another of the firmware's programs, with further features.
+/// The same of another of the firmware's programs.
 ///
 /// # Errors
 /// As [`build`].
@@ -35,7 +44,7 @@ pub fn build_program(
     program: &str,
     preset: &str,
     numeric: Numeric,
-    features: &[&str],
+    With { features, variables }: With<'_>,
 ) -> Result<PathBuf> {
     let workspace = workspace();
     if !workspace.join("firmware").join("Cargo.toml").is_file() {
@@ -62,6 +71,7 @@ pub fn build_program(
         ])
         .args(["--message-format", "json-render-diagnostics"])
         .env("CARGO_TARGET_DIR", &target)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .output()
         .context("cargo did not start")?;
