@@ -10,7 +10,7 @@
 //! Each file is one idea, and files depend downwards only:
 //! `forecaster → {snapshot, intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm, part} → math`,
 //! `format → known → seasonal → retrieval → linear → {fixed, kernel, unit} → q20 → {bits, wide}`, `{conformal, adaptation} → probe → math`;
-//! whatever has state `→ persist`; `warning → forecaster`.
+//! whatever has state `→ persist`; `{warning, gate} → forecaster`.
 
 #![no_std]
 
@@ -29,6 +29,7 @@ pub mod conformal;
 pub mod fixed;
 pub mod forecaster;
 pub mod format;
+pub mod gate;
 pub mod intake;
 pub mod kernel;
 pub mod known;

@@ -25,6 +25,7 @@ use postcard::ser_flavors::{Cobs, Slice, crc::CrcModifier};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::format::{FormatError, MAX_CHANNELS, MAX_QUANTILES};
+use crate::gate::Report;
 use crate::model::ModelError;
 use crate::warning::Warning;
 
@@ -81,6 +82,12 @@ pub enum Request {
         /// Whether a forecast of every channel, step and quantile shall follow.
         forecast: bool,
     },
+    /// Send what you have reported after that sample again, [`Reply::Gated`] each: one of them was lost. `None`, or where the
+    /// board keeps them no more: start anew with the next sample. Answered by those, then by [`Reply::Observed`].
+    Reports {
+        /// The last report that came.
+        after: Option<u32>,
+    },
 }
 
 /// From the board to the host.
@@ -114,6 +121,8 @@ pub enum Reply {
     Sensor(SensorNotice),
     /// A limit is about to be crossed, or is crossed.
     Warning(Warning),
+    /// The board has sampled its own sensors, and the other end would not have expected what came.
+    Gated(Gated),
 }
 
 /// What a board is and carries.
@@ -166,6 +175,34 @@ pub struct Sampled {
     pub index: u32,
     /// `[CHANNELS]`, each in its channel's unit, to the bit as they entered; NaN is a missing value.
     pub values: Vec<f32, MAX_CHANNELS>,
+}
+
+/// A [`Report`]: see [`crate::gate`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of `Report`")]
+pub struct Gated {
+    pub index: u32,
+    pub silent: Option<u16>,
+    pub missed: u32,
+    pub follow: u32,
+    /// `[CHANNELS]`, those that the model has.
+    pub values: Vec<f32, MAX_CHANNELS>,
+}
+
+impl Gated {
+    /// Of a model with so many channels.
+    pub fn new<const CHANNELS: usize>(report: &Report<CHANNELS>, channels: u16) -> Self {
+        let Report { index, silent, missed, follow, values } = *report;
+        let values = values.into_iter().take(MAX_CHANNELS.min(channels.into())).collect();
+        Self { index, silent, missed, follow, values }
+    }
+
+    /// The report; channels that it lacks are missing.
+    pub fn report<const CHANNELS: usize>(&self) -> Report<CHANNELS> {
+        let Self { index, silent, missed, follow, .. } = *self;
+        let values = core::array::from_fn(|channel| self.values.get(channel).copied().unwrap_or(f32::NAN));
+        Report { index, silent, missed, follow, values }
+    }
 }
 
 /// A sample that calls for attention: see [`crate::anomaly`].
@@ -279,6 +316,8 @@ pub enum Refusal {
     OwnSensors,
     /// The board's sensors are others than the model's channels.
     Unfit(Unfit),
+    /// The board tells every sample.
+    NoGate,
 }
 
 /// How a board's sensors and a model's channels differ.
@@ -331,6 +370,7 @@ impl core::fmt::Display for Refusal {
             Self::NoSensors => formatter.write_str("the board has no sensors of its own"),
             Self::OwnSensors => formatter.write_str("the board takes samples from its own sensors only"),
             Self::Unfit(unfit) => unfit.fmt(formatter),
+            Self::NoGate => formatter.write_str("the board tells every sample and keeps no reports"),
         }
     }
 }

@@ -134,6 +134,7 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
             }
             Request::Stats => (Reply::Stats(self.stats()), Event::Quiet),
             Request::Sample { .. } => return Err(Refusal::NoSensors),
+            Request::Reports { .. } => return Err(Refusal::NoGate),
         };
         Ok(self.line.send(&reply).map(|()| event))
     }

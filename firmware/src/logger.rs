@@ -6,9 +6,10 @@
 
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::MAX_CHANNELS;
+use flowcast_core::gate;
 use flowcast_core::known::nothing;
 use flowcast_core::warning::{self, Watch};
-use flowcast_core::wire::{Alert, Unfit};
+use flowcast_core::wire::{Alert, Gated, Unfit};
 
 use crate::sampler::Sampler;
 use crate::telemetry::Telemetry;
@@ -33,8 +34,12 @@ pub struct Logger<'l, F, const SENSORS: usize> {
     sampler: Sampler<'l, SENSORS>,
     plan: Plan,
     watches: &'l mut [Watch],
+    gate: Option<&'l mut Gate>,
     account: Account,
 }
+
+/// What decides whether a sample is worth a message; it keeps the last 16 reports.
+pub type Gate = gate::Gate<8, { gate::SILENCE }, 16>;
 
 /// What has passed since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,12 +63,23 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
     /// The sensors are not what the model was trained on.
     pub fn new(forecaster: &'l mut F, model: &[u8], sampler: Sampler<'l, SENSORS>, plan: Plan) -> Result<Self, Unfit> {
         sampler.check(forecaster.header(), model)?;
-        Ok(Self { forecaster, sampler, plan, watches: &mut [], account: Account::default() })
+        Ok(Self { forecaster, sampler, plan, watches: &mut [], gate: None, account: Account::default() })
     }
 
     /// The same with limits, which cost each sample a forecast of their channels.
     pub fn watching(self, watches: &'l mut [Watch]) -> Self {
         Self { watches, ..self }
+    }
+
+    /// The same, telling a sample only where a gateway that runs the same model would be wrong by more than it may; a model
+    /// of up to eight channels.
+    pub fn gated(self, gate: &'l mut Gate) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    /// The gate, if there is one.
+    pub fn gate(&mut self) -> Option<&mut Gate> {
+        self.gate.as_deref_mut()
     }
 
     /// Takes a sample, tells of it, and returns its index.
@@ -74,7 +90,7 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
 
     /// The same; whether with a forecast is the caller's to say.
     pub fn sample_telling<T: Telemetry>(&mut self, telemetry: &mut T, forecast: bool) -> u32 {
-        let Self { forecaster, sampler, plan, watches, account } = self;
+        let Self { forecaster, sampler, plan, watches, gate, account } = self;
         let Account { samples, missing, undelivered, alerts, warnings } = account;
         let index = *samples;
         let mut tell = |sent: Result<(), T::Error>| *undelivered = undelivered.saturating_add(u32::from(sent.is_err()));
@@ -82,11 +98,21 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
         let mut values = [f32::NAN; MAX_CHANNELS];
         let channels = sampler.sample(&mut values, |notice| tell(telemetry.sensor(index, notice)));
         let values = values.get(..channels).unwrap_or_default();
-        forecaster.observe(values);
+        let report = match gate {
+            Some(gate) => gate.sample(&mut **forecaster, values),
+            None => {
+                forecaster.observe(values);
+                None
+            }
+        };
         *samples = samples.saturating_add(1);
         *missing = missing.saturating_add(u32::from(values.iter().all(|value| value.is_nan())));
 
-        tell(telemetry.sample(index, values));
+        match (gate, report) {
+            (None, _) => tell(telemetry.sample(index, values)),
+            (Some(_), Some(report)) => tell(telemetry.gated(&Gated::new(&report, channels as u16))),
+            (Some(_), None) => {}
+        }
         for (channel, value) in values.iter().enumerate() {
             let Some(strangeness) = forecaster.anomaly(channel) else { continue };
             if strangeness.alert(plan.alert_probability) {
@@ -107,7 +133,10 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
 
     /// Notes that `samples` samples were not taken.
     pub fn skip(&mut self, samples: u32) {
-        self.forecaster.observe_gap(samples);
+        match &mut self.gate {
+            Some(gate) => gate.skip(&mut *self.forecaster, samples),
+            None => self.forecaster.observe_gap(samples),
+        }
         self.watches.iter_mut().for_each(|watch| watch.skip(samples));
         self.account.samples = self.account.samples.saturating_add(samples);
         self.account.missing = self.account.missing.saturating_add(samples);
@@ -121,6 +150,9 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
     /// Forgets all that was observed; the account of the sensors stays.
     pub fn reset(&mut self) {
         self.forecaster.reset();
+        if let Some(gate) = &mut self.gate {
+            gate.restart();
+        }
         self.watches.iter_mut().for_each(Watch::reset);
         self.account = Account::default();
     }

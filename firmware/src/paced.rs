@@ -5,7 +5,7 @@
 
 use embedded_io::{Read, Write};
 use flowcast_core::forecaster::Streaming;
-use flowcast_core::wire::{Deframer, Observed, PROTOCOL, Refusal, Reply, Request, Stats};
+use flowcast_core::wire::{Deframer, Gated, Observed, PROTOCOL, Refusal, Reply, Request, Stats};
 
 use crate::application::hello;
 use crate::logger::Logger;
@@ -68,6 +68,25 @@ impl<'l, F: Streaming, PORT: Read + Write, METER: Meter, const SENSORS: usize> P
             Request::Sample { forecast } => {
                 let index = logger.sample_telling(&mut self.line, *forecast);
                 // A sample here is a transfer, an `observe` and a report, and nobody asks how long all that takes.
+                Ok(Reply::Observed(Observed { index, instructions: None, ready: logger.forecaster().is_ready() }))
+            }
+            Request::Reports { after } => {
+                let channels = logger.forecaster().header().channels;
+                let index = logger.account().samples;
+                let gate = logger.gate().ok_or(Refusal::NoGate)?;
+                let known = match after.and_then(|after| gate.after(after)) {
+                    Some(reports) => {
+                        for report in reports {
+                            // A line that fails is found out by whoever asked.
+                            let _ = self.line.send(&Reply::Gated(Gated::new(report, channels)));
+                        }
+                        true
+                    }
+                    None => false,
+                };
+                if !known {
+                    gate.restart();
+                }
                 Ok(Reply::Observed(Observed { index, instructions: None, ready: logger.forecaster().is_ready() }))
             }
             Request::Reset => {

@@ -4,7 +4,7 @@ use embedded_io::Write;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::MAX_CHANNELS;
 use flowcast_core::warning::Warning;
-use flowcast_core::wire::{Alert, Chunk, FRAME_BYTES, FRAME_VALUES, Reply, Sampled, SensorNotice, encode};
+use flowcast_core::wire::{Alert, Chunk, FRAME_BYTES, FRAME_VALUES, Gated, Reply, Sampled, SensorNotice, encode};
 
 use crate::sampler::Notice;
 
@@ -18,6 +18,12 @@ pub trait Telemetry {
     /// # Errors
     /// The line's.
     fn sample(&mut self, index: u32, values: &[f32]) -> Result<(), Self::Error>;
+
+    /// A sample that the other end would not have expected.
+    ///
+    /// # Errors
+    /// The line's.
+    fn gated(&mut self, report: &Gated) -> Result<(), Self::Error>;
 
     /// A sample that came unexpectedly.
     ///
@@ -72,6 +78,10 @@ impl<PORT: Write> Telemetry for Frames<PORT> {
     fn sample(&mut self, index: u32, values: &[f32]) -> Result<(), PORT::Error> {
         let values = values.iter().copied().take(MAX_CHANNELS).collect();
         self.send(&Reply::Sampled(Sampled { index, values }))
+    }
+
+    fn gated(&mut self, report: &Gated) -> Result<(), PORT::Error> {
+        self.send(&Reply::Gated(report.clone()))
     }
 
     fn alert(&mut self, alert: &Alert) -> Result<(), PORT::Error> {

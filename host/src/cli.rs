@@ -4,7 +4,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::output::Output;
-use crate::{ablate, backtest, bench, benchmark, demo, detect, doctor, emulate, export, flash, inspect, nab, train};
+use crate::{
+    ablate, backtest, bench, benchmark, demo, detect, doctor, emulate, export, flash, gate, inspect, nab, train,
+};
 
 /// Streaming forecasts for microcontrollers: train on a CSV, export, back-test with the device's own code
 #[derive(Debug, Parser)]
@@ -41,6 +43,8 @@ pub enum Command {
     Bench(bench::Args),
     /// Stream data through the device's own code and list what came unexpectedly
     Detect(detect::Args),
+    /// Replay data through a board that reports only what its gateway would not expect, and say what that saves
+    Gate(gate::Args),
     /// Run the Numenta Anomaly Benchmark through the device's own code, by NAB's own scoring rules
     Nab(nab::Args),
     /// Check what this machine has, and how to get what it lacks
@@ -74,6 +78,7 @@ impl Cli {
             Command::Flash(args) => flash::run(args, output),
             Command::Bench(args) => bench::run(args, output),
             Command::Detect(args) => detect::run(args, output),
+            Command::Gate(args) => gate::run(args, output),
             Command::Nab(args) => nab::run(args, output),
             Command::Doctor(args) => doctor::run(args, output),
             Command::Demo(args) => demo::run(args, output),

@@ -9,6 +9,7 @@ use flowcast_core::linear::Element;
 use flowcast_core::presets::{PRESETS, Preset};
 use flowcast_core::q20::Q20;
 use flowcast_core::seasonal::MAX_SEASONS;
+use flowcast_core::snapshot::Snapshot;
 use safetensors::SafeTensors;
 
 use crate::file::AlignedBytes;
@@ -59,11 +60,16 @@ pub fn read(path: &Path) -> Result<AlignedBytes> {
     Ok(bytes)
 }
 
+/// A forecaster that shows its inside and keeps its state.
+pub trait Kept: Inside + Snapshot {}
+
+impl<F: Inside + Snapshot> Kept for F {}
+
 /// Checks a model and makes a forecaster of the preset that fits; `model` starts at a multiple of 4.
 ///
 /// # Errors
 /// The bytes are no model, or no preset fits.
-pub fn open<'m>(model: &'m [u8]) -> Result<Box<dyn Inside + Send + 'm>> {
+pub fn open<'m>(model: &'m [u8]) -> Result<Box<dyn Kept + Send + 'm>> {
     let header = Header::parse(model)?;
     let name = preset(&header)?.name;
     match header.numeric {
@@ -73,7 +79,7 @@ pub fn open<'m>(model: &'m [u8]) -> Result<Box<dyn Inside + Send + 'm>> {
 }
 
 /// A forecaster of the preset of that name.
-fn sized<'m, R: Element + Send>(preset: &str, model: &'m [u8]) -> Result<Box<dyn Inside + Send + 'm>>
+fn sized<'m, R: Element + Send>(preset: &str, model: &'m [u8]) -> Result<Box<dyn Kept + Send + 'm>>
 where
     Forecaster<'m, R, MAX_CHANNELS, SLOTS, 16, 2, 8, 1>: Send,
     Forecaster<'m, R, MAX_CHANNELS, SLOTS, 32, 4, 8, 1>: Send,

@@ -22,6 +22,7 @@ pub mod features;
 pub mod file;
 pub mod flash;
 pub mod forecaster;
+pub mod gate;
 pub mod hardware;
 pub mod inspect;
 pub mod interrupt;

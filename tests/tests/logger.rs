@@ -5,10 +5,11 @@ use std::convert::Infallible;
 
 use embedded_hal::delay::DelayNs;
 use flowcast_core::forecaster::Streaming;
+use flowcast_core::gate::{Filler, SILENCE};
 use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::warning::{Limit, Line, Side, Warning, Watch};
-use flowcast_core::wire::{Alert, Deframer, Reply, SensorNotice, Unfit};
-use flowcast_firmware::logger::{Logger, Plan};
+use flowcast_core::wire::{Alert, Deframer, Gated, Reply, SensorNotice, Unfit};
+use flowcast_firmware::logger::{Gate, Logger, Plan};
 use flowcast_firmware::sampler::{Notice, Sampler};
 use flowcast_firmware::sensor::analog::Analog;
 use flowcast_firmware::sensor::lis2dh12::Lis2dh12;
@@ -71,6 +72,7 @@ struct Heard {
     samples: Vec<(u32, Vec<f32>)>,
     alerts: Vec<Alert>,
     warnings: Vec<Warning>,
+    reports: Vec<Gated>,
     notices: Vec<(u32, Notice)>,
     forecasts: Vec<(u32, Vec<u32>)>,
 }
@@ -80,6 +82,11 @@ impl Telemetry for Heard {
 
     fn sample(&mut self, index: u32, values: &[f32]) -> Result<(), Infallible> {
         self.samples.push((index, values.to_vec()));
+        Ok(())
+    }
+
+    fn gated(&mut self, report: &Gated) -> Result<(), Infallible> {
+        self.reports.push(report.clone());
         Ok(())
     }
 
@@ -255,6 +262,49 @@ fn a_limit_is_told_when_the_forecast_crosses_it_and_when_the_sensor_does() {
         assert!(first < 5 && reading(index) <= 24.0);
     }
     assert!(next.is_none() && ahead > 3 && reached > 10, "{ahead} ahead, {reached} reached");
+}
+
+#[test]
+fn a_gated_logger_tells_what_a_filler_does_not_expect() {
+    let model = model(2);
+    let model: &[u8] = bytemuck::cast_slice(&model);
+    let reading = |index: u32| wave(index, &mut Random::new(index.into()));
+    let mut sensor = Scripted::new(|index| if index == 200 { Err(Fault::NoAnswer) } else { Ok([reading(index); 4]) });
+    let mut other = Scripted::new(|_| Ok([20.0; 4]));
+    let mut forecaster = Forecaster::new(model).unwrap();
+    let sampler = Sampler::new([&mut sensor as &mut dyn Sensor, &mut other]);
+    let mut gate = Gate::new([2.0; 8]);
+    let plan = Plan { forecast_every: 0, ..Plan::DEFAULT };
+    let mut logger = Logger::new(&mut forecaster, model, sampler, plan).unwrap().gated(&mut gate);
+    let mut heard = Heard::default();
+    (0..300).for_each(|_| _ = logger.sample(&mut heard));
+    logger.skip(10);
+    (0..90).for_each(|_| _ = logger.sample(&mut heard));
+    assert!(heard.samples.is_empty() && heard.reports.len() > 400 / SILENCE && heard.reports.len() < 390);
+
+    let mut host = Forecaster::new(model).unwrap();
+    let mut filler: Filler<8, SILENCE> = Filler::new();
+    let mut reports = heard.reports.iter().map(Gated::report).peekable();
+    for sample in 0..400 {
+        if (300..310).contains(&sample) {
+            filler.skip(&mut host, 1);
+            continue;
+        }
+        let index = if sample < 300 { sample } else { sample - 10 };
+        let measured = if index == 200 { f32::NAN } else { reading(index) };
+        let value = match reports.next_if(|report| report.index == sample) {
+            Some(report) => {
+                assert_eq!((report.silent.is_none(), report.missed), (sample == 0, if sample == 310 { 10 } else { 0 }));
+                filler.take(&mut host, &report);
+                assert_eq!(report.values[0].to_bits(), measured.to_bits());
+                measured
+            }
+            None => filler.fill(&mut host)[0],
+        };
+        assert!(value.is_nan() == measured.is_nan() && !((value - measured).abs() > 2.0), "sample {sample}");
+    }
+    assert!(reports.next().is_none());
+    assert_eq!(forecast(&host), forecast(&forecaster));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use flowcast_core::forecaster::Streaming;
 use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::snapshot::Snapshot as _;
 use flowcast_core::warning::Warning;
-use flowcast_core::wire::Alert;
+use flowcast_core::wire::{Alert, Gated};
 use flowcast_firmware::logger::{Logger, Plan};
 use flowcast_firmware::sampler::{Notice, Sampler};
 use flowcast_firmware::sensor::{Fault, MAX_QUANTITIES, Quantity, Sensor};
@@ -102,6 +102,10 @@ impl Telemetry for Nobody {
     type Error = Infallible;
 
     fn sample(&mut self, _: u32, _: &[f32]) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn gated(&mut self, _: &Gated) -> Result<(), Infallible> {
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use flowcast_core::format::MAX_CHANNELS;
 use flowcast_core::warning::Warning;
 use flowcast_core::wire::{
-    Alert, Chunk, Deframer, FRAME_BYTES, FRAME_VALUES, FrameError, Hello, ModelFault, Observed, Refusal, Reply,
+    Alert, Chunk, Deframer, FRAME_BYTES, FRAME_VALUES, FrameError, Gated, Hello, ModelFault, Observed, Refusal, Reply,
     Request, Sampled, SensorFault, SensorNotice, Stats, Unfit, encode, words,
 };
 use proptest::collection::vec;
@@ -19,6 +19,7 @@ fn request() -> impl Strategy<Value = Request> {
         Just(Request::Reset),
         Just(Request::Stats),
         any::<bool>().prop_map(|forecast| Request::Sample { forecast }),
+        any::<Option<u32>>().prop_map(|after| Request::Reports { after }),
     ]
 }
 
@@ -63,6 +64,12 @@ fn reply() -> impl Strategy<Value = Reply> {
             let [value, surprise] = [value, surprise].map(f32::from_bits);
             Reply::Alert(Alert { index, channel, value, surprise })
         }),
+        (any::<(u32, Option<u16>, u32, u32)>(), vec(any::<u32>(), 0..=MAX_CHANNELS)).prop_map(
+            |((index, silent, missed, follow), bits)| {
+                let values = bits.into_iter().map(f32::from_bits).collect();
+                Reply::Gated(Gated { index, silent, missed, follow, values })
+            }
+        ),
         any::<(u32, u16, u8, u16, [u32; 2])>().prop_map(|(index, channel, limit, steps_ahead, bits)| {
             let [threshold, value] = bits.map(f32::from_bits);
             Reply::Warning(Warning { index, channel, limit, steps_ahead, threshold, value })

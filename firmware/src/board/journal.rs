@@ -2,7 +2,7 @@
 
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::warning::Warning;
-use flowcast_core::wire::{Alert, SensorFault};
+use flowcast_core::wire::{Alert, Gated, SensorFault};
 
 use crate::sampler::Notice;
 use crate::telemetry::Telemetry;
@@ -29,6 +29,11 @@ impl<T: Telemetry> Telemetry for Journal<T> {
     fn sample(&mut self, index: u32, values: &[f32]) -> Result<(), T::Error> {
         defmt::debug!("sample {=u32}: {}", index, values);
         self.0.sample(index, values)
+    }
+
+    fn gated(&mut self, report: &Gated) -> Result<(), T::Error> {
+        defmt::debug!("sample {=u32} reported", report.index);
+        self.0.gated(report)
     }
 
     fn alert(&mut self, alert: &Alert) -> Result<(), T::Error> {
