@@ -47,6 +47,9 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     fs::copy(format!("memory/{memory}"), out.join("memory.x")).expect("the memory layout can be copied");
     fs::write(out.join("limits.rs"), limits()).expect("the limits can be written");
+    if env::var_os("CARGO_FEATURE_SIGNED").is_some() {
+        fs::write(out.join("key.rs"), key()).expect("the key can be written");
+    }
     // The level of what the firmware logs; defmt reads it while it compiles.
     println!("cargo::rustc-env=DEFMT_LOG=info");
     println!("cargo::rustc-link-search={}", out.display());
@@ -57,6 +60,17 @@ fn main() {
         // The second stage of the RP2040's boot loader, from embassy-rp.
         println!("cargo::rustc-link-arg-bins=-Tlink-rp.x");
     }
+}
+
+/// Rust for the key whose owner signs models: `FLOWCAST_KEY`, 64 hexadecimal digits.
+fn key() -> String {
+    println!("cargo::rerun-if-env-changed=FLOWCAST_KEY");
+    let text = env::var("FLOWCAST_KEY").unwrap_or_default();
+    let pairs = text.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).ok());
+    let bytes: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
+    let bytes = bytes.filter(|bytes| bytes.len() == 32);
+    let bytes = bytes.unwrap_or_else(|| panic!("FLOWCAST_KEY: found {text:?}, expected 64 hexadecimal digits"));
+    format!("/// Its owner signs models.\nconst KEY: [u8; flowcast_core::signature::KEY_BYTES] = {bytes:?};\n")
 }
 
 /// Rust for the limits that the station watches: `FLOWCAST_LIMITS` has them as `channel side value margin line within`, with

@@ -44,6 +44,9 @@ pub mod probe;
 pub mod q20;
 pub mod retrieval;
 pub mod seasonal;
+#[cfg(feature = "signed")]
+pub mod signature;
+pub mod slot;
 pub mod snapshot;
 pub mod unit;
 pub mod warning;

@@ -428,8 +428,26 @@ pub enum ModelFault {
         expected: Words,
     },
     Heavy,
+    /// The board runs signed models alone, and this one has no signature.
+    Unsigned {
+        found: [u8; 8],
+    },
+    /// The signature is not by the board's key, or of another model.
+    Foreign,
     /// One that this version has no form for.
     Other,
+}
+
+#[cfg(feature = "signed")]
+impl From<crate::signature::SignatureError> for ModelFault {
+    fn from(error: crate::signature::SignatureError) -> Self {
+        use crate::signature::SignatureError;
+        match error {
+            SignatureError::Model(error) => ModelError::Format(error).into(),
+            SignatureError::Unsigned { found } => Self::Unsigned { found },
+            SignatureError::Foreign => Self::Foreign,
+        }
+    }
 }
 
 impl From<ModelError> for ModelFault {
@@ -487,6 +505,10 @@ impl core::fmt::Display for ModelFault {
             Self::Numeric { ref found, ref expected } => {
                 write!(f, "model computes in {found}, this board's firmware in {expected}")
             }
+            Self::Unsigned { found } => {
+                write!(f, "model is not signed, and the board runs signed ones alone: found {found:02x?} behind it")
+            }
+            Self::Foreign => f.write_str("model's signature is not by the board's key, or of another model"),
             Self::Other => f.write_str("the board cannot run its model, for a reason newer than this program"),
         }
     }

@@ -8,7 +8,6 @@ use embedded_io::{Read, Write};
 use flowcast_core::{
     bits::is_finite,
     forecaster::Streaming,
-    model::ModelError,
     wire::{Deframer, FrameError, Hello, ModelFault, Observed, PROTOCOL, Refusal, Reply, Request, Stats},
 };
 
@@ -50,9 +49,9 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
     ///
     /// `forecaster` may be the reason why there is none. `busy` is high while a request is worked on: a scope on that
     /// pin shows real time on real hardware.
-    pub fn new(forecaster: Result<&'f mut F, ModelError>, port: PORT, busy: BUSY, meter: METER) -> Self {
+    pub fn new(forecaster: Result<&'f mut F, ModelFault>, port: PORT, busy: BUSY, meter: METER) -> Self {
         Self {
-            forecaster: forecaster.map_err(ModelFault::from),
+            forecaster,
             line: Frames(port),
             busy,
             meter,

@@ -5,6 +5,7 @@
 //! a place for its state.
 
 pub mod memory;
+pub mod trust;
 
 #[cfg(emulated)]
 mod counter;

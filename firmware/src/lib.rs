@@ -11,6 +11,7 @@ pub mod application;
 pub mod bitbang;
 #[cfg(target_os = "none")]
 pub mod board;
+pub mod install;
 pub mod log;
 pub mod logger;
 pub mod meter;

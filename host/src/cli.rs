@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::output::Output;
 use crate::{
-    ablate, backtest, bench, benchmark, demo, detect, doctor, emulate, export, flash, gate, inspect, nab, train,
+    ablate, backtest, bench, benchmark, demo, detect, doctor, emulate, export, flash, gate, inspect, key, nab, train,
 };
 
 /// Streaming forecasts for microcontrollers: train on a CSV, export, back-test with the device's own code
@@ -39,6 +39,10 @@ pub enum Command {
     Emulate(emulate::Args),
     /// Write a model, and the firmware that runs it, to a board through a debug probe
     Flash(flash::Args),
+    /// Make the keys that sign models
+    Key(key::Args),
+    /// Sign a model: the signature goes behind it, into the same file
+    Sign(key::SignArgs),
     /// Count what a board's instructions go into: single layers, each part of a sample, a forecast
     Bench(bench::Args),
     /// Stream data through the device's own code and list what came unexpectedly
@@ -76,6 +80,8 @@ impl Cli {
             Command::Benchmark(args) => benchmark::run(args, output),
             Command::Emulate(args) => emulate::run(args, output),
             Command::Flash(args) => flash::run(args, output),
+            Command::Key(args) => key::run(args, output),
+            Command::Sign(args) => key::sign(args, output),
             Command::Bench(args) => bench::run(args, output),
             Command::Detect(args) => detect::run(args, output),
             Command::Gate(args) => gate::run(args, output),

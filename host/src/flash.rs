@@ -7,12 +7,14 @@ pub mod chip;
 pub mod image;
 pub mod layout;
 pub mod probe;
+pub mod slot;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flowcast_core::format::Header;
+use flowcast_core::slot::{RECORD_BYTES, Record};
 use flowcast_core::warning::{Limit, Line};
 use probe_rs::probe::DebugProbeSelector;
 use serde::Serialize;
@@ -23,8 +25,8 @@ use crate::forecaster;
 use crate::hardware::{Hardware, Region};
 use crate::inspect::board::Board;
 use crate::inspect::cost::Cost;
-use crate::limit;
 use crate::output::Output;
+use crate::{key, limit};
 use chip::Chip;
 use image::Image;
 use layout::{Layout, Place};
@@ -38,9 +40,9 @@ pub struct Args {
     /// The board
     #[arg(long, value_name = "NAME", value_parser = Hardware::named)]
     pub board: Hardware,
-    /// Which of the board's two slots takes the model
-    #[arg(long, value_enum, default_value_t = Slot::A, ignore_case = true)]
-    pub slot: Slot,
+    /// Which of the board's two slots takes the model [default: the one whose model the board does not run]
+    #[arg(long, value_enum, ignore_case = true)]
+    pub slot: Option<Slot>,
     /// Write this firmware image instead of building the one for the model's preset
     #[arg(long, value_name = "ELF", conflicts_with = "model_only")]
     pub firmware: Option<PathBuf>,
@@ -56,6 +58,10 @@ pub struct Args {
     /// What of the forecast has to cross a limit
     #[arg(long, value_enum, default_value_t = By::Median, requires = "limits")]
     pub by: By,
+    /// Build a firmware that runs models signed by this key alone, which the model must be; with `--model-only` or `--firmware`
+    /// check the model alone
+    #[arg(long, value_name = "FILE.pub")]
+    pub key: Option<PathBuf>,
     /// Check and lay out everything, and write nothing; needs no board
     #[arg(long)]
     pub dry_run: bool,
@@ -111,7 +117,11 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let in_model = || args.model.display().to_string();
     let header = Header::parse(&bytes).with_context(in_model)?;
     let preset = forecaster::preset(&header).with_context(in_model)?;
-    let model = bytes.get(..header.length()).unwrap_or(&bytes);
+    let key = args.key.as_deref().map(key::public).transpose()?;
+    let model = match &key {
+        Some(key) => key::signed(&bytes, header.length(), key).with_context(in_model)?,
+        None => bytes.get(..header.length()).unwrap_or(&bytes),
+    };
 
     let line = match args.by {
         By::Near => Line::Near,
@@ -133,8 +143,10 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         None if refused.is_empty() && build::is_there(board.feature) => {
             output.note(format!("building the firmware for {}, preset {}", board.machine.name, preset.name));
             let machine = Machine { name: board.feature, ..board.machine };
-            let variables = [("FLOWCAST_LIMITS", limit::variable(&limits))];
-            let with = build::With { variables: &variables, ..build::With::default() };
+            let mut variables = vec![("FLOWCAST_LIMITS", limit::variable(&limits))];
+            variables.extend(key.iter().map(|key| ("FLOWCAST_KEY", key::hexadecimal(key))));
+            let features = if key.is_some() { &["signed"][..] } else { &[] };
+            let with = build::With { variables: &variables, features };
             Some(build::build_program(&machine, "station", preset.name, header.numeric, with)?)
         }
         None => {
@@ -149,18 +161,42 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     };
     let image = firmware.as_deref().map(Image::read).transpose()?;
     let chip = Chip::named(board.chip)?;
-    let slot = args.slot as usize;
+    let wanted = args.slot.map(|slot| slot as usize);
+    let identity = header.identity;
+    let mut at = if refused.is_empty() && !args.dry_run {
+        Some(probe::Board::attach(board, args.probe.as_ref())?)
+    } else {
+        None
+    };
+    let (slot, record) = match &mut at {
+        Some(at) => {
+            let [a, b] = board.models.map(|slot| slot::Content::read(slot, |address, bytes| at.read(address, bytes)));
+            slot::pick(&[a?, b?], wanted, header.length() as u32, identity)
+        }
+        None => {
+            if wanted.is_none() && args.dry_run {
+                output.remark("which slot the board does not run is read from it: this is the layout for slot A");
+            }
+            (wanted.unwrap_or(0), Record { sequence: 0, length: header.length() as u32, model: identity })
+        }
+    };
     let Layout { places, refused: more } = layout::lay_out(board, &chip, image.as_ref(), (slot, model.len() as u64));
     refused.extend(more);
     // A model that is too large is so for the firmware and for the flash.
     refused.dedup();
 
     let fits = refused.is_empty();
-    let written = fits && !args.dry_run;
-    if written {
+    let at = at.filter(|_| fits);
+    let written = at.is_some();
+    if let Some(mut at) = at {
         let firmware = image.iter().flat_map(|image| &image.parts).map(|(start, bytes)| (*start, bytes.as_slice()));
         let parts: Vec<_> = firmware.chain([(board.models[slot].start, model)]).collect();
-        probe::write(board, args.probe.as_ref(), &parts, output)?;
+        // In this order, a cut at any moment leaves the other slot's model in use.
+        let place = layout::record(board.models[slot]).start;
+        at.write(&[(place, &[0xFF; RECORD_BYTES])], output)?;
+        at.write(&parts, output)?;
+        at.write_erased(&[(place, &record.write())], output)?;
+        at.reset()?;
     }
     let report = Report {
         board: board.machine.name,

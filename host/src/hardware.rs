@@ -1,7 +1,7 @@
 //! Real boards: what there is firmware for, and where it, the models and the state lie in flash.
 //!
 //! Every region begins and ends with a sector that the chip erases as a whole, so that writing one leaves the others alone.
-//! Models have two slots: a new one can wait in the second while the board runs what is in the first, where firmware looks.
+//! Models have two slots: a new one is written beside the one that the board runs (`flowcast_core::slot`).
 //!
 //! ```text
 //! nrf52840dk   firmware 512K, model A 224K, model B 224K, state 64K
@@ -9,6 +9,8 @@
 //! rp2350       firmware 2M, model A 992K, model B 992K, state 64K
 //! stm32f411    vectors 16K, state 48K, firmware 192K, model A 128K, model B 128K (sectors of 4 × 16K, 64K, 3 × 128K)
 //! ```
+
+use flowcast_core::slot::RECORD_BYTES;
 
 use crate::emulate::machine::Machine;
 
@@ -79,7 +81,7 @@ const RP2040: Hardware = Hardware {
         processor: "Cortex-M0+",
         target: "thumbv6m-none-eabi",
         model_address: 0x1010_0000,
-        model_bytes: 480 << 10,
+        model_bytes: (480 << 10) - RECORD_BYTES,
         ram_bytes: 264 << 10,
         channels: 4,
         slots: 480,
@@ -103,7 +105,7 @@ pub const HARDWARE: [Hardware; 4] = [
             processor: "Cortex-M4F",
             target: "thumbv7em-none-eabihf",
             model_address: 0x0008_0000,
-            model_bytes: 224 << 10,
+            model_bytes: (224 << 10) - RECORD_BYTES,
             ram_bytes: 256 << 10,
             channels: 4,
             slots: 480,
@@ -125,7 +127,7 @@ pub const HARDWARE: [Hardware; 4] = [
             processor: "Cortex-M33",
             target: "thumbv8m.main-none-eabihf",
             model_address: 0x1020_0000,
-            model_bytes: 992 << 10,
+            model_bytes: (992 << 10) - RECORD_BYTES,
             ram_bytes: 512 << 10,
             presets: &["tiny", "small", "base"],
             floating_point: true,
@@ -145,7 +147,7 @@ pub const HARDWARE: [Hardware; 4] = [
             processor: "Cortex-M4F",
             target: "thumbv7em-none-eabihf",
             model_address: 0x0804_0000,
-            model_bytes: 128 << 10,
+            model_bytes: (128 << 10) - RECORD_BYTES,
             ram_bytes: 128 << 10,
             channels: 2,
             slots: 480,
@@ -167,7 +169,11 @@ const _: () = {
     let mut index = 0;
     while index < HARDWARE.len() {
         let Hardware { machine, models: [a, b], .. } = HARDWARE[index];
-        assert!(a.start == machine.model_address as u64 && a.bytes == machine.model_bytes as u64 && a.bytes == b.bytes);
+        assert!(
+            a.start == machine.model_address as u64
+                && a.bytes == (machine.model_bytes + RECORD_BYTES) as u64
+                && a.bytes == b.bytes
+        );
         index += 1;
     }
 };

@@ -26,6 +26,7 @@ pub mod gate;
 pub mod hardware;
 pub mod inspect;
 pub mod interrupt;
+pub mod key;
 pub mod limit;
 pub mod link;
 pub mod metrics;

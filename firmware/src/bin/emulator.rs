@@ -18,7 +18,7 @@ fn main() -> ! {
     use flowcast_core::forecaster::Streaming;
     use flowcast_firmware::{
         application::{Application, Event, VERSION},
-        board::{NAME, memory, take},
+        board::{NAME, memory, take, trust},
         state::Forecaster,
     };
     use static_cell::ConstStaticCell;
@@ -31,7 +31,7 @@ fn main() -> ! {
     };
     defmt::info!("flowcast firmware {} for {}", VERSION, NAME);
     let forecaster = FORECASTER.take();
-    let forecaster = forecaster.bind(memory::model()).map(|()| forecaster);
+    let forecaster = trust::bind(forecaster, memory::model()).map(|()| forecaster);
     match &forecaster {
         Ok(forecaster) => defmt::info!(
             "model {=u32:08x}: {} channels, {} steps ahead",

@@ -16,10 +16,10 @@ use defmt_semihosting as _;
 #[cfg(target_os = "none")]
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    use flowcast_core::wire::{ModelFault, Refusal};
+    use flowcast_core::wire::Refusal;
     use flowcast_firmware::{
         bitbang::BitBang,
-        board::{memory, take, wire},
+        board::{memory, take, trust, wire},
         logger::{Logger, Plan},
         paced::Paced,
         sampler::Sampler,
@@ -40,9 +40,9 @@ fn main() -> ! {
     let mut sensor = Lm75::new(BitBang::new(clock, data, wire::Spin), ADDRESS);
     let model = memory::model();
     let forecaster = FORECASTER.take();
-    let logger = match forecaster.bind(model) {
+    let logger = match trust::bind(forecaster, model) {
         Ok(()) => Logger::new(forecaster, model, Sampler::new([&mut sensor]), Plan::DEFAULT).map_err(Refusal::Unfit),
-        Err(error) => Err(Refusal::Model(ModelFault::from(error))),
+        Err(fault) => Err(Refusal::Model(fault)),
     };
     if logger.is_err() {
         defmt::error!("no model for this board and its sensor; the reason goes to every host that asks");

@@ -2,6 +2,7 @@
 //! in flash, and starts again by a watchdog where anything hangs.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
+#![allow(clippy::result_large_err, reason = "there is no heap to put a refusal's words on")]
 
 #[cfg(not(target_os = "none"))]
 fn main() {
@@ -22,10 +23,15 @@ const SAMPLES_PER_SNAPSHOT: u32 = 36;
 #[cfg(target_os = "none")]
 #[embassy_executor::main]
 async fn main(_spawner: embassy_executor::Spawner) {
-    use flowcast_core::{forecaster::Streaming, warning::Watch};
+    use flowcast_core::{
+        forecaster::Streaming,
+        slot::{self, Choice},
+        warning::Watch,
+        wire::{Refusal, Reply},
+    };
     use flowcast_firmware::{
         application::VERSION,
-        board::{self, NAME, journal::Journal, limits::WATCHES, memory, timer::Timer},
+        board::{self, NAME, journal::Journal, limits::WATCHES, memory, timer::Timer, trust},
         logger::{Logger, Plan},
         sampler::Sampler,
         state::Forecaster,
@@ -41,18 +47,7 @@ async fn main(_spawner: embassy_executor::Spawner) {
 
     let (bus, port, watchdog, store) = board::take();
     defmt::info!("flowcast station {} for {}", VERSION, NAME);
-    let model = memory::model();
     let forecaster = FORECASTER.take();
-    if forecaster.bind(model).is_err() {
-        // The watchdog starts it again, with whatever model lies there then.
-        defmt::panic!("no model that this firmware runs");
-    }
-    defmt::info!(
-        "model {=u32:08x}: {} channels, a sample every {} ms",
-        forecaster.header().identity,
-        forecaster.header().channels,
-        forecaster.header().interval_ms
-    );
 
     #[cfg(feature = "sensor-sht4x")]
     let mut sensor = flowcast_firmware::sensor::sht4x::Sht4x::new(bus, embassy_time::Delay);
@@ -62,12 +57,38 @@ async fn main(_spawner: embassy_executor::Spawner) {
     let mut sensor = flowcast_firmware::sensor::lm75::Lm75::new(bus, 0x48);
 
     let sampler = Sampler::new([&mut sensor]);
+    let mut frames = Frames(port);
+    let choice = slot::choose(memory::slots(), |model| {
+        trust::bind(forecaster, model).map_err(Refusal::Model)?;
+        sampler.check(forecaster.header(), model).map_err(Refusal::Unfit)
+    });
+    let refused = match &choice {
+        Ok(choice) => choice.refused.as_ref(),
+        Err([newer, _]) => Some(newer),
+    };
+    if let Some(refusal) = refused {
+        defmt::warn!("the newer model does not run here; the reason goes over the line");
+        // Nobody may be there.
+        let _ = frames.send(&Reply::Refused(refusal.clone()));
+    }
+    let Ok(Choice { slot, bytes: model, .. }) = choice else {
+        // The watchdog starts it again, with whatever models lie there then.
+        defmt::panic!("no model that this firmware runs");
+    };
+    defmt::info!(
+        "slot {=usize}, model {=u32:08x}: {} channels, a sample every {} ms",
+        slot,
+        forecaster.header().identity,
+        forecaster.header().channels,
+        forecaster.header().interval_ms
+    );
+
     let plan = Plan { forecast_every: SAMPLES_PER_SNAPSHOT, ..Plan::DEFAULT };
     let Ok(logger) = Logger::new(forecaster, model, sampler, plan) else {
         defmt::panic!("the sensor is not what the model was trained on");
     };
     let logger = logger.watching(LIMITS.take());
-    let journal = Journal(Frames(port));
+    let journal = Journal(frames);
     let (mut station, start) =
         Station::new(logger, journal, Timer, watchdog, store, BUFFER.take(), SAMPLES_PER_SNAPSHOT);
     match start {

@@ -20,12 +20,20 @@ unsafe extern "C" {
     static _stack_end: u32;
 }
 
-/// The model's region, whatever lies there.
+/// The model's region, whatever lies there; on a board with slots, both of them.
 pub fn model() -> &'static [u8] {
     let (start, end) = (addr_of!(_model_start), addr_of!(_model_end));
     // SAFETY: the linker script reserves these addresses for the model; they are readable memory, nothing in this
     // program writes there, and any byte is a valid `u8`.
     unsafe { core::slice::from_raw_parts(start, end as usize - start as usize) }
+}
+
+/// The two slots for models, halves of the model's region.
+#[cfg(station)]
+pub fn slots() -> [&'static [u8]; 2] {
+    let region = model();
+    let (a, b) = region.split_at_checked(region.len() / 2).unwrap_or((region, &[]));
+    [a, b]
 }
 
 /// The region of flash that survives a reset, as offsets from the flash's first address.

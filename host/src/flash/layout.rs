@@ -1,5 +1,6 @@
 //! What goes where in a board's flash, and why it may not: pure, so that it is settled before anything is written.
 
+use flowcast_core::slot::RECORD_BYTES;
 use serde::Serialize;
 
 use super::chip::Chip;
@@ -30,13 +31,20 @@ pub struct Layout {
     pub refused: Vec<String>,
 }
 
+/// Where a slot's record lies ([`flowcast_core::slot`]).
+pub fn record(slot: Region) -> Region {
+    let bytes = RECORD_BYTES as u64;
+    Region { start: slot.end() - bytes, bytes }
+}
+
 /// Lays a model of so many bytes into a slot, and a firmware beside it.
 pub fn lay_out(board: &Hardware, chip: &Chip, image: Option<&Image>, (slot, bytes): (usize, u64)) -> Layout {
     let mut refused = against_chip(board, chip);
     let slot = board.models[slot.min(1)];
     let model = Region { start: slot.start, bytes };
-    if bytes > slot.bytes {
-        refused.push(format!("found {bytes} bytes of model, expected at most {}", slot.bytes));
+    let record = record(slot);
+    if model.end() > record.start {
+        refused.push(format!("found {bytes} bytes of model, expected at most {}", slot.bytes - record.bytes));
     }
     if let Some(image) = image {
         refused.extend(against_image(board, image));
@@ -50,14 +58,18 @@ pub fn lay_out(board: &Hardware, chip: &Chip, image: Option<&Image>, (slot, byte
                     let parts = image.iter().flat_map(|image| image.regions());
                     parts.filter(|part| region.meets(*part)).collect()
                 }
-                _ if region == slot => vec![model],
+                _ if region == slot => vec![model, record],
                 _ => vec![],
             };
             let mut sectors: Vec<u64> =
                 written.iter().flat_map(|part| chip.sectors(*part)).map(|one| one.start).collect();
             sectors.sort_unstable();
             sectors.dedup();
-            let bytes = (!written.is_empty()).then(|| written.iter().map(|part| part.bytes).sum());
+            let bytes = match name {
+                _ if written.is_empty() => None,
+                _ if region == slot => Some(model.bytes),
+                _ => Some(written.iter().map(|part| part.bytes).sum()),
+            };
             Place { name, start: region.start, bytes_available: region.bytes, bytes, sectors: sectors.len() }
         })
         .collect();
@@ -141,7 +153,7 @@ mod tests {
                     ("model B", Some(40 * K), 1),
                 ]
             } else {
-                vec![("firmware", Some(K), 1), ("model A", None, 0), ("model B", Some(40 * K), 10), ("state", None, 0)]
+                vec![("firmware", Some(K), 1), ("model A", None, 0), ("model B", Some(40 * K), 11), ("state", None, 0)]
             };
             assert_eq!(found, expected, "{}", board.machine.name);
         }
@@ -152,8 +164,9 @@ mod tests {
         let board = Hardware::named("nrf52840dk").unwrap();
         let chip = Chip::named(board.chip).unwrap();
         let refused = |image: &Image, model| lay_out(&board, &chip, Some(image), (0, model)).refused;
-        assert_eq!(refused(&image(0, K), 224 * K), [""; 0]);
-        assert_eq!(refused(&image(0, K), 224 * K + 1), ["found 229377 bytes of model, expected at most 229376"]);
+        // The slot's last 32 bytes are its record's.
+        assert_eq!(refused(&image(0, K), 224 * K - 32), [""; 0]);
+        assert_eq!(refused(&image(0, K), 224 * K - 31), ["found 229345 bytes of model, expected at most 229344"]);
         assert_eq!(
             refused(&image(0x0007_F000, 8 * K), K),
             ["firmware has a part at 0x0007f000 to 0x00081000, expected within 0x00000000 to 0x00080000; \

@@ -1,10 +1,10 @@
 //! Debug probes at this machine, and writing through one.
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use probe_rs::Permissions;
-use probe_rs::flashing::{DownloadOptions, FlashProgress, ProgressEvent};
+use probe_rs::flashing::{DownloadOptions, FlashProgress, ProgressEvent, ProgressOperation};
 use probe_rs::probe::DebugProbeSelector;
 use probe_rs::probe::list::{Accessibility, Lister};
+use probe_rs::{MemoryInterface as _, Permissions, Session};
 
 use crate::hardware::Hardware;
 use crate::output::Output;
@@ -53,48 +53,90 @@ fn rule(vendors: impl Iterator<Item = u16>) -> String {
 pub const NONE: &str =
     "connect one by USB (a nRF52840-DK has one on board; else a CMSIS-DAP, J-Link or ST-Link probe, or a second Pico)";
 
-/// Writes parts to a board's flash, reads them back, and resets the board.
-///
-/// # Errors
-/// No probe or several, no permission, no board of that chip, or what was written does not read back.
-pub fn write(
-    board: &Hardware,
-    probe: Option<&DebugProbeSelector>,
-    parts: &[(u64, &[u8])],
-    output: &Output,
-) -> Result<()> {
-    let lister = Lister::new();
-    let probe = match (probe, look()) {
-        (Some(selector), _) => lister.open(selector.clone()).with_context(|| format!("the debug probe {selector}"))?,
-        (None, Found::Nothing) => bail!("no debug probe was found; {NONE}"),
-        (None, Found::Forbidden(names, rule)) => bail!("no permission for {}; run: {rule}", names.join(", ")),
-        (None, Found::Probes(names)) => match (&names[..], &lister.list_all()[..]) {
-            ([_], infos) => {
-                let open = infos.iter().find_map(|info| info.open().ok());
-                open.ok_or_else(|| anyhow!("the debug probe {} does not open", names.join(", ")))?
+/// A board at a probe.
+pub struct Board {
+    session: Session,
+    chip: &'static str,
+}
+
+impl Board {
+    /// Attaches to a board.
+    ///
+    /// # Errors
+    /// No probe or several, no permission, no board of that chip.
+    pub fn attach(board: &Hardware, probe: Option<&DebugProbeSelector>) -> Result<Self> {
+        let lister = Lister::new();
+        let probe = match (probe, look()) {
+            (Some(selector), _) => {
+                lister.open(selector.clone()).with_context(|| format!("the debug probe {selector}"))?
             }
-            _ => bail!("found {} debug probes ({}), name one with --probe", names.len(), names.join("; ")),
-        },
-    };
-    let mut session = probe
-        .attach(board.chip, Permissions::default())
-        .with_context(|| format!("no {} answers the debug probe", board.chip))?;
-    let mut loader = session.target().flash_loader();
-    for (address, bytes) in parts {
-        loader.add_data(*address, bytes)?;
+            (None, Found::Nothing) => bail!("no debug probe was found; {NONE}"),
+            (None, Found::Forbidden(names, rule)) => bail!("no permission for {}; run: {rule}", names.join(", ")),
+            (None, Found::Probes(names)) => match (&names[..], &lister.list_all()[..]) {
+                ([_], infos) => {
+                    let open = infos.iter().find_map(|info| info.open().ok());
+                    open.ok_or_else(|| anyhow!("the debug probe {} does not open", names.join(", ")))?
+                }
+                _ => bail!("found {} debug probes ({}), name one with --probe", names.len(), names.join("; ")),
+            },
+        };
+        let session = probe
+            .attach(board.chip, Permissions::default())
+            .with_context(|| format!("no {} answers the debug probe", board.chip))?;
+        Ok(Self { session, chip: board.chip })
     }
-    let bar = output.progress(parts.iter().map(|(_, bytes)| bytes.len() as u64).sum(), "writing");
-    let mut options = DownloadOptions::default();
-    options.verify = true;
-    options.progress = FlashProgress::new(|event| {
-        if let ProgressEvent::Progress { operation: probe_rs::flashing::ProgressOperation::Program, size, .. } = event {
-            bar.inc(size);
+
+    /// Reads memory.
+    ///
+    /// # Errors
+    /// The probe's.
+    pub fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<()> {
+        let mut core = self.session.core(0)?;
+        core.read(address, bytes).with_context(|| format!("reading {} at {address:#010x}", self.chip))
+    }
+
+    /// Writes parts of the flash, in sectors that are erased for them, and reads them back.
+    ///
+    /// # Errors
+    /// What was written does not read back.
+    pub fn write(&mut self, parts: &[(u64, &[u8])], output: &Output) -> Result<()> {
+        self.commit(parts, false, output)
+    }
+
+    /// The same into flash that is erased, whatever lies beside it.
+    ///
+    /// # Errors
+    /// As [`Board::write`].
+    pub fn write_erased(&mut self, parts: &[(u64, &[u8])], output: &Output) -> Result<()> {
+        self.commit(parts, true, output)
+    }
+
+    fn commit(&mut self, parts: &[(u64, &[u8])], erased: bool, output: &Output) -> Result<()> {
+        let mut loader = self.session.target().flash_loader();
+        for (address, bytes) in parts {
+            loader.add_data(*address, bytes)?;
         }
-    });
-    loader.commit(&mut session, options).with_context(|| format!("writing the flash of {}", board.chip))?;
-    bar.finish_and_clear();
-    session.core(0)?.reset().context("resetting the board")?;
-    Ok(())
+        let bar = output.progress(parts.iter().map(|(_, bytes)| bytes.len() as u64).sum(), "writing");
+        let mut options = DownloadOptions::default();
+        options.verify = true;
+        options.skip_erase = erased;
+        options.progress = FlashProgress::new(|event| {
+            if let ProgressEvent::Progress { operation: ProgressOperation::Program, size, .. } = event {
+                bar.inc(size);
+            }
+        });
+        loader.commit(&mut self.session, options).with_context(|| format!("writing the flash of {}", self.chip))?;
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// Starts what was written.
+    ///
+    /// # Errors
+    /// The probe's.
+    pub fn reset(&mut self) -> Result<()> {
+        self.session.core(0)?.reset().context("resetting the board")
+    }
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ fn what_does_not_fit_is_named_with_what_would() {
     let (report, _) = bench.lay_out("float.flow", "stm32f411", &["--model-only"]);
     assert_eq!(
         report["refused"],
-        serde_json::json!([format!("found {bytes} bytes of model, expected at most 131072")])
+        serde_json::json!([format!("found {bytes} bytes of model, expected at most 131040")])
     );
     bench.write("wide.flow", &random_model_as(Numeric::I8, &PRESETS[1], 5, 24, 24, 1));
     let (report, _) = bench.lay_out("wide.flow", "nrf52840dk", &["--model-only"]);

@@ -1,0 +1,157 @@
+//! `flowcast key` and `flowcast sign`: models that a board takes from one person alone.
+//!
+//! Keys are Ed25519's, in PEM files as `openssl genpkey -algorithm ed25519` writes them; [`flowcast_core::signature`] says where
+//! a signature lies.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use ed25519_compact::{KeyPair, PublicKey};
+use flowcast_core::format::Header;
+use flowcast_core::signature::{KEY_BYTES, SIGNATURE_BYTES, trailer, verify};
+use serde::Serialize;
+
+use crate::file::{refuse_overwriting, write_atomic};
+use crate::forecaster;
+use crate::output::Output;
+
+/// Make the keys that sign models
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What there is to do with keys.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Make a key: FILE signs and stays with you, FILE.pub goes to whoever flashes boards
+    New {
+        /// The file; it must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// Sign a model: the signature goes behind it, into the same file
+#[derive(clap::Args, Clone, Debug)]
+pub struct SignArgs {
+    /// The model, as `flowcast export` wrote it
+    #[arg(value_name = "MODEL.flow")]
+    pub model: PathBuf,
+    /// The key that signs, as `flowcast key new` wrote it
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Write the signed model to another file
+    #[arg(long, value_name = "SIGNED.flow")]
+    pub out: Option<PathBuf>,
+}
+
+/// What `--json` prints.
+#[derive(Clone, Debug, Serialize)]
+struct Report {
+    /// The file that was written.
+    file: PathBuf,
+    /// The public key, in hexadecimal digits.
+    key: String,
+}
+
+/// Runs `flowcast key`.
+///
+/// # Errors
+/// There is such a file, or it cannot be written.
+pub fn run(args: &Args, output: &Output) -> Result<()> {
+    let Command::New { file } = &args.command;
+    let public = public_file(file);
+    for file in [file, &public] {
+        if file.exists() {
+            bail!("{} is there already, and a key is not to be lost", file.display());
+        }
+    }
+    let pair = KeyPair::generate();
+    write_private(file, pair.sk.to_pem().as_bytes()).with_context(|| file.display().to_string())?;
+    write_atomic(&public, pair.pk.to_pem().as_bytes())?;
+    let report = Report { file: file.clone(), key: hexadecimal(&pair.pk) };
+    let human = || {
+        format!(
+            "{}: signs models; keep it\n{}: what boards are built with, `flowcast flash --key`\npublic key {}\n",
+            file.display(),
+            public.display(),
+            report.key
+        )
+    };
+    output.result(human, &report)
+}
+
+/// Runs `flowcast sign`.
+///
+/// # Errors
+/// No model, no key, or the file cannot be written.
+pub fn sign(args: &SignArgs, output: &Output) -> Result<()> {
+    let bytes = forecaster::read(&args.model)?;
+    let length = Header::parse(&bytes).with_context(|| args.model.display().to_string())?.length();
+    let pem = read(&args.key)?;
+    let pair = KeyPair::from_pem(&pem).with_context(|| {
+        format!("{} is no private key, expected a PEM file as `flowcast key new` writes it", args.key.display())
+    })?;
+    let model = &bytes[..length];
+    let signed = [model, &trailer(&pair.sk.sign(model, None))].concat();
+    let file = args.out.clone().unwrap_or_else(|| args.model.clone());
+    refuse_overwriting(std::slice::from_ref(&args.key), &file)?;
+    write_atomic(&file, &signed)?;
+    let report = Report { file, key: hexadecimal(&pair.pk) };
+    let human = || format!("{}: {} bytes, signed by {}\n", report.file.display(), signed.len(), report.key);
+    output.result(human, &report)
+}
+
+/// The public key in a file, or of the private one in it.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub fn public(file: &Path) -> Result<[u8; KEY_BYTES]> {
+    let pem = read(file)?;
+    let key = PublicKey::from_pem(&pem).or_else(|_| KeyPair::from_pem(&pem).map(|pair| pair.pk));
+    let key = key.with_context(|| format!("{} is no key, expected a PEM file of Ed25519", file.display()))?;
+    Ok(*key)
+}
+
+/// A model with the signature behind it, which is by this key.
+///
+/// # Errors
+/// There is none, or it is another's.
+pub fn signed<'m>(bytes: &'m [u8], length: usize, key: &[u8; KEY_BYTES]) -> Result<&'m [u8]> {
+    verify(bytes, key).context("the board would refuse the model; `flowcast sign` signs it")?;
+    Ok(&bytes[..length + SIGNATURE_BYTES])
+}
+
+/// A key as the firmware's `build.rs` reads it.
+pub fn hexadecimal(key: &[u8; KEY_BYTES]) -> String {
+    key.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn read(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).with_context(|| file.display().to_string())
+}
+
+fn public_file(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".pub");
+    name.into()
+}
+
+/// Writes a file that nobody else reads.
+fn write_private(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(file)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

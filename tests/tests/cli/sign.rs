@@ -1,0 +1,44 @@
+//! `flowcast key` and `flowcast sign`: a signed model goes to a board that asks for it, any other is refused before.
+
+use super::Bench;
+use flowcast_core::format::Numeric;
+use flowcast_core::presets::PRESETS;
+use flowcast_core::signature::SIGNATURE_BYTES;
+use flowcast_tests::random_model_as;
+
+#[test]
+fn a_model_is_signed_and_flashed_by_its_key() {
+    let bench = Bench { folder: tempfile::tempdir().unwrap() };
+    bench.write("m.flow", &random_model_as(Numeric::I8, &PRESETS[0], 1, 24, 24, 1));
+    let made = bench.json(&["key", "new", "own.key"]);
+    assert_eq!(made["key"].as_str().unwrap().len(), 64);
+    bench.json(&["key", "new", "other.key"]);
+    assert!(bench.refusal(&["key", "new", "own.key"]).contains("own.key is there already"));
+    #[cfg(unix)]
+    {
+        let mode =
+            std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(bench.folder.path().join("own.key")).unwrap());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let flash = ["flash", "m.flow", "--board", "rp2040", "--model-only", "--dry-run", "--key"];
+    let refused = bench.refusal(&[&flash[..], &["own.key.pub"]].concat());
+    assert!(refused.contains("model is not signed"), "{refused}");
+    let plain = bench.bytes("m.flow");
+    let signed = bench.json(&["sign", "m.flow", "--key", "own.key"]);
+    assert_eq!(signed["key"], made["key"]);
+    let bytes = bench.bytes("m.flow");
+    assert!(bytes.starts_with(&plain) && bytes.len() == plain.len() + SIGNATURE_BYTES);
+    // Signed twice is signed once.
+    bench.json(&["sign", "m.flow", "--key", "own.key"]);
+    assert_eq!(bench.bytes("m.flow"), bytes);
+    for key in ["own.key.pub", "own.key"] {
+        let report = bench.json(&[&flash[..], &[key]].concat());
+        let slot = report["layout"].as_array().unwrap().iter().find(|place| place["name"] == "model A").unwrap();
+        assert_eq!((&report["fits"], &slot["bytes"]), (&true.into(), &bytes.len().into()));
+    }
+    let foreign = bench.refusal(&[&flash[..], &["other.key.pub"]].concat());
+    assert!(foreign.contains("not by this key"), "{foreign}");
+    assert!(bench.refusal(&["sign", "m.flow", "--key", "own.key.pub"]).contains("own.key.pub is no private key"));
+    // Whoever asks for no signature sees the same model.
+    assert_eq!(bench.json(&["inspect", "m.flow"])["bytes"], plain.len());
+}
