@@ -99,7 +99,7 @@ impl<'f> Gateway<'f> {
     /// # Errors
     /// What was kept does not go back into the forecaster.
     pub fn receive(&mut self, report: &Report) -> Result<Option<Ask>> {
-        let now = self.index().max(report.index + 1);
+        let now = self.index().max(report.index.saturating_add(1));
         let last = self.mark.as_ref().map(|mark| mark.index);
         let anew = report.silent.is_none();
         if last.is_some_and(|last| report.index <= last) {
@@ -117,7 +117,7 @@ impl<'f> Gateway<'f> {
             self.go_back()?;
             self.apply(&report);
             self.keep(report.index)?;
-            self.waiting = self.waiting.split_off(&(report.index + 1));
+            self.waiting = self.waiting.split_off(&(report.index.saturating_add(1)));
             next = self.waiting.values().next().filter(|next| next.before() == Some(report.index)).copied();
         }
         // What waits still is applied as far as it goes.
