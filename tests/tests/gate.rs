@@ -173,7 +173,8 @@ fn samples_that_were_not_taken_are_told_and_a_long_silence_starts_anew() {
     gateway.fill();
     assert!(!gateway.is_whole());
     assert_eq!(gateway.receive(&first).unwrap(), None);
-    assert_eq!((gateway.index(), gateway.values()), (1, &[first.values][..]));
+    assert_eq!((gateway.index(), gateway.values().len()), (1, 1));
+    assert_eq!(gateway.values()[0].map(f32::to_bits), first.values.map(f32::to_bits));
     for (row, sample) in samples.iter().enumerate().skip(1).take(999) {
         if (300..340).contains(&row) {
             gateway.fill(); // The gateway cannot know yet.

@@ -122,8 +122,8 @@ fn a_newer_model_that_is_damaged_or_does_not_fit_leaves_the_older_one_in_use() {
         assert!(damaged_end == (at == (1 - old_slot) * SLOT / 4 + new.len() / 4 - 1), "word {at}");
     }
     // Whole, and of another backbone.
-    let mut flash = Flash::new(2 * 60);
-    let wide = 60 * PAGE;
+    let mut flash = Flash::new(2 * 64);
+    let wide = 64 * PAGE;
     let large = model("small", 1);
     let record = |sequence, model: &[u8]| Record { sequence, length: model.len() as u32, model: identity(model) };
     install(&mut flash, 0..wide as u32, &old, &record(1, &old)).unwrap();
