@@ -147,7 +147,7 @@ impl Layout {
     /// The byte of a weight in a row.
     pub const fn byte(self, row: usize, weight: i8) -> u8 {
         match self {
-            Self::Pairs if row % PAIR == 0 => weight as u8 ^ OFFSET as u8,
+            Self::Pairs if row.is_multiple_of(PAIR) => weight as u8 ^ OFFSET as u8,
             _ => weight as u8,
         }
     }

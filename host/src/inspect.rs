@@ -311,12 +311,25 @@ impl Report {
                 if board.fits { "fits".to_owned() } else { format!("does not fit: {}", board.refused.join("; ")) }
             ));
             line(format_args!(
-                "          flash {} of {} bytes, RAM {} of {} bytes",
-                board.flash_bytes, board.flash_available_bytes, board.ram_bytes, board.ram_available_bytes
+                "          model {} of {} bytes of flash, program at most {} more",
+                board.flash_bytes, board.flash_available_bytes, board.program_bytes
             ));
-            if let Some(instructions) = board.instructions_per_observe {
+            line(format_args!(
+                "          RAM {} of {} bytes: forecaster {}, stack and all else {}",
+                board.ram_bytes,
+                board.ram_available_bytes,
+                board.state_bytes,
+                board.ram_bytes - board.state_bytes
+            ));
+            if let (Some(observe), Some(forecast)) = (board.instructions_per_observe, board.instructions_per_forecast) {
+                let cycles = board.cycles_per_observe.map_or_else(String::new, |[low, high]| {
+                    format!(" ({low} to {high} cycles by ARM's tables, memory that never waits)")
+                });
                 line(format_args!(
-                    "          about {instructions} instructions for each observe (`flowcast emulate` counts)"
+                    "          about {observe} instructions for each observe{cycles}, {forecast} for a channel's whole forecast"
+                ));
+                line(format_args!(
+                    "          (estimated from what `flowcast bench` counts; `flowcast emulate` counts this model's)"
                 ));
             }
         }

@@ -7,8 +7,10 @@ use flowcast::emulate::image;
 use flowcast::emulate::machine::{Board, MACHINES, Machine};
 use flowcast::emulate::session::Options;
 use flowcast::forecaster;
+use flowcast::inspect;
+use flowcast::inspect::cost::Cost;
 use flowcast::output::Output;
-use flowcast_core::format::Numeric;
+use flowcast_core::format::{Header, Numeric};
 use flowcast_core::presets::Preset;
 
 const MACHINE: Machine = MACHINES[0];
@@ -82,11 +84,28 @@ fn the_largest_preset_and_the_smallest_core_are_within_their_bounds() {
     let base = bench(&Args { preset: Some("base".to_owned()), ..args.clone() }, &Output::default()).unwrap();
     let for_each = base.observe.instructions as f64 / base.observe.macs as f64;
     assert!(for_each <= MOST_OF_BASE, "{for_each}");
+    foretold(&base, &MACHINE, "base");
 
     let microbit = Machine::named("microbit").unwrap();
     let small = bench(&Args { board: microbit, ..args }, &Output::default()).unwrap();
     let wide = small.kernels.iter().filter(|kernel| kernel.shape[0] >= 32);
     for Kernel { shape, instructions_per_mac, .. } in wide {
         assert!(*instructions_per_mac <= MOST_ON_M0, "{shape:?}: {instructions_per_mac}");
+    }
+    foretold(&small, &microbit, "tiny");
+}
+
+/// `flowcast inspect --board` foretells what was counted, within 3 %.
+fn foretold(report: &Report, machine: &Machine, preset: &str) {
+    let preset = Preset::named(preset).unwrap();
+    let model = model::random(machine, &preset, Numeric::I8, 1).unwrap();
+    let header = Header::parse(&model).unwrap();
+    let board = inspect::board::Board::named(machine.name).unwrap().report(&header, &preset, &Cost::of(&header));
+    for (foretold, counted) in [
+        (board.instructions_per_observe, report.observe.instructions),
+        (board.instructions_per_forecast, report.forecast.instructions),
+    ] {
+        let foretold = foretold.unwrap();
+        assert!(foretold.abs_diff(counted) <= counted * 3 / 100, "{}: {foretold} of {counted}", machine.name);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use flowcast::emulate::image;
+use flowcast::emulate::image::{self, With};
 use flowcast::emulate::machine::{Board, MACHINES};
 use flowcast_core::format::Numeric;
 
@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[test]
 fn every_boards_kernels_are_the_portable_ones() {
     for machine in MACHINES {
-        let program = image::build_program(&machine, "kernels", "tiny", Numeric::I8, &[]).expect("the program builds");
+        let program = image::build_program(&machine, "kernels", "tiny", Numeric::I8, With::default())
+            .expect("the program builds");
         let board = Board::start(&machine, &program, &[], std::io::stderr()).expect("the board starts");
         board.finish(PATIENCE).unwrap_or_else(|error| panic!("{}: {error:#}", machine.name));
     }

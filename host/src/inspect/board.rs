@@ -14,9 +14,8 @@ pub struct Board {
     machine: Machine,
     /// Bytes for the stack and everything static that is no forecaster; `flowcast emulate` prints what is in use.
     other_bytes: usize,
-    /// As `flowcast emulate MODEL.flow DATA.csv --json` measured them: `instructions_per_observe.max`, one channel of
-    /// 10-minute samples. A preset that was not measured has none.
-    instructions_per_mac: &'static Ratios,
+    /// What its processor takes; a preset that was not measured has nothing.
+    taken: &'static [Taken],
 }
 
 /// Every board, as [`MACHINES`] and [`HARDWARE`] have them.
@@ -33,33 +32,59 @@ const BOARDS: [Board; MACHINES.len() + HARDWARE.len()] = [
     Board::new(HARDWARE[3].machine, &ARMV7EM),
 ];
 
-/// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts, by preset and form of the weights.
-type Ratios = [(&'static str, Numeric, f64)];
+/// What one preset takes in one form, as `flowcast bench --board NAME --preset PRESET --numeric FORM` prints it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Taken {
+    preset: &'static str,
+    numeric: Numeric,
+    /// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts.
+    observe: f64,
+    /// The same of a channel's whole forecast.
+    forecast: f64,
+    /// Cycles of an instruction, at least and at most, where ARM publishes a table.
+    cycles: Option<[f64; 2]>,
+}
 
-/// Cortex-M4F and M7 run the same instructions.
-const ARMV7EM: [(&str, Numeric, f64); 6] = [
-    ("tiny", Numeric::I8, 8.155),
-    ("tiny", Numeric::F32, 7.708),
-    ("small", Numeric::I8, 4.654),
-    ("small", Numeric::F32, 5.634),
-    ("base", Numeric::I8, 2.646),
-    ("base", Numeric::F32, 4.242),
+impl Taken {
+    const fn new(
+        preset: &'static str,
+        numeric: Numeric,
+        observe: f64,
+        forecast: f64,
+        cycles: Option<[f64; 2]>,
+    ) -> Self {
+        Self { preset, numeric, observe, forecast, cycles }
+    }
+}
+
+/// Cortex-M4F; the M7 runs the same instructions.
+const ARMV7EM: [Taken; 6] = [
+    Taken::new("tiny", Numeric::I8, 7.833, 25.074, Some([1.358, 1.557])),
+    Taken::new("tiny", Numeric::F32, 7.872, 16.757, Some([1.674, 2.230])),
+    Taken::new("small", Numeric::I8, 4.295, 17.295, Some([1.396, 1.578])),
+    Taken::new("small", Numeric::F32, 5.740, 12.322, Some([1.727, 2.327])),
+    Taken::new("base", Numeric::I8, 2.188, 11.042, Some([1.475, 1.609])),
+    Taken::new("base", Numeric::F32, 4.225, 8.938, Some([1.816, 2.458])),
 ];
-const CORTEX_M3: [(&str, Numeric, f64); 3] =
-    [("tiny", Numeric::I8, 11.512), ("small", Numeric::I8, 7.548), ("base", Numeric::I8, 5.266)];
-const CORTEX_M33: [(&str, Numeric, f64); 6] = [
-    ("tiny", Numeric::I8, 9.075),
-    ("tiny", Numeric::F32, 7.368),
-    ("small", Numeric::I8, 5.177),
-    ("small", Numeric::F32, 5.542),
-    ("base", Numeric::I8, 2.915),
-    ("base", Numeric::F32, 4.183),
+const CORTEX_M3: [Taken; 3] = [
+    Taken::new("tiny", Numeric::I8, 11.027, 28.998, Some([1.409, 1.668])),
+    Taken::new("small", Numeric::I8, 6.955, 20.640, Some([1.451, 1.670])),
+    Taken::new("base", Numeric::I8, 4.504, 13.876, Some([1.510, 1.666])),
 ];
-const CORTEX_M0: [(&str, Numeric, f64); 1] = [("tiny", Numeric::I8, 25.685)];
+/// ARM publishes no table of its cycles.
+const CORTEX_M33: [Taken; 6] = [
+    Taken::new("tiny", Numeric::I8, 8.330, 26.315, None),
+    Taken::new("tiny", Numeric::F32, 7.527, 16.280, None),
+    Taken::new("small", Numeric::I8, 4.534, 18.138, None),
+    Taken::new("small", Numeric::F32, 5.558, 12.009, None),
+    Taken::new("base", Numeric::I8, 2.275, 11.520, None),
+    Taken::new("base", Numeric::F32, 4.160, 8.745, None),
+];
+const CORTEX_M0: [Taken; 1] = [Taken::new("tiny", Numeric::I8, 26.541, 56.069, Some([1.398, 1.398]))];
 
 impl Board {
-    const fn new(machine: Machine, instructions_per_mac: &'static Ratios) -> Self {
-        Self { machine, other_bytes: 16 << 10, instructions_per_mac }
+    const fn new(machine: Machine, taken: &'static [Taken]) -> Self {
+        Self { machine, other_bytes: 16 << 10, taken }
     }
 
     /// A real one.
@@ -99,23 +124,39 @@ pub struct BoardReport {
     pub ram_bytes: usize,
     /// Bytes of RAM that it may take.
     pub ram_available_bytes: usize,
+    /// Of these, the forecaster's; the rest is for the stack and all else.
+    pub state_bytes: usize,
+    /// Bytes of flash that the firmware takes at most, beside the model's region.
+    pub program_bytes: usize,
     /// Estimated from the multiply-accumulates; none where nothing was measured.
     pub instructions_per_observe: Option<u64>,
+    /// The same for a channel's whole forecast.
+    pub instructions_per_forecast: Option<u64>,
+    /// Cycles of one observe with memory that never waits, at least and at most; none where ARM publishes no table.
+    pub cycles_per_observe: Option<[u64; 2]>,
+}
+
+/// Bytes of flash that no image of a form exceeds (the test `footprint` holds them to it).
+pub const fn program_bytes(numeric: Numeric) -> usize {
+    match numeric {
+        Numeric::F32 => 124 << 10,
+        Numeric::I8 => 136 << 10,
+    }
 }
 
 impl Board {
     /// Whether it holds a model.
     pub fn report(&self, header: &Header, preset: &Preset, cost: &Cost) -> BoardReport {
         let Machine { channels, slots, ram_bytes: ram_available_bytes, .. } = self.machine;
-        let ram_bytes = state_bytes(preset, header.numeric, channels, slots) + self.other_bytes;
+        let state_bytes = state_bytes(preset, header.numeric, channels, slots);
+        let ram_bytes = state_bytes + self.other_bytes;
         let mut refused = self.machine.refuses(header, preset);
         if ram_bytes > ram_available_bytes {
             refused.push(format!("found {ram_bytes} bytes of RAM, expected at most {ram_available_bytes}"));
         }
-        let ratio = self
-            .instructions_per_mac
-            .iter()
-            .find(|(name, numeric, _)| *name == preset.name && *numeric == header.numeric);
+        let taken = self.taken.iter().find(|taken| taken.preset == preset.name && taken.numeric == header.numeric);
+        let times = |ratio: f64, macs: usize| (ratio * macs as f64).round() as u64;
+        let observe = taken.map(|taken| times(taken.observe, cost.macs_per_observe));
         BoardReport {
             name: self.machine.name,
             fits: refused.is_empty(),
@@ -124,7 +165,13 @@ impl Board {
             flash_available_bytes: self.machine.model_bytes,
             ram_bytes,
             ram_available_bytes,
-            instructions_per_observe: ratio.map(|(_, _, ratio)| (ratio * cost.macs_per_observe as f64).round() as u64),
+            state_bytes,
+            program_bytes: program_bytes(header.numeric),
+            instructions_per_observe: observe,
+            instructions_per_forecast: taken.map(|taken| times(taken.forecast, cost.macs_per_forecast)),
+            cycles_per_observe: observe
+                .zip(taken.and_then(|taken| taken.cycles))
+                .map(|(observe, cycles)| cycles.map(|cycles| (cycles * observe as f64).round() as u64)),
         }
     }
 }

@@ -336,7 +336,8 @@ fn each_command_prints_one_json_object() {
     for field in ["state_bytes", "macs_per_observe", "macs_per_forecast_step"] {
         assert!(inspected[field].as_u64().unwrap() > 0, "{field}");
     }
-    for field in ["flash_bytes", "ram_bytes", "instructions_per_observe"] {
+    for field in ["flash_bytes", "ram_bytes", "program_bytes", "instructions_per_observe", "instructions_per_forecast"]
+    {
         assert!(inspected["board"][field].as_u64().unwrap() > 0, "{field}");
     }
     assert_eq!(bench.json(&["inspect", "m.flow"])["board"], Value::Null);
