@@ -411,7 +411,7 @@ fn what_is_refused_first_is_named_first() {
     let name = |file: &[u8]| Header::parse(file).unwrap_err().to_string();
     assert!(name(&bad).contains("CRC-32"));
     bad = seal(bad);
-    assert!(name(&bad).contains("d_model 0, expected 1 to 1024"), "{}", name(&bad));
+    assert!(name(&bad).contains("d_model 0, expected 1 to 1020"), "{}", name(&bad));
     bad[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
     assert!(name(&bad).contains("truncated"));
     bad[4] = 1;

@@ -5,6 +5,7 @@
 use flowcast::emulate::image::{self, With};
 use flowcast::emulate::machine::Machine;
 use flowcast::hardware::{HARDWARE, Hardware};
+use flowcast::inspect::board::STATION_BYTES;
 use flowcast_core::format::Numeric;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags};
 
@@ -80,6 +81,7 @@ fn every_image_builds_boots_by_its_chips_rules_and_keeps_off_model_and_state() {
         let board = hardware.feature;
         let image = Image::build(&hardware);
         let (flash, ram) = image.footprint();
+        assert!(flash <= STATION_BYTES as u64, "{board}: {flash} bytes of flash, at most {STATION_BYTES} expected");
         println!("{board:12} small: {flash:>6} bytes of flash, {ram:>6} of RAM, what survives and the stack aside");
 
         let found: Vec<_> =

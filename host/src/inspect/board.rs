@@ -136,13 +136,16 @@ pub struct BoardReport {
     pub cycles_per_observe: Option<[u64; 2]>,
 }
 
-/// Bytes of flash that no image of a form exceeds (the test `footprint` holds them to it).
+/// Bytes of flash that no image for an emulated board exceeds (the test `footprint` holds them to it).
 pub const fn program_bytes(numeric: Numeric) -> usize {
     match numeric {
-        Numeric::F32 => 124 << 10,
-        Numeric::I8 => 136 << 10,
+        Numeric::F32 => 116 << 10,
+        Numeric::I8 => 122 << 10,
     }
 }
+
+/// Bytes of flash that no image for a real board exceeds, signatures aside (the test `images` holds them to it).
+pub const STATION_BYTES: usize = 168 << 10;
 
 impl Board {
     /// Whether it holds a model.
@@ -166,7 +169,11 @@ impl Board {
             ram_bytes,
             ram_available_bytes,
             state_bytes,
-            program_bytes: program_bytes(header.numeric),
+            program_bytes: if HARDWARE.iter().any(|hardware| hardware.machine.name == self.machine.name) {
+                STATION_BYTES
+            } else {
+                program_bytes(header.numeric)
+            },
             instructions_per_observe: observe,
             instructions_per_forecast: taken.map(|taken| times(taken.forecast, cost.macs_per_forecast)),
             cycles_per_observe: observe

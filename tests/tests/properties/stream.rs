@@ -91,8 +91,8 @@ fn with_channels(mut model: Vec<u8>, [offset, scale, valid_min, valid_max]: [f32
     reseal(model)
 }
 
-/// Every weight at the largest that the format allows, of either sign.
-fn with_largest_weights(mut model: Vec<u8>) -> Vec<u8> {
+/// Every weight at the largest that the format allows, of either sign; those of eight bits under this exponent.
+fn with_largest_weights(mut model: Vec<u8>, exponent: i32) -> Vec<u8> {
     let header = Header::parse(&flowcast::file::AlignedBytes::from(&model[..])).expect("a valid model");
     let mut at = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
     let mut put = |number: [u8; 4]| {
@@ -109,7 +109,7 @@ fn with_largest_weights(mut model: Vec<u8>) -> Vec<u8> {
                 (0..tensor.len()).for_each(|index| put((1000 * sign(index) * (1_i32 << 20)).to_le_bytes()))
             }
             (Numeric::I8, outputs) => {
-                put(21_i32.to_le_bytes());
+                put(exponent.to_le_bytes());
                 (0..outputs).for_each(|_| put(i32::MAX.to_le_bytes()));
             }
         }
@@ -166,8 +166,15 @@ fn the_largest_weights_keep_every_forecast_finite() {
         .run(&(model(), channels, 0..3_usize, events(120)), |((period, seed), channels, preset, events)| {
             let numeric = if seed % 2 == 0 { Numeric::F32 } else { Numeric::I8 };
             let model = random_model_as(numeric, &PRESETS[preset], CHANNELS, period, HORIZON, seed);
-            let model = with_largest_weights(with_channels(model, channels));
-            let bytes = flowcast::file::AlignedBytes::from(&model[..]);
+            let model = with_channels(model, channels);
+            // Integers refuse what leaves their range whatever comes: the largest weights are those that they take.
+            let largest =
+                |exponent| flowcast::file::AlignedBytes::from(&with_largest_weights(model.clone(), exponent)[..]);
+            let bytes = (21..=38).map(largest).find(|bytes| flowcast::forecaster::open(bytes).is_ok()).unwrap();
+            if numeric == Numeric::I8 {
+                let refused = flowcast::forecaster::open(&largest(21)).map(|_| ()).unwrap_err();
+                assert!(refused.to_string().contains("too heavy for integers"), "{refused}");
+            }
             // Spread over the channel's range, whatever its unit.
             let [_, _, low, high] = channels;
             let events: Vec<Event> = events
