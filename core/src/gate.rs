@@ -188,9 +188,9 @@ impl<const CHANNELS: usize, const SILENCE: usize, const KEPT: usize> Gate<CHANNE
         &self.filler
     }
 
-    /// The same where both ends have seen so many samples, the same ones.
+    /// The same where both ends have seen so many samples, the same ones; after none, it starts anew.
     pub fn after_samples(self, samples: u32) -> Self {
-        Self { filler: Filler::after(samples), anew: false, ..self }
+        Self { filler: Filler::after(samples), anew: samples == 0, ..self }
     }
 
     /// Samples were not taken.

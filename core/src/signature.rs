@@ -39,6 +39,7 @@ impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Model(error) => error.fmt(f),
+            Self::Unsigned { found: [0, 0, 0, 0, 0, 0, 0, 0] } => f.write_str("model is not signed"),
             Self::Unsigned { found } => {
                 write!(f, "model is not signed: {found:02x?} behind it, expected a signature, {HEAD:02x?}")
             }
@@ -60,6 +61,11 @@ pub fn trailer(signature: &[u8; Signature::BYTES]) -> [u8; SIGNATURE_BYTES] {
     let mut bytes = [0; SIGNATURE_BYTES];
     bytes.iter_mut().zip(HEAD.iter().chain(signature)).for_each(|(place, byte)| *place = *byte);
     bytes
+}
+
+/// Whether what lies behind a model has the form of a signature; whose it is, [`verify`] finds out.
+pub fn is_signature(behind: &[u8]) -> bool {
+    behind.len() == SIGNATURE_BYTES && behind.starts_with(&HEAD)
 }
 
 /// Checks the signature behind the model that `bytes` begin with.

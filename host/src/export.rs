@@ -12,7 +12,7 @@ use crate::calibration::calibrate;
 use crate::config::TrainedModel;
 use crate::data::{ReadOptions, Series};
 use crate::duration::parse_duration;
-use crate::file::{not_ending_in, refuse_overwriting, write_atomic};
+use crate::file::{not_ending_in, refuse_losing, refuse_overwriting, write_atomic};
 use crate::output::Output;
 use crate::protocol::{self, Protocol};
 use crate::rounding::{self, Rounding};
@@ -112,7 +112,8 @@ pub fn layers(header: &Header) -> Vec<Layer> {
 /// # Errors
 /// The model is none, or the file cannot be written; an older file is kept.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    refuse_overwriting(std::slice::from_ref(&args.model), &args.out)?;
+    refuse_overwriting(&[std::slice::from_ref(&args.model), &args.calibrate].concat(), &args.out)?;
+    refuse_losing(&args.out)?;
     let mut model = TrainedModel::load(&args.model)?;
     let mut roundings = Vec::new();
     if !args.calibrate.is_empty() {

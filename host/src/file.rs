@@ -1,10 +1,12 @@
 //! Whole files: written so that half a file never replaces a good one, and read so that a model lies aligned.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use flowcast_core::format::MAGIC;
 
 /// Writes beside the target, flushes to the disk and renames: the old file stays until the new one is complete.
 ///
@@ -41,6 +43,22 @@ pub fn refuse_overwriting(inputs: &[PathBuf], output: &Path) -> Result<()> {
     }
 }
 
+/// Refuses to write a model over a file that is there and none: a mistyped path would cost a key or the data.
+///
+/// # Errors
+/// Names the file.
+pub fn refuse_losing(output: &Path) -> Result<()> {
+    if !std::fs::metadata(output).is_ok_and(|there| there.is_file() && there.len() > 0) {
+        return Ok(());
+    }
+    let mut start = [0; MAGIC.len()];
+    let read = File::open(output).and_then(|mut file| file.read_exact(&mut start));
+    if read.is_err() || start != MAGIC {
+        bail!("{} is there and no .flow file: it would be lost, write to another file", output.display());
+    }
+    Ok(())
+}
+
 fn try_write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -71,7 +89,7 @@ fn try_write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     beside.as_file().sync_all()?;
     beside.persist(path).map_err(|error| error.error)?;
     // The rename itself lasts once the folder is on the disk; not every system can flush one.
-    if let Ok(folder) = std::fs::File::open(folder) {
+    if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
     Ok(())

@@ -170,6 +170,11 @@ impl Args {
     fn errors(&self, header: &Header, model: &[u8], names: &[String]) -> Result<Vec<f32>> {
         let default = |index| header.channel(model, index).map_or(1.0, |channel| DEFAULT_ERROR * channel.scale);
         let mut errors: Vec<f32> = (0..names.len()).map(default).collect();
+        for (index, (channel, _)) in self.max_errors.iter().enumerate() {
+            let again = self.max_errors[..index].iter().any(|(before, _)| before == channel);
+            let of = channel.as_deref().unwrap_or("every channel");
+            ensure!(!again, "--max-error: found two for {of}, expected one; CHANNEL=NUMBER is for a single one");
+        }
         for (channel, error) in &self.max_errors {
             match channel {
                 None => errors.fill(*error),
@@ -251,8 +256,8 @@ impl Replay<'_> {
                 Some(report) => {
                     messages += 1;
                     line_bytes += frame(&report);
-                    // What no report follows could not be missed by anybody.
-                    if row + SILENCE < series.rows() && random.random_bool(lost_part) {
+                    // What no report follows could not be missed by anybody, and without a beginning there is nothing to mend.
+                    if report.silent.is_some() && row + SILENCE < series.rows() && random.random_bool(lost_part) {
                         lost += 1;
                         gateway.fill();
                         continue;

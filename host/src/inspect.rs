@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use flowcast_core::format::{Channel, Header};
 use flowcast_core::seasonal::Season;
+use flowcast_core::signature::is_signature;
 use serde::Serialize;
 
 use crate::duration::show_ms;
@@ -77,7 +78,9 @@ pub struct SeasonReport {
 /// What the command prints.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Bytes of the file.
+    /// What lies behind the model in its file: `nothing`, `a signature`, or `other bytes`.
+    pub behind: &'static str,
+    /// Bytes of the model.
     pub bytes: usize,
     /// CRC-32 of the file, which names the model.
     pub identity: String,
@@ -153,7 +156,13 @@ pub fn inspect(bytes: &[u8], board: Option<&Board>) -> Result<Report> {
     };
     let memories = (0..header.layers.into()).map(|layer| header.head_gains(bytes, layer).map(memory).collect());
     let channels = (0..header.channels.into()).filter_map(|index| header.channel(bytes, index));
+    let behind = match &bytes[header.length()..] {
+        [] => "nothing",
+        behind if is_signature(behind) => "a signature",
+        _ => "other bytes",
+    };
     Ok(Report {
+        behind,
         bytes: header.length(),
         identity: format!("{:08x}", header.identity),
         numeric: header.numeric.name(),
@@ -235,6 +244,11 @@ impl Report {
             "{} bytes, {}, preset {}, {} weights, model {}",
             self.bytes, self.numeric, self.preset, self.parameters, self.identity
         ));
+        match self.behind {
+            "nothing" => {}
+            "a signature" => line(format_args!("signed    whose it is, `flowcast flash --key` finds out")),
+            _ => line(format_args!("          found bytes behind the model that are no signature; boards ignore them")),
+        }
         line(format_args!("samples   every {}", show_ms(self.interval_ms)));
         for season in &self.seasons {
             line(format_args!(

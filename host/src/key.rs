@@ -12,7 +12,7 @@ use flowcast_core::format::Header;
 use flowcast_core::signature::{KEY_BYTES, SIGNATURE_BYTES, trailer, verify};
 use serde::Serialize;
 
-use crate::file::{refuse_overwriting, write_atomic};
+use crate::file::{refuse_losing, refuse_overwriting, write_atomic};
 use crate::forecaster;
 use crate::output::Output;
 
@@ -100,6 +100,7 @@ pub fn sign(args: &SignArgs, output: &Output) -> Result<()> {
     let signed = [model, &trailer(&pair.sk.sign(model, None))].concat();
     let file = args.out.clone().unwrap_or_else(|| args.model.clone());
     refuse_overwriting(std::slice::from_ref(&args.key), &file)?;
+    refuse_losing(&file)?;
     write_atomic(&file, &signed)?;
     let report = Report { file, key: hexadecimal(&pair.pk) };
     let human = || format!("{}: {} bytes, signed by {}\n", report.file.display(), signed.len(), report.key);

@@ -80,7 +80,12 @@ impl Limits {
                 let names: Vec<&str> = channels.iter().map(|channel| channel.name).collect();
                 format!("--limit {wanted}: the model forecasts {}", names.join(", "))
             })?;
-            let margin = self.margin.unwrap_or(0.1 * channels[index].scale);
+            let Channel { scale, valid_min, valid_max, .. } = channels[index];
+            ensure!(
+                (valid_min..=valid_max).contains(&wanted.value),
+                "--limit {wanted}: readings beyond {valid_min} to {valid_max} count as missing, expected a limit between them"
+            );
+            let margin = self.margin.unwrap_or(0.1 * scale);
             ensure!(margin.is_finite() && margin >= 0.0, "--margin: found {margin}, expected a number from 0 on");
             let (side, value, within) = (wanted.side, wanted.value, within as u16);
             Ok(Limit { channel: index as u16, side, value, margin, line: Line::Median, within })

@@ -4,6 +4,7 @@
 
 use flowcast::data::{ReadOptions, Series};
 use flowcast::forecaster::{self, Kept};
+use flowcast::gate::Replay;
 use flowcast::gate::gateway::{Ask, Gateway, Report};
 use flowcast_core::format::{MAX_CHANNELS, Numeric};
 use flowcast_core::gate::{Gate, SILENCE};
@@ -208,4 +209,21 @@ fn samples_that_were_not_taken_are_told_and_a_long_silence_starts_anew() {
     }
     assert_eq!(state(board.as_ref()), state(gateway.forecaster()));
     check(&gateway.values()[2000..], &samples[2000..], &errors(1.0));
+}
+
+/// Data that begin where nothing was seen yet, as a file of next month's does.
+#[test]
+fn a_replay_begins_with_the_first_sample() {
+    let model = model(Numeric::I8);
+    let model: &[u8] = bytemuck::cast_slice(&model);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mast_10min.csv.gz");
+    let columns = vec!["T2m".into(), "RH2m".into()];
+    let series = Series::read(&[path], &ReadOptions { columns, ..ReadOptions::default() }).unwrap().before(900);
+    let start = state(forecaster::open(model).unwrap().as_ref());
+    for lost in [0.0, 0.5] {
+        let replay = Replay { model, series: &series, from: 0, start: &start, errors: &[0.5, 3.0] };
+        let line = replay.run(lost, 1).unwrap();
+        assert!(line.gate.messages > 0 && line.gate.largest_error <= 1.0, "{line:?}");
+        assert_eq!(line.lost > 0, lost > 0.0);
+    }
 }

@@ -39,6 +39,16 @@ fn a_model_is_signed_and_flashed_by_its_key() {
     let foreign = bench.refusal(&[&flash[..], &["other.key.pub"]].concat());
     assert!(foreign.contains("not by this key"), "{foreign}");
     assert!(bench.refusal(&["sign", "m.flow", "--key", "own.key.pub"]).contains("own.key.pub is no private key"));
+    // A mistyped output costs neither a key nor data.
+    let key = bench.bytes("other.key");
+    for lost in [
+        bench.refusal(&["sign", "m.flow", "--key", "own.key", "--out", "other.key"]),
+        bench.refusal(&["export", "m.safetensors", "--out", "other.key"]),
+    ] {
+        assert!(lost.contains("other.key is there and no .flow file"), "{lost}");
+    }
+    assert_eq!(bench.bytes("other.key"), key);
     // Whoever asks for no signature sees the same model.
-    assert_eq!(bench.json(&["inspect", "m.flow"])["bytes"], plain.len());
+    let inspected = bench.json(&["inspect", "m.flow"]);
+    assert_eq!((&inspected["bytes"], &inspected["behind"]), (&plain.len().into(), &"a signature".into()));
 }
