@@ -45,6 +45,8 @@ pub struct Memories {
     /// 1/N a head, 0 for an infinite memory.
     floors: Vec<f64>,
     form: Form,
+    /// Whether [`Form::Scan`] keeps means in steps of the integers' state.
+    in_steps: bool,
     /// g, `[1][heads][length][1]`.
     gains: Tensor,
     /// W, `[heads][length][length]`, for [`Form::Matrix`].
@@ -150,23 +152,31 @@ impl Memories {
                 Some(Tensor::from_vec(weights, (heads, length, length), device)?.to_dtype(dtype)?)
             }
         };
-        Ok(Self { floors: floors.to_vec(), form, gains: gain_tensor, weights })
+        Ok(Self { floors: floors.to_vec(), form, in_steps: false, gains: gain_tensor, weights })
+    }
+
+    /// From now on [`Form::Scan`] rounds each mean to the integers' steps as it arises; gradients pass through. (A
+    /// [`Form::Matrix`] holds no state that could be rounded.)
+    pub fn keep_in_steps(&mut self) {
+        self.in_steps = true;
     }
 
     /// The running mean of `x`, `[batch][heads][length][width]`, at every position.
     fn mean(&self, x: &Tensor) -> Result<Tensor> {
-        match (&self.weights, self.form) {
-            (Some(weights), _) => {
+        match &self.weights {
+            Some(weights) => {
                 let (batch, heads, length, width) = x.dims4()?;
                 let flat = x.permute((1, 2, 0, 3))?.contiguous()?.reshape((heads, length, batch * width))?;
                 weights.matmul(&flat)?.reshape((heads, length, batch, width))?.permute((2, 0, 1, 3))?.contiguous()
             }
-            (None, _) => x.contiguous()?.apply_op1(RunningMean { floors: self.floors.clone() }),
+            None => x.contiguous()?.apply_op1(RunningMean { floors: self.floors.clone(), in_steps: self.in_steps }),
         }
     }
+
     /// The same memories for sequences of another length.
     pub fn for_length(&self, length: usize) -> Result<Self> {
-        Self::new(&self.floors, length, self.form, self.gains.dtype(), self.gains.device())
+        let memories = Self::new(&self.floors, length, self.form, self.gains.dtype(), self.gains.device())?;
+        Ok(Self { in_steps: self.in_steps, ..memories })
     }
 
     /// q_tᵀ mean_t(k ⊗ v), shapes as [`causal`].
@@ -178,7 +188,7 @@ impl Memories {
                 capacity.broadcast_mul(&weights.unsqueeze(0)?)?.matmul(&value.contiguous()?)
             }
             None => {
-                let retrieve = scan::Op(Retrieve { floors: self.floors.clone() });
+                let retrieve = scan::Op(Retrieve { floors: self.floors.clone(), in_steps: self.in_steps });
                 query.contiguous()?.apply_op3(&key.contiguous()?, &value.contiguous()?, retrieve)
             }
         }

@@ -16,6 +16,9 @@ use crate::file::{not_ending_in, refuse_losing, refuse_overwriting, write_atomic
 use crate::output::Output;
 use crate::protocol::{self, Protocol};
 use crate::rounding::{self, Rounding};
+use crate::train::epochs;
+use crate::train::fine_tune::{FineTuning, fine_tune};
+use crate::train::setup::Split;
 
 /// Export a trained model as the file that boards run
 #[derive(Clone, Debug, clap::Args)]
@@ -45,6 +48,12 @@ pub struct Args {
     /// Of `--calibrate`: the part of the rows, at their end, that is held out [default: 0.2]
     #[arg(long, value_name = "FRACTION", value_parser = fraction, requires = "calibrate")]
     pub test_fraction: Option<f64>,
+    /// Then train on for at most so many epochs with eight bits in the loop, and keep the best on the rows that choose
+    #[arg(long, value_name = "EPOCHS", value_parser = epochs, requires = "calibrate")]
+    pub fine_tune: Option<usize>,
+    /// Of `--fine-tune`: seed of every random choice
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "fine_tune")]
+    pub seed: u64,
 }
 
 fn out(text: &str) -> Result<PathBuf, String> {
@@ -95,6 +104,9 @@ pub struct Report {
     /// What rounding costs, where it was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub roundings: Vec<Rounding>,
+    /// How fine-tuning went, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fine_tuning: Option<FineTuning>,
 }
 
 /// Every tensor of a model.
@@ -115,12 +127,16 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     refuse_overwriting(&[std::slice::from_ref(&args.model), &args.calibrate].concat(), &args.out)?;
     refuse_losing(&args.out)?;
     let mut model = TrainedModel::load(&args.model)?;
-    let mut roundings = Vec::new();
+    let (mut roundings, mut fine_tuning) = (Vec::new(), None);
     if !args.calibrate.is_empty() {
-        let series = seen(args, &model, output)?;
-        let calibrated = calibrate(&model, &series)?;
-        roundings = rounding::measure(&model, &calibrated, &series, output)?;
-        model = calibrated;
+        let (series, split) = seen(args, &model, output)?;
+        let mut rounded = calibrate(&model, &series)?;
+        if let Some(epochs) = args.fine_tune {
+            let (tuned, told) = fine_tune(rounded, (&series, &split), (epochs, args.seed), output)?;
+            (rounded, fine_tuning) = (tuned, Some(told));
+        }
+        roundings = rounding::measure(&model, &rounded, &series, output)?;
+        model = rounded;
     }
     let bytes = model
         .to_flow_as(args.quantize.map_or(Numeric::F32, Quantize::numeric))
@@ -133,23 +149,32 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         identity: format!("{:08x}", header.identity),
         layers: layers(&header),
         roundings,
+        fine_tuning,
     };
     output.result(
         || {
-            let Report { bytes, numeric, identity, roundings, .. } = &report;
+            let Report { bytes, numeric, identity, roundings, fine_tuning, .. } = &report;
             let costs = if roundings.is_empty() { String::new() } else { rounding::show(roundings) };
-            format!("{costs}{}: {bytes} bytes, {numeric}, model {identity}\n", args.out.display())
+            let tuned = fine_tuning.as_ref().map_or_else(String::new, |FineTuning { before, after, history }| {
+                format!(
+                    "fine-tuned in {} epochs: on the rows that choose a loss of {:.5} ({:.5} before), MSE {:.5} ({:.5})\n",
+                    history.len(), after.loss, before.loss, after.mse, before.mse
+                )
+            });
+            format!("{costs}{tuned}{}: {bytes} bytes, {numeric}, model {identity}\n", args.out.display())
         },
         &report,
     )
 }
 
-/// The rows of `--calibrate` that are not held out.
-fn seen(args: &Args, model: &TrainedModel, output: &Output) -> Result<Series> {
+/// The rows of `--calibrate` that are not held out, and which of them train.
+fn seen(args: &Args, model: &TrainedModel, output: &Output) -> Result<(Series, Split)> {
     let protocol = Protocol::new(args.protocol, args.test_fraction)?;
     let columns = model.config.channels.iter().map(|channel| channel.name.clone()).collect();
     let options = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
     let series = protocol.read(&args.calibrate, &options, output)?;
     check_interval(&model.config.header()?, &series)?;
-    Ok(series.before(protocol.borders(&series, 0).test))
+    let (period, horizon) = (model.config.period() as usize, usize::from(model.config.horizon));
+    let split = Split::new(protocol, &series, period, horizon);
+    Ok((series.before(split.validation.end), split))
 }

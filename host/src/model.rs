@@ -6,6 +6,7 @@
 //! fiftyfold over a horizon, and an optimizer whose steps are of one size for every weight would otherwise shake the next
 //! sample's forecast to pieces.
 
+mod eight_bits;
 mod mixing;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,8 @@ pub struct Network {
     unit_tensor: Tensor,
     vars: BTreeMap<String, Var>,
     mixer: Mixer,
+    /// Whether it computes as an eight-bit file does.
+    rounded: bool,
     /// One a layer.
     memories: Vec<Memories>,
     device: Device,
@@ -155,7 +158,25 @@ impl Network {
             .collect::<candle_core::Result<_>>()?;
         let (readouts, knots) = (usize::from(header.readouts), usize::from(header.knots));
         let unit_tensor = Tensor::from_slice(&units.readout, (readouts, 1, knots), device)?;
-        Ok(Self { header, units, unit_tensor, vars, mixer: Mixer::FLOW, memories, device: device.clone() })
+        Ok(Self {
+            header,
+            units,
+            unit_tensor,
+            vars,
+            mixer: Mixer::FLOW,
+            rounded: false,
+            memories,
+            device: device.clone(),
+        })
+    }
+
+    /// The same network, its weights shared, computing with matrices of eight bits and an attention's state in steps of the
+    /// integers' as the device will; gradients are those of the weights that are rounded. (Vectors between layers keep 15
+    /// bits there, and all of them here.)
+    pub fn rounded(mut self) -> Self {
+        self.rounded = true;
+        self.memories.iter_mut().for_each(Memories::keep_in_steps);
+        self
     }
 
     /// Every weight by name, in the order of the names.
@@ -199,9 +220,17 @@ impl Network {
         self.vars.get(name).with_context(|| format!("the model has no tensor {name}"))
     }
 
-    /// A tensor without its leading dimensions of 1.
+    /// A matrix, `[outer][rows][columns]`.
+    fn weight(&self, name: &str) -> Result<Tensor> {
+        let weight = self.var(name)?.as_tensor();
+        // Of a transposed one the columns are outputs.
+        let inputs = if name.ends_with("contract.weight") { 1 } else { 2 };
+        Ok(if self.rounded { eight_bits::rounded(weight, inputs)? } else { weight.clone() })
+    }
+
+    /// One without its leading dimension of 1.
     fn matrix(&self, name: &str) -> Result<Tensor> {
-        Ok(self.var(name)?.squeeze(0)?)
+        Ok(self.weight(name)?.squeeze(0)?)
     }
 
     fn vector(&self, name: &str) -> Result<Tensor> {
@@ -269,7 +298,7 @@ impl Network {
         let standing = positions.standing.dim(1)?;
         // 1 + tanh x = 2 σ(2 x)
         let gate = (sigmoid(&(self.linear("gate", &hidden)? * 2.0)?)? * 2.0)?;
-        let weight = self.var("readout.weight")?;
+        let weight = self.weight("readout.weight")?;
         let positioned = (readouts, count / readouts);
 
         let gated = (&positions.standing * gate.narrow(1, aligned, standing)?)?;
@@ -281,7 +310,7 @@ impl Network {
         let center = (center + read)?.broadcast_mul(&self.unit_tensor)?.reshape((count, knots))?;
         let center = center.broadcast_add(&positions.location)?;
 
-        let head = self.var("head.weight")?.reshape((knots * quantiles, hidden.dim(1)?))?;
+        let head = self.weight("head.weight")?.reshape((knots * quantiles, hidden.dim(1)?))?;
         let residual = hidden.matmul(&head.t()?)?.broadcast_add(&self.vector("head.bias")?)?;
         let residual = residual.broadcast_mul(&positions.scale)?;
         let targets = usize::from(header.targets);

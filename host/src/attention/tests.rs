@@ -166,6 +166,25 @@ fn every_attention_is_its_equation() {
 }
 
 #[test]
+fn a_state_in_steps_is_a_little_off_and_its_gradient_nearly_the_same() {
+    let all = inputs();
+    let mut rounding = memories(Form::Scan);
+    rounding.keep_in_steps();
+    let run = |memories: &Memories| {
+        let vars = all.each_ref().map(|x| Var::from_tensor(x).unwrap());
+        let [q, k, v] = vars.each_ref().map(|var| var.as_tensor());
+        let y = Attention::Flow(Switches::ALL).causal([q, k, v], memories, BOUNDS).unwrap();
+        let gradients = y.sum_all().unwrap().backward().unwrap();
+        let gradients: Vec<f64> = vars.iter().flat_map(|var| numbers(gradients.get(var).unwrap())).collect();
+        (numbers(&y), gradients)
+    };
+    let ((exact, exact_gradient), (found, gradient)) = (run(&memories(Form::Scan)), run(&rounding));
+    assert_ne!(found, exact);
+    close("outputs", &found, &exact, 1e-4);
+    close("gradients", &gradient, &exact_gradient, 1e-4);
+}
+
+#[test]
 fn the_future_changes_no_past_output() {
     let all = inputs();
     let changed = all.each_ref().map(|x| {

@@ -45,6 +45,23 @@ pub struct Split {
     pub validation: Range<usize>,
 }
 
+impl Split {
+    /// Of the rows of a series, for a main season and a horizon of so many samples.
+    pub fn new(protocol: Protocol, series: &Series, period: usize, horizon: usize) -> Self {
+        Self::of(&protocol.borders(series, least_validation(horizon)), period)
+    }
+
+    fn of(borders: &Borders, period: usize) -> Self {
+        let first = (2 * period).min(borders.test / 4);
+        Self { training: first..borders.validation.max(first), validation: borders.validation..borders.test }
+    }
+}
+
+/// Rows that choose, at least.
+fn least_validation(horizon: usize) -> usize {
+    horizon + RING
+}
+
 /// What the user decided.
 #[derive(Debug, Clone)]
 pub struct Wishes {
@@ -113,7 +130,7 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
     }
     ensure!((1..=MOST_HORIZON).contains(&horizon), "--horizon: found {horizon} steps, expected 1 to {MOST_HORIZON}");
 
-    let least_validation = horizon + RING;
+    let least_validation = least_validation(horizon);
     let borders = wishes.protocol.borders(series, least_validation);
     let shortest = 3 * period as usize + RING + horizon;
     let shares = |borders: &Borders| (borders.validation, borders.test - borders.validation);
@@ -131,7 +148,6 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
         );
     }
     let channels = channels(series, wishes, &borders, &bounds, period)?;
-    let first = (2 * period as usize).min(seen / 4);
     let config = Config {
         preset: wishes.preset.name.to_owned(),
         interval_ms: series.interval_ms,
@@ -151,7 +167,7 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
         memories: Config::spread_memories(&wishes.preset, period),
         channels,
     };
-    Ok((config, Split { training: first..borders.validation, validation: borders.validation..borders.test }))
+    Ok((config, Split::of(&borders, period as usize)))
 }
 
 /// Every column's normalisation, bounds and limit of standing still.
