@@ -209,3 +209,61 @@ impl<T: Real, const HEADS: usize, const HEAD_DIM: usize> Default for FlowState<T
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::q20::Q20;
+
+    const HEADS: usize = 4;
+    const HEAD_DIM: usize = 8;
+
+    /// Each sample of queries, keys and values is one of these, for a while: the worst that layers put out.
+    const WORST: [fn(u32) -> Q20; 7] = [
+        |_| Q20::MAX,
+        |_| Q20::MIN,
+        |sample| if sample.is_multiple_of(2) { Q20::MAX } else { Q20::MIN },
+        |sample| if sample.is_multiple_of(997) { Q20::MAX } else { Q20::MIN },
+        |_| Q20::ZERO,
+        |sample| Q20::from_raw(sample.wrapping_mul(0x9e37_79b9) as i32),
+        |sample| Q20::from_raw(sample.wrapping_mul(0x9e37_79b9) as i32 >> 8),
+    ];
+
+    /// As BOUNDS.md says.
+    #[test]
+    fn integers_stay_within_their_bounds() {
+        for (source_clamp, flow_limit) in [(1.0, 64.0), (10.0, 1e4), (0.0, 1.0)] {
+            let parameters = FlowParameters {
+                memory_gain: [1.0, 0.25, 1.0 / 720.0, 0.0].map(Q20::of),
+                source_clamp: Q20::of(source_clamp),
+                flow_limit: Q20::of(flow_limit),
+            };
+            let mut state = FlowState::<Q20, HEADS, HEAD_DIM>::new();
+            for sample in 0..60_000_u32 {
+                // Each kind of each beside each kind of the others.
+                let kind = sample / 150;
+                let [query, key, value] =
+                    [kind % 7, kind / 7 % 7, kind / 49 % 7].map(|kind| WORST[kind as usize](sample));
+                let token = [query, key, value].map(|number| [[number; HEAD_DIM]; HEADS]);
+                let mut output = [[Q20::ZERO; HEAD_DIM]; HEADS];
+                state.step(&parameters, [&token[0], &token[1], &token[2]], &mut output);
+                let step = Q20::EPSILON;
+                let within = |numbers: &[Q20], least: Q20, most: Q20| {
+                    assert!(
+                        numbers.iter().all(|number| (least..=most + step + step).contains(number)),
+                        "{numbers:?} at sample {sample}, expected {least:?} to {most:?}"
+                    );
+                };
+                for head in &state.heads {
+                    within(head.key_mean.as_slice(), Q20::ZERO, Q20::ONE);
+                    within(head.query_mean.as_slice(), Q20::ZERO, Q20::ONE);
+                    within(head.key_out_mean.as_slice(), Q20::ZERO, Q20::of(256.0).at_most(parameters.flow_limit));
+                    within(head.query_in_mean.as_slice(), Q20::ZERO, Q20::of(256.0).at_most(parameters.flow_limit));
+                    let clamp = parameters.source_clamp;
+                    within(&[head.exp_mean], (-clamp).exp() - step, clamp.exp() + step);
+                    within(head.key_value_mean.as_slice(), Q20::of(-256.0), Q20::of(256.0));
+                }
+            }
+        }
+    }
+}

@@ -754,6 +754,7 @@ impl<const SLOTS: usize, R: Element> Default for SeasonalState<SLOTS, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::q20::Q20;
 
     fn seasons(shapes: &[(u32, u32)]) -> Seasons {
         let season = |(period, slot_samples): &(u32, u32)| Season {
@@ -766,6 +767,50 @@ mod tests {
             memory_gain: [1.0, 1.0 / 3.0, 0.1, 1.0 / 30.0],
             scale_floor: 0.05,
             retrieval: None,
+        }
+    }
+
+    /// As BOUNDS.md says.
+    #[test]
+    fn integers_stay_within_their_bounds() {
+        let seasons = seasons(&[(12, 1), (84, 7)]);
+        let most = Q20::of(1024.0);
+        let kinds: [fn(u32) -> f32; 5] = [
+            |_| 1024.0,
+            |_| -1024.0,
+            |sample| if sample.is_multiple_of(2) { 1024.0 } else { -1024.0 },
+            |sample| if sample.is_multiple_of(97) { 1024.0 } else { 0.25 },
+            |sample| (sample.wrapping_mul(0x9e37_79b9) >> 8) as f32 / 8192.0 - 1024.0,
+        ];
+        let (mut state, mut clocks) = (SeasonalState::<24, Q20>::new(), Clocks::default());
+        for sample in 0..40_000_u32 {
+            match sample % 11 {
+                0 => state.miss(&seasons, &clocks),
+                _ => state.observe(&seasons, &clocks, Q20::of(kinds[(sample / 500 % 5) as usize](sample))),
+            }
+            clocks.advance(&seasons);
+            let bounded = |numbers: &[Q20], most: Q20| {
+                assert!(numbers.iter().all(|number| number.abs() <= most), "{numbers:?} at sample {sample}");
+            };
+            bounded(state.means.as_flattened(), most);
+            bounded(&[state.last], most);
+            bounded(&state.trends, Q20::MAX);
+            // A fill is a memory and a trend.
+            bounded(&state.ring, Q20::MAX);
+            assert!((Q20::of(-0.5)..=Q20::MAX).contains(&state.deviation));
+            assert!((Q20::ZERO..Q20::ONE).contains(&state.deviation_carry));
+            let mut features = [Q20::ZERO; MAX_FEATURES];
+            let level = state.features(&seasons, &clocks, &mut features);
+            bounded(&[level.location], most);
+            assert!(level.scale >= Q20::of(seasons.scale_floor));
+        }
+        // All of it is forgotten, but for what rounding to the nearest leaves of the smallest gain, 1/210: half of 210 steps.
+        for _ in 0..84 * 800 {
+            state.observe(&seasons, &clocks, Q20::of(0.25));
+            clocks.advance(&seasons);
+        }
+        for mean in state.means.as_flattened().iter().chain(&state.ring).filter(|mean| **mean != Q20::ZERO) {
+            assert!((mean.to_f32() - 0.25).abs() < 107.0 * Q20::EPSILON.to_f32(), "{mean:?}");
         }
     }
 
