@@ -353,6 +353,50 @@ fn each_command_prints_one_json_object() {
 }
 
 #[test]
+fn eight_bits_are_calibrated_fine_tuned_and_accounted_for() {
+    let bench = bench();
+    bench.json(&train("data.csv", "m.safetensors", "0"));
+    let export = |out: &'static str, more: &[&'static str]| {
+        let words = ["export", "m.safetensors", "--quantize", "int8", "--calibrate", "data.csv", "--out", out];
+        bench.json(&[&words, more].concat())
+    };
+    let calibrated = export("calibrated.flow", &[]);
+    let what = |report: &Value| {
+        let roundings = report["roundings"].as_array().unwrap();
+        roundings.iter().map(|rounding| rounding["what"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(what(&calibrated).iter().any(|what| what == "readout.weight") && calibrated["fine_tuning"].is_null());
+    let tuned = export("tuned.flow", &["--fine-tune", "1"]);
+    assert_eq!(what(&tuned), what(&calibrated));
+    let loss = |when: &str| tuned["fine_tuning"][when]["loss"].as_f64().unwrap();
+    assert!(loss("after") <= loss("before"), "{tuned}");
+    assert_eq!(tuned["fine_tuning"]["history"].as_array().unwrap().len(), 1);
+    let again = export("again.flow", &["--fine-tune", "1"]);
+    assert_eq!((&again["identity"], bench.bytes("again.flow")), (&tuned["identity"], bench.bytes("tuned.flow")));
+    bench.json(&["backtest", "tuned.flow", "data.csv"]);
+    // Data of other columns, and options without what they belong to.
+    bench.write("other.csv", b"time,x\n2024-01-01T00:00:00Z,1\n2024-01-01T00:10:00Z,2\n");
+    let refused = bench.refusal(&[
+        "export",
+        "m.safetensors",
+        "--quantize",
+        "int8",
+        "--calibrate",
+        "other.csv",
+        "--out",
+        "other.flow",
+    ]);
+    assert!(refused.contains("c0") && !bench.names().contains("other.flow"), "{refused}");
+    for words in [
+        &["export", "m.safetensors", "--calibrate", "data.csv", "--out", "x.flow"][..],
+        &["export", "m.safetensors", "--quantize", "int8", "--fine-tune", "2", "--out", "x.flow"],
+        &["export", "m.safetensors", "--quantize", "int4", "--out", "x.flow"],
+    ] {
+        assert_eq!(bench.run(words).status.code(), Some(2), "{words:?}");
+    }
+}
+
+#[test]
 fn the_same_training_gives_the_same_file() {
     let bench = bench();
     for out in ["a.safetensors", "b.safetensors"] {
