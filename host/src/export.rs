@@ -48,7 +48,7 @@ pub struct Args {
     /// Of `--calibrate`: the part of the rows, at their end, that is held out [default: 0.2]
     #[arg(long, value_name = "FRACTION", value_parser = fraction, requires = "calibrate")]
     pub test_fraction: Option<f64>,
-    /// Then train on for at most so many epochs with eight bits in the loop, and keep the best on the rows that choose
+    /// Then have the rounded model learn to forecast what the exact one does, for at most so many epochs of 20 steps
     #[arg(long, value_name = "EPOCHS", value_parser = epochs, requires = "calibrate")]
     pub fine_tune: Option<usize>,
     /// Of `--fine-tune`: seed of every random choice
@@ -132,7 +132,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         let (series, split) = seen(args, &model, output)?;
         let mut rounded = calibrate(&model, &series)?;
         if let Some(epochs) = args.fine_tune {
-            let (tuned, told) = fine_tune(rounded, (&series, &split), (epochs, args.seed), output)?;
+            let (tuned, told) = fine_tune(&model, rounded, (&series, &split), (epochs, args.seed), output)?;
             (rounded, fine_tuning) = (tuned, Some(told));
         }
         roundings = rounding::measure(&model, &rounded, &series, output)?;
@@ -157,8 +157,10 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
             let costs = if roundings.is_empty() { String::new() } else { rounding::show(roundings) };
             let tuned = fine_tuning.as_ref().map_or_else(String::new, |FineTuning { before, after, history }| {
                 format!(
-                    "fine-tuned in {} epochs: on the rows that choose a loss of {:.5} ({:.5} before), MSE {:.5} ({:.5})\n",
-                    history.len(), after.loss, before.loss, after.mse, before.mse
+                    "fine-tuned in {} epochs: on the rows that choose, integers move forecasts by {:.3} % ({:.3} % before)\n",
+                    history.len(),
+                    100.0 * after,
+                    100.0 * before
                 )
             });
             format!("{costs}{tuned}{}: {bytes} bytes, {numeric}, model {identity}\n", args.out.display())

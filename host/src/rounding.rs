@@ -4,6 +4,7 @@
 //! eight-bit file would hold it; nothing else changes. The rows that are held out are never read.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use anyhow::{Result, ensure};
 use flowcast_core::format::Numeric;
@@ -35,18 +36,20 @@ pub fn measure(model: &TrainedModel, file: &TrainedModel, series: &Series, outpu
     let header = model.config.header()?;
     let matrices: Vec<_> = header.tensors().filter(|tensor| tensor.outputs() > 0).collect();
     let bar = output.progress(matrices.len() as u64 + 3, "rounding");
-    let run = |model: &TrainedModel, numeric| {
+    let horizon = usize::from(model.config.horizon);
+    let rows = series.rows() - series.rows() / 5..series.rows();
+    ensure!(
+        rows.len() > horizon,
+        "found {} rows before the held-out ones, expected at least {}",
+        series.rows(),
+        5 * (horizon + 1)
+    );
+    let exact = Exact::new(model, series, rows)?;
+    bar.inc(1);
+    let compare = |what: String, model: &TrainedModel, numeric| -> Result<Rounding> {
+        let rounded = exact.forecast(model, numeric)?;
         bar.inc(1);
-        medians(model, numeric, series)
-    };
-    let exact = run(model, Numeric::F32)?;
-    let error = |medians: &[[f32; 2]]| mean_square(medians.iter().map(|[median, came]| median - came));
-    let own = error(&exact);
-    ensure!(own > 0.0, "the forecasts have no error at all, expected a series that is not constant");
-    let compare = |what: String, rounded: &[[f32; 2]]| Rounding {
-        what,
-        moved: (mean_square(exact.iter().zip(rounded).map(|(exact, rounded)| exact[0] - rounded[0])) / own).sqrt(),
-        mse: error(rounded) / own - 1.0,
+        Ok(Rounding { what, moved: exact.distance(&rounded), mse: error(&rounded) / exact.error - 1.0 })
     };
     let mut found = Vec::with_capacity(matrices.len() + 2);
     let mut all = model.clone();
@@ -56,10 +59,10 @@ pub fn measure(model: &TrainedModel, file: &TrainedModel, series: &Series, outpu
         alone.weights[range.clone()].copy_from_slice(&file.weights[range.clone()]);
         tensor.round_to_eight_bits(&mut alone.weights[range.clone()]);
         all.weights[range.clone()].copy_from_slice(&alone.weights[range]);
-        found.push(compare(tensor.to_string(), &run(&alone, Numeric::F32)?));
+        found.push(compare(tensor.to_string(), &alone, Numeric::F32)?);
     }
-    found.push(compare("all of them".to_owned(), &run(&all, Numeric::F32)?));
-    found.push(compare("int8: integers, too".to_owned(), &run(file, Numeric::I8)?));
+    found.push(compare("all of them".to_owned(), &all, Numeric::F32)?);
+    found.push(compare("int8: integers, too".to_owned(), file, Numeric::I8)?);
     bar.finish_and_clear();
     Ok(found)
 }
@@ -78,41 +81,76 @@ fn mean_square(values: impl Iterator<Item = f32>) -> f64 {
     sum / count.max(1) as f64
 }
 
-/// Medians and what came, in deviations: of every channel, step and origin in the last fifth of the series.
-fn medians(model: &TrainedModel, numeric: Numeric, series: &Series) -> Result<Vec<[f32; 2]>> {
-    let bytes = model.to_flow_as(numeric)?;
-    let mut forecaster = forecaster::open(&bytes)?;
-    let median = model.config.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
-    let horizon = usize::from(model.config.horizon);
-    let rows = series.rows() - series.rows() / 5..series.rows().saturating_sub(horizon);
-    ensure!(
-        !rows.is_empty(),
-        "found {} rows before the held-out ones, expected at least {}",
-        series.rows(),
-        5 * (horizon + 1)
-    );
-    let stride = validation::stride(rows.clone());
-    let mut found = Vec::new();
-    let mut sample = vec![0.0; series.columns.len()];
-    for row in 0..rows.end {
-        if row % 1024 == 0 {
-            crate::interrupt::check()?;
-        }
-        series.row(row, &mut sample);
-        forecaster.observe_knowing(&sample, &series.to_come(row + 1));
-        if row < rows.start || !(row - rows.start).is_multiple_of(stride) {
-            continue;
-        }
-        for (index, channel) in model.config.channels.iter().enumerate().take(model.config.targets.into()) {
-            let scaled = |value: f32| (value - channel.offset) / channel.scale;
-            let came = &series.values[index][row + 1..];
-            forecaster.for_each_step_knowing(index, &series.to_come(row + 1), &mut |step, quantiles| {
-                if !came[step - 1].is_nan() {
-                    found.push([scaled(quantiles[median]), scaled(came[step - 1])]);
-                }
-            });
-        }
+/// What the exact model forecasts, which others are held beside.
+pub(crate) struct Exact<'s> {
+    series: &'s Series,
+    rows: Range<usize>,
+    /// Medians and what came.
+    said: Vec<[f32; 2]>,
+    /// The medians' mean squared error.
+    error: f64,
+}
+
+impl<'s> Exact<'s> {
+    /// Of a model, from origins in `rows`, more than a horizon.
+    ///
+    /// # Errors
+    /// It is warming up throughout, or the user interrupted.
+    pub fn new(model: &TrainedModel, series: &'s Series, rows: Range<usize>) -> Result<Self> {
+        let mut exact = Self { series, rows, said: Vec::new(), error: 0.0 };
+        exact.said = exact.forecast(model, Numeric::F32)?;
+        exact.error = error(&exact.said);
+        ensure!(exact.error > 0.0, "the forecasts have no error at all, expected a series that is not constant");
+        Ok(exact)
     }
-    ensure!(!found.is_empty(), "the model was still warming up at every origin, expected longer data");
-    Ok(found)
+
+    /// By how much another one's forecasts differ: root mean square, over that of this one's error.
+    ///
+    /// # Errors
+    /// The user interrupted.
+    pub fn moved(&self, model: &TrainedModel, numeric: Numeric) -> Result<f64> {
+        Ok(self.distance(&self.forecast(model, numeric)?))
+    }
+
+    fn distance(&self, others: &[[f32; 2]]) -> f64 {
+        let apart = self.said.iter().zip(others).map(|(exact, other)| exact[0] - other[0]);
+        (mean_square(apart) / self.error).sqrt()
+    }
+
+    /// Medians and what came, in deviations: of every channel, step and origin.
+    fn forecast(&self, model: &TrainedModel, numeric: Numeric) -> Result<Vec<[f32; 2]>> {
+        let bytes = model.to_flow_as(numeric)?;
+        let mut forecaster = forecaster::open(&bytes)?;
+        let median = model.config.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
+        let series = self.series;
+        let rows = self.rows.start..self.rows.end.saturating_sub(usize::from(model.config.horizon));
+        let stride = validation::stride(rows.clone());
+        let mut found = Vec::new();
+        let mut sample = vec![0.0; series.columns.len()];
+        for row in 0..rows.end {
+            if row % 1024 == 0 {
+                crate::interrupt::check()?;
+            }
+            series.row(row, &mut sample);
+            forecaster.observe_knowing(&sample, &series.to_come(row + 1));
+            if row < rows.start || !(row - rows.start).is_multiple_of(stride) {
+                continue;
+            }
+            for (index, channel) in model.config.channels.iter().enumerate().take(model.config.targets.into()) {
+                let scaled = |value: f32| (value - channel.offset) / channel.scale;
+                let came = &series.values[index][row + 1..];
+                forecaster.for_each_step_knowing(index, &series.to_come(row + 1), &mut |step, quantiles| {
+                    if !came[step - 1].is_nan() {
+                        found.push([scaled(quantiles[median]), scaled(came[step - 1])]);
+                    }
+                });
+            }
+        }
+        ensure!(!found.is_empty(), "the model was still warming up at every origin, expected longer data");
+        Ok(found)
+    }
+}
+
+fn error(medians: &[[f32; 2]]) -> f64 {
+    mean_square(medians.iter().map(|[median, came]| median - came))
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
-use flowcast_core::format::{Header, Numeric};
+use flowcast_core::format::Header;
 use flowcast_core::known::MAX_KNOWN;
 use flowcast_core::presets::{PRESETS, Preset};
 use serde::Serialize;
@@ -390,19 +390,12 @@ impl Training<'_> {
 
     fn validate(&self, model: &TrainedModel, whole: bool) -> Result<Validation> {
         let from = if whole { 0 } else { self.burnt_in() };
-        Ok(validate(
-            (model, Numeric::F32),
-            &self.features,
-            &self.linear.error,
-            self.series,
-            from,
-            &self.split.validation,
-        )?
-        .0)
+        Ok(validate(model, &self.features, &self.linear.error, self.series, from, &self.split.validation)?.0)
     }
 
+    /// The row from which a stream has settled when validation begins.
     fn burnt_in(&self) -> usize {
-        burnt_in(&self.split, &self.config)
+        self.split.validation.start.saturating_sub(BURN_IN_PERIODS * self.config.period() as usize)
     }
 
     /// Keeps a sensor's step in the model only where rounding to it does not cost accuracy.
@@ -411,15 +404,7 @@ impl Training<'_> {
         let error = |config: &Config| -> Result<Vec<f64>> {
             let model = TrainedModel { config: config.clone(), weights: weights.clone() };
             let rows = &self.split.validation;
-            Ok(validate(
-                (&model, Numeric::F32),
-                &self.features,
-                &self.linear.error,
-                self.series,
-                self.burnt_in(),
-                rows,
-            )?
-            .1)
+            Ok(validate(&model, &self.features, &self.linear.error, self.series, self.burnt_in(), rows)?.1)
         };
         let rounded = error(&self.config)?;
         let mut config = self.config.clone();
@@ -553,18 +538,13 @@ impl Training<'_> {
     fn step(&self, network: &Network, optimizer: &mut AdamW, step: usize, steps: usize) -> Result<f32> {
         let Self { header, features, linear, split, shape, device, .. } = self;
         let (error, rows) = (&linear.error, &split.training);
-        Step { header, features, error, rows, shape: *shape, device, rate: 1.0 }.take(
+        Step { header, features, error, rows, shape: *shape, device }.take(
             network,
             optimizer,
             (self.options.seed, step),
             steps,
         )
     }
-}
-
-/// The row from which a stream has settled when validation begins.
-fn burnt_in(split: &Split, config: &Config) -> usize {
-    split.validation.start.saturating_sub(BURN_IN_PERIODS * config.period() as usize)
 }
 
 /// How fast a tensor moves.

@@ -297,12 +297,7 @@ impl Experiment {
     ) -> Result<f32> {
         let Self { header, features, linear, split, shape, device, .. } = self;
         let (error, rows) = (&linear.error, &split.training);
-        Step { header, features, error, rows, shape: *shape, device, rate: 1.0 }.take(
-            network,
-            optimizer,
-            (seed, step),
-            steps,
-        )
+        Step { header, features, error, rows, shape: *shape, device }.take(network, optimizer, (seed, step), steps)
     }
 }
 
@@ -323,7 +318,6 @@ mod tests {
     use crate::protocol::Protocol;
     use crate::train::setup::{Wishes, prepare};
     use crate::train::validation::validate;
-    use flowcast_core::format::Numeric;
     use flowcast_core::presets::PRESETS;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -376,8 +370,7 @@ mod tests {
         let (found, absolute) =
             evaluate(&network, &experiment.header, &experiment.features, error, rows, VALIDATION_ORIGINS).unwrap();
         let model = TrainedModel { config: experiment.config.clone(), weights: network.weights().unwrap() };
-        let (device, of_device) =
-            validate((&model, Numeric::F32), &experiment.features, error, &series, 0, rows).unwrap();
+        let (device, of_device) = validate(&model, &experiment.features, error, &series, 0, rows).unwrap();
         let pairs = [(found.mse, device.mse), (found.mae, device.mae), (found.loss, device.loss)];
         for (found, device) in pairs.into_iter().chain(absolute.into_iter().zip(of_device)) {
             assert!((found - device).abs() < 1e-4 * device, "{found} and {device}");

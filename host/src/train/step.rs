@@ -27,8 +27,6 @@ pub(crate) struct Step<'a> {
     pub shape: Shape,
     /// Where the network lives.
     pub device: &'a Device,
-    /// How fast weights move: 1 for a first training.
-    pub rate: f64,
 }
 
 impl Step<'_> {
@@ -49,7 +47,7 @@ impl Step<'_> {
         let value = loss.to_scalar::<f32>()?;
         ensure!(norm.is_finite() && value.is_finite(), "the loss is {value} at step {step}, expected a finite number");
         let clip = (MOST_GRADIENT / norm).min(1.0);
-        optimizer.step(network.vars(), &gradients, clip, self.rate * schedule(step, WARM_UP_STEPS, steps), group)?;
+        optimizer.step(network.vars(), &gradients, clip, schedule(step, WARM_UP_STEPS, steps), group)?;
         Ok(value)
     }
 }

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use flowcast_core::format::Numeric;
 use serde::{Deserialize, Serialize};
 
 use super::loss::loss;
@@ -69,7 +68,7 @@ pub fn stride(origins: Range<usize>) -> usize {
     (origins.len() / ORIGINS).max(1) | 1
 }
 
-/// Streams the rows from `from` to the end of `rows` through a model in one of its forms and forecasts from origins in `rows`.
+/// Streams the rows from `from` to the end of `rows` through a model and forecasts from origins in `rows`.
 ///
 /// `error` is the linear path's, `[targets][knots]`. `from` is 0 for the whole stream as a device would see it.
 /// Returns each target's mean absolute error too.
@@ -77,14 +76,14 @@ pub fn stride(origins: Range<usize>) -> usize {
 /// # Errors
 /// The model cannot be exported.
 pub fn validate(
-    (model, numeric): (&TrainedModel, Numeric),
+    model: &TrainedModel,
     features: &Features,
     error: &[Vec<f32>],
     series: &Series,
     from: usize,
     rows: &Range<usize>,
 ) -> Result<(Validation, Vec<f64>)> {
-    let bytes = model.to_flow_as(numeric)?;
+    let bytes = model.to_flow()?;
     let mut forecaster = open(&bytes)?;
     let levels = &model.config.quantiles;
     let horizon = usize::from(model.config.horizon);
