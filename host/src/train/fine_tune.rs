@@ -29,7 +29,7 @@ use crate::rounding::Exact;
 
 /// Of a first training's rates: weights are near where they belong, and a step of one should not carry it far past the next
 /// of 127.
-const RATE: f64 = 0.1;
+const RATE: f64 = 0.02;
 
 /// How a fine-tuning went: by how much integers move the exact model's forecasts, root mean square over that of its error.
 #[derive(Debug, Clone, Serialize)]
