@@ -12,6 +12,10 @@ use crate::logger::Logger;
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 
+/// How often an image keeps a snapshot and sends a whole forecast. Six hours of samples every ten minutes: 45 years of an
+/// nRF52840's flash (the test `store` computes it).
+pub const SAMPLES_PER_SNAPSHOT: u32 = 36;
+
 /// Time on a board.
 pub trait Clock {
     /// Milliseconds since the start.
@@ -139,6 +143,11 @@ where
         let Self { logger, store, buffer, .. } = self;
         let Ok(bytes) = logger.forecaster().snapshot(buffer) else { return false };
         store.keep(buffer.get(..bytes).unwrap_or_default(), samples).is_ok()
+    }
+
+    /// Who listens.
+    pub fn telemetry(&mut self) -> &mut T {
+        &mut self.telemetry
     }
 
     /// The logger and its account.

@@ -135,7 +135,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         "--limit is built into the firmware, which --firmware and --model-only leave as it is"
     );
 
-    let mut refused = Board::of(board).report(&header, &preset, &Cost::of(&header)).refused;
+    let mut refused = Board::of(board).report(&header, &preset, &Cost::of(&header), header.interval_ms).refused;
     let firmware = match &args.firmware {
         Some(path) => Some(path.clone()),
         None if args.model_only => None,

@@ -1,25 +1,28 @@
 //! `flowcast inspect`: what is in a model file, what it costs to run, and whether a board holds it, before flashing.
 //!
-//! [`cost`] counts arithmetic and memory, [`board`] knows what boards have.
+//! [`cost`] counts arithmetic and memory, [`board`] knows what boards have, [`power`] what they draw.
 
 pub mod board;
 pub mod cost;
+pub mod power;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use flowcast_core::format::{Channel, Header};
 use flowcast_core::seasonal::Season;
 use flowcast_core::signature::is_signature;
 use serde::Serialize;
 
-use crate::duration::show_ms;
+use crate::duration::{parse_duration, show_ms};
 use crate::export::{Layer, layers};
 use crate::forecaster::{self, preset};
 use crate::output::Output;
 use board::{Board, BoardReport};
 use cost::{Cost, state_bytes};
+use power::Power;
 
 /// Show what is in a model file, what it costs to run, and whether a board holds it
 #[derive(Clone, Debug, clap::Args)]
@@ -27,9 +30,12 @@ pub struct Args {
     /// The model, as `flowcast export` wrote it
     #[arg(value_name = "MODEL.flow")]
     pub model: PathBuf,
-    /// Whether this board holds it
+    /// Whether this board holds it; exits 1 where it does not
     #[arg(long, value_name = "NAME", value_parser = Board::named)]
     pub board: Option<Board>,
+    /// What a battery gives where samples come at another interval than the model's
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "board")]
+    pub every: Option<Duration>,
 }
 
 /// A head's memory.
@@ -134,11 +140,18 @@ pub struct Report {
 /// Runs the command.
 ///
 /// # Errors
-/// The file is no model, or one of no preset.
+/// The file is no model, or one of no preset; or the board does not hold it, which is said last.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     let bytes = forecaster::read(&args.model)?;
-    let report = inspect(&bytes, args.board.as_ref()).with_context(|| args.model.display().to_string())?;
-    output.result(|| format!("{}: {}", args.model.display(), report.text()), &report)
+    let report =
+        inspect_at(&bytes, args.board.as_ref(), args.every).with_context(|| args.model.display().to_string())?;
+    output.result(|| format!("{}: {}", args.model.display(), report.text()), &report)?;
+    match &report.board {
+        Some(board) if !board.fits => {
+            bail!("{} does not hold {}: {}", board.name, args.model.display(), board.refused.join("; "))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Describes the model in `bytes`.
@@ -146,9 +159,15 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
 /// # Errors
 /// The bytes are no model, or one of no preset.
 pub fn inspect(bytes: &[u8], board: Option<&Board>) -> Result<Report> {
+    inspect_at(bytes, board, None)
+}
+
+/// The same with another time between samples than the model's.
+fn inspect_at(bytes: &[u8], board: Option<&Board>, every: Option<Duration>) -> Result<Report> {
     let header = Header::parse(bytes)?;
     let preset = preset(&header)?;
     let cost = Cost::of(&header);
+    let interval_ms = every.map_or(header.interval_ms, |every| (every.as_millis() as u64).max(1));
     let memory = |gain: f32| {
         let samples = (gain > 0.0).then(|| 1.0 / gain);
         let milliseconds = samples.map(|samples| (f64::from(samples) * header.interval_ms as f64).round() as u64);
@@ -186,7 +205,7 @@ pub fn inspect(bytes: &[u8], board: Option<&Board>) -> Result<Report> {
         slots: header.seasons.capacity(),
         state_bytes: state_bytes(&preset, header.numeric, header.channels.into(), header.seasons.capacity()),
         cost,
-        board: board.map(|board| board.report(&header, &preset, &cost)),
+        board: board.map(|board| board.report(&header, &preset, &cost, interval_ms)),
     })
 }
 
@@ -345,6 +364,9 @@ impl Report {
                 line(format_args!(
                     "          (estimated from what `flowcast bench` counts; `flowcast emulate` counts this model's)"
                 ));
+            }
+            for (index, said) in board.power.iter().flat_map(Power::text).enumerate() {
+                line(format_args!("{:<10}{said}", if index == 0 { "power" } else { "" }));
             }
         }
         text

@@ -100,7 +100,12 @@ fn foretold(report: &Report, machine: &Machine, preset: &str) {
     let preset = Preset::named(preset).unwrap();
     let model = model::random(machine, &preset, Numeric::I8, 1).unwrap();
     let header = Header::parse(&model).unwrap();
-    let board = inspect::board::Board::named(machine.name).unwrap().report(&header, &preset, &Cost::of(&header));
+    let board = inspect::board::Board::named(machine.name).unwrap().report(
+        &header,
+        &preset,
+        &Cost::of(&header),
+        header.interval_ms,
+    );
     for (foretold, counted) in [
         (board.instructions_per_observe, report.observe.instructions),
         (board.instructions_per_forecast, report.forecast.instructions),

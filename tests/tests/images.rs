@@ -135,3 +135,10 @@ fn every_image_builds_boots_by_its_chips_rules_and_keeps_off_model_and_state() {
         }
     }
 }
+
+#[test]
+fn what_inspect_says_of_a_battery_is_what_stations_do() {
+    use flowcast::inspect::power::{SAMPLES_PER_FORECAST, SUPPLIES};
+    assert_eq!(SAMPLES_PER_FORECAST, flowcast_firmware::station::SAMPLES_PER_SNAPSHOT);
+    assert_eq!(SUPPLIES.map(|supply| supply.board), HARDWARE.map(|hardware| hardware.machine.name));
+}

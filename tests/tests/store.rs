@@ -203,7 +203,7 @@ fn the_flash_lasts_as_long_as_is_computed() {
 /// The table of the README.
 #[test]
 fn boards_keep_their_state_for_years() {
-    const SHARE: u32 = 36; // six hours of 10 minutes
+    const SHARE: u32 = flowcast_firmware::station::SAMPLES_PER_SNAPSHOT; // six hours of 10 minutes
     let model = random_model(&Preset::named("small").unwrap(), 1, 144, 144, 1);
     let words: Vec<u32> = model.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
     let forecaster = Small::<1, 480>::new(bytemuck::cast_slice(&words)).unwrap();

@@ -16,10 +16,6 @@ use defmt_rtt as _;
 #[cfg(target_os = "none")]
 use panic_probe as _;
 
-/// Six hours of samples every ten minutes: 45 years of an nRF52840's flash (the test `store` computes it).
-#[cfg(target_os = "none")]
-const SAMPLES_PER_SNAPSHOT: u32 = 36;
-
 #[cfg(target_os = "none")]
 #[embassy_executor::main]
 async fn main(_spawner: embassy_executor::Spawner) {
@@ -35,7 +31,7 @@ async fn main(_spawner: embassy_executor::Spawner) {
         logger::{Logger, Plan},
         sampler::Sampler,
         state::Forecaster,
-        station::{Event, Start, Station},
+        station::{Event, SAMPLES_PER_SNAPSHOT, Start, Station},
         telemetry::Frames,
     };
     use static_cell::ConstStaticCell;

@@ -3,6 +3,7 @@
 //! SDA P0.26, SCL P0.27 (Arduino header), with the pull-ups of the sensor's breakout; the port is UARTE0 on P0.06, which the
 //! debugger on the board shows as a serial line, 115,200 baud.
 
+use embassy_nrf::config::LfclkSource;
 use embassy_nrf::nvmc::Nvmc;
 use embassy_nrf::twim::{self, Twim};
 use embassy_nrf::uarte::{self, UarteTx};
@@ -33,7 +34,12 @@ const FLASH: u32 = 0;
 /// The devices; once, as whoever starts first.
 pub fn take() -> (Bus, Port, Dog, Store<Nvmc<'static>>) {
     static BYTES: ConstStaticCell<[u8; BUS_BYTES]> = ConstStaticCell::new([0; BUS_BYTES]);
-    let devices = embassy_nrf::init(embassy_nrf::config::Config::default());
+    let mut chip = embassy_nrf::config::Config::default();
+    // The board's crystal: the chip's own oscillator strays by minutes a day, and with it the phase of the season.
+    chip.lfclk_source = LfclkSource::ExternalXtal;
+    // The board has the coil for it: half the current while the processor runs.
+    chip.dcdc.reg1 = true;
+    let devices = embassy_nrf::init(chip);
     let mut bus = twim::Config::default();
     bus.frequency = twim::Frequency::K100;
     let bus = Twim::new(devices.TWISPI0, Interrupts, devices.P0_26, devices.P0_27, bus, BYTES.take());

@@ -5,6 +5,7 @@ use flowcast_core::presets::Preset;
 use serde::Serialize;
 
 use super::cost::{Cost, state_bytes};
+use super::power::{Power, Work};
 use crate::emulate::machine::{MACHINES, Machine};
 use crate::hardware::{HARDWARE, Hardware};
 
@@ -134,6 +135,8 @@ pub struct BoardReport {
     pub instructions_per_forecast: Option<u64>,
     /// Cycles of one observe with memory that never waits, at least and at most; none where ARM publishes no table.
     pub cycles_per_observe: Option<[u64; 2]>,
+    /// What it takes of a battery; none for an emulated board.
+    pub power: Option<Power>,
 }
 
 /// Bytes of flash that no image for an emulated board exceeds (the test `footprint` holds them to it).
@@ -148,8 +151,8 @@ pub const fn program_bytes(numeric: Numeric) -> usize {
 pub const STATION_BYTES: usize = 168 << 10;
 
 impl Board {
-    /// Whether it holds a model.
-    pub fn report(&self, header: &Header, preset: &Preset, cost: &Cost) -> BoardReport {
+    /// Whether it holds a model, and what that costs it with so many milliseconds between samples.
+    pub fn report(&self, header: &Header, preset: &Preset, cost: &Cost, interval_ms: u64) -> BoardReport {
         let Machine { channels, slots, ram_bytes: ram_available_bytes, .. } = self.machine;
         let state_bytes = state_bytes(preset, header.numeric, channels, slots);
         let ram_bytes = state_bytes + self.other_bytes;
@@ -160,6 +163,18 @@ impl Board {
         let taken = self.taken.iter().find(|taken| taken.preset == preset.name && taken.numeric == header.numeric);
         let times = |ratio: f64, macs: usize| (ratio * macs as f64).round() as u64;
         let observe = taken.map(|taken| times(taken.observe, cost.macs_per_observe));
+        let most_cycles = |ratio: fn(&Taken) -> f64, macs: usize| {
+            taken.and_then(|taken| taken.cycles.map(|[_, most]| most * ratio(taken) * macs as f64))
+        };
+        let work = Work {
+            observe_cycles: most_cycles(|taken| taken.observe, cost.macs_per_observe),
+            forecast_cycles: most_cycles(|taken| taken.forecast, cost.macs_per_forecast),
+            channels: header.channels.into(),
+            targets: header.targets.into(),
+            values: usize::from(header.horizon) * header.quantiles.len(),
+            quantiles: header.quantiles.len(),
+            interval_ms,
+        };
         BoardReport {
             name: self.machine.name,
             fits: refused.is_empty(),
@@ -179,6 +194,7 @@ impl Board {
             cycles_per_observe: observe
                 .zip(taken.and_then(|taken| taken.cycles))
                 .map(|(observe, cycles)| cycles.map(|cycles| (cycles * observe as f64).round() as u64)),
+            power: Power::of(self.machine.name, &work),
         }
     }
 }

@@ -53,7 +53,15 @@ fn a_model_goes_into_either_slot_of_every_board() {
         let inspected = bench.json(&["inspect", "tiny.flow", "--board", board.machine.name]);
         assert_eq!(inspected["board"]["fits"], true, "{}", inspected["board"]);
         assert_eq!(inspected["board"]["flash_available_bytes"], board.machine.model_bytes);
+        assert_eq!(inspected["board"]["power"]["interval_ms"], 600_000);
     }
+    let rare = ["inspect", "tiny.flow", "--board", "nrf52840dk", "--every", "1h"];
+    let power = &bench.json(&rare)["board"]["power"];
+    assert_eq!(power["interval_ms"], 3_600_000);
+    assert!(power["millijoules_per_day"].as_f64().unwrap() > 0.0 && power["draw"]["source"].is_string());
+    let text = String::from_utf8(bench.run(&rare).stdout).unwrap();
+    assert!(text.contains("power     a sample every 1 h") && text.contains("left out: "), "{text}");
+    assert_eq!(bench.run(&["inspect", "tiny.flow", "--every", "1h"]).status.code(), Some(2), "of which board?");
     let text = bench.run(&["flash", "tiny.flow", "--board", "rp2040", "--model-only", "--dry-run"]).stdout;
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("model A   0x10100000 to 0x10178000"), "{text}");
@@ -67,6 +75,13 @@ fn what_does_not_fit_is_named_with_what_would() {
     let (report, error) = bench.lay_out("base.flow", "rp2040", &["--model-only"]);
     assert_eq!(report["refused"], serde_json::json!(["found preset base, expected tiny or small"]));
     assert!(error.starts_with("error: rp2040 does not take base.flow: found preset base"), "{error}");
+    // All of it is printed, and then the exit code says no.
+    let inspected = bench.run(&["inspect", "base.flow", "--board", "rp2040", "--json"]);
+    assert_eq!(inspected.status.code(), Some(1));
+    let printed: Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    assert_eq!(printed["board"]["refused"], report["refused"]);
+    let error = String::from_utf8(inspected.stderr).unwrap();
+    assert_eq!(error, "error: rp2040 does not hold base.flow: found preset base, expected tiny or small\n");
     bench.write("float.flow", &random_model(&Preset::named("base").unwrap(), 2, 144, 144, 1));
     let bytes = bench.bytes("float.flow").len();
     let (report, _) = bench.lay_out("float.flow", "stm32f411", &["--model-only"]);

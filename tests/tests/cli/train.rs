@@ -341,6 +341,7 @@ fn each_command_prints_one_json_object() {
         assert!(inspected["board"][field].as_u64().unwrap() > 0, "{field}");
     }
     assert_eq!(bench.json(&["inspect", "m.flow"])["board"], Value::Null);
+    assert_eq!(inspected["board"]["power"], Value::Null, "an emulated board has no battery");
 
     let text = bench.run(&["inspect", "m.flow", "--board", "mps2-an386"]).stdout;
     let text = String::from_utf8(text).unwrap();

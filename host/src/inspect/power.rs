@@ -1,0 +1,271 @@
+//! What a board with a sensor (`--bin station`) takes of a battery: how long a sample keeps it awake, and, where the chip's
+//! maker says what it draws awake and asleep, the charge and energy of a day.
+//!
+//! ```text
+//! awake  = (observe + forecast / SAMPLES_PER_FORECAST) / clock + bus + line        s for each sample
+//! energy = volts · (awake · I_awake + (interval − awake) · I_asleep)               for each sample
+//! ```
+//!
+//! The processor waits for its bus and for its line, so that it is awake for both. Currents are typical values at 25 °C; a
+//! chip for whose sleep no figure was found has none here.
+
+use flowcast_core::wire::{Chunk, FRAME_BYTES, FRAME_VALUES, Reply, Sampled, encode};
+use serde::Serialize;
+
+use crate::duration::show_ms;
+
+/// A station sends a whole forecast once in so many samples; `firmware/src/station.rs` says the same.
+pub const SAMPLES_PER_FORECAST: u32 = 36;
+/// A station's serial line.
+const BAUD: f64 = 115_200.0;
+/// A byte with its start and its stop.
+const BITS_PER_BYTE: f64 = 10.0;
+/// A station's I²C bus.
+const BUS_HZ: f64 = 100_000.0;
+/// An LM75's reading: two addresses, a register's number and two bytes with an acknowledgement each; start, start, stop.
+const BUS_BITS: f64 = 5.0 * 9.0 + 3.0;
+const DAY_MS: f64 = 86_400_000.0;
+
+/// A real board's supply.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Supply {
+    /// The board, as [`crate::hardware`] has it.
+    pub board: &'static str,
+    /// Its processor's clock, as the firmware sets it.
+    pub clock_hz: f64,
+    /// What the chip draws.
+    pub draw: Result<Draw, &'static str>,
+}
+
+/// What a chip draws, by its maker.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Draw {
+    /// Volts of its supply.
+    pub volts: f64,
+    /// Milliamperes while it computes.
+    pub awake_ma: f64,
+    /// Microamperes while it waits for its timer.
+    pub asleep_ua: f64,
+    /// Where the maker says so.
+    pub source: &'static str,
+}
+
+/// Every real board's.
+pub const SUPPLIES: [Supply; 4] = [
+    Supply {
+        board: "nrf52840dk",
+        clock_hz: 64e6,
+        draw: Ok(Draw {
+            volts: 3.0,
+            awake_ma: 3.3,
+            asleep_ua: 3.16,
+            source: "nRF52840 Product Specification v1.11, current consumption: ICPU0 (CoreMark from flash, 64 MHz, DC/DC), \
+                     ION_RAMON_RTC (System ON, all RAM kept, waking by RTC)",
+        }),
+    },
+    Supply {
+        board: "rp2040",
+        clock_hz: 125e6,
+        draw: Err("the RP2040's datasheet (section 5.4) has none for a core that waits while its clocks run, as here"),
+    },
+    Supply {
+        board: "rp2350",
+        clock_hz: 150e6,
+        draw: Err("none was found for a core that waits while its clocks run, as here"),
+    },
+    Supply {
+        board: "stm32f411",
+        clock_hz: 16e6,
+        draw: Err("none was found for Sleep mode on the internal oscillator, as here"),
+    },
+];
+
+/// What no figure here has in it.
+const LEFT_OUT: [&str; 5] = [
+    "the board's regulator, debugger and LEDs",
+    "the sensor and the pull-ups of its bus",
+    "snapshots into flash",
+    "the watchdog, and waking to feed it",
+    "memory that makes the processor wait",
+];
+
+/// What a model makes a board do.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// Cycles of an `observe`, at most; none where ARM publishes no table.
+    pub observe_cycles: Option<f64>,
+    /// The same of every channel's forecast.
+    pub forecast_cycles: Option<f64>,
+    /// Channels of a sample.
+    pub channels: usize,
+    /// Channels that are forecast.
+    pub targets: usize,
+    /// Values of a channel's forecast: steps times quantiles.
+    pub values: usize,
+    /// Quantiles of a step.
+    pub quantiles: usize,
+    /// Milliseconds between samples.
+    pub interval_ms: u64,
+}
+
+/// How long a sample keeps a board awake, and what that takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Power {
+    /// Milliseconds between samples.
+    pub interval_ms: u64,
+    /// Milliseconds of a sample that the processor computes, at most; none where ARM publishes no table of its cycles.
+    pub processor_ms: Option<f64>,
+    /// Milliseconds that it waits for the sensor's bus.
+    pub bus_ms: f64,
+    /// Milliseconds that it waits for the serial line, a forecast's share too.
+    pub line_ms: f64,
+    /// The part of the time that it is awake.
+    pub duty: Option<f64>,
+    /// What the chip draws; none where nothing is known.
+    pub draw: Option<Draw>,
+    /// Why not.
+    pub unknown: Option<&'static str>,
+    /// Microjoules of a sample and of the sleep after it.
+    pub microjoules_per_sample: Option<f64>,
+    /// Millijoules of a day.
+    pub millijoules_per_day: Option<f64>,
+    /// Milliampere-hours of a day.
+    pub milliampere_hours_per_day: Option<f64>,
+    /// What is in none of these.
+    pub left_out: [&'static str; LEFT_OUT.len()],
+}
+
+impl Power {
+    /// Of a station; none for an emulated board.
+    pub fn of(board: &str, work: &Work) -> Option<Power> {
+        let Supply { clock_hz, draw, .. } = SUPPLIES.into_iter().find(|supply| supply.board == board)?;
+        let share = f64::from(SAMPLES_PER_FORECAST);
+        let processor_ms = work
+            .observe_cycles
+            .zip(work.forecast_cycles)
+            .map(|(observe, forecast)| (observe + forecast / share) / clock_hz * 1e3);
+        let bus_ms = BUS_BITS / BUS_HZ * 1e3;
+        let bytes = sample_bytes(work) as f64 + forecast_bytes(work) as f64 / share;
+        let line_ms = bytes * BITS_PER_BYTE / BAUD * 1e3;
+        let interval_ms = work.interval_ms as f64;
+        let awake_ms = processor_ms.map(|processor| (processor + bus_ms + line_ms).min(interval_ms));
+        // Milliampere-milliseconds are microcoulombs.
+        let charge = awake_ms
+            .zip(draw.ok())
+            .map(|(awake, draw)| (draw, awake * draw.awake_ma + (interval_ms - awake) * draw.asleep_ua / 1e3));
+        let samples_per_day = DAY_MS / interval_ms;
+        Some(Power {
+            interval_ms: work.interval_ms,
+            processor_ms,
+            bus_ms,
+            line_ms,
+            duty: awake_ms.map(|awake| awake / interval_ms),
+            draw: draw.ok(),
+            unknown: draw.err(),
+            microjoules_per_sample: charge.map(|(draw, charge)| draw.volts * charge),
+            millijoules_per_day: charge.map(|(draw, charge)| draw.volts * charge * samples_per_day / 1e3),
+            milliampere_hours_per_day: charge.map(|(_, charge)| charge * samples_per_day / 3.6e6),
+            left_out: LEFT_OUT,
+        })
+    }
+
+    /// Lines for people.
+    pub fn text(&self) -> Vec<String> {
+        let processor = self.processor_ms.map_or_else(
+            || "unknown (ARM publishes no table of its cycles)".to_owned(),
+            |processor| format!("at most {processor:.2} ms"),
+        );
+        let mut lines = vec![format!(
+            "a sample every {}: processor {processor}, sensor's bus {:.2} ms, serial line {:.2} ms",
+            show_ms(self.interval_ms),
+            self.bus_ms,
+            self.line_ms
+        )];
+        if let Some(duty) = self.duty {
+            lines.push(format!("awake {:.4} % of the time", 100.0 * duty));
+        }
+        if let (Some(sample), Some(day), Some(charge)) =
+            (self.microjoules_per_sample, self.millijoules_per_day, self.milliampere_hours_per_day)
+        {
+            lines.push(format!(
+                "{sample:.0} µJ a sample with the sleep after it, {day:.0} mJ and {charge:.3} mAh a day"
+            ));
+        }
+        if let Some(Draw { volts, awake_ma, asleep_ua, source }) = self.draw {
+            lines.push(format!("chip alone: {awake_ma} mA awake, {asleep_ua} µA asleep, {volts} V ({source})"));
+        }
+        lines.extend(self.unknown.map(|reason| format!("what the chip draws is unknown: {reason}")));
+        lines.push(format!("left out: {}", self.left_out.join("; ")));
+        lines
+    }
+}
+
+/// A message as bytes on the line; indices are those of a station that has run for months.
+fn bytes_of(reply: &Reply) -> usize {
+    encode(reply, &mut [0; FRAME_BYTES]).len()
+}
+
+const INDEX: u32 = 50_000;
+
+fn sample_bytes(work: &Work) -> usize {
+    bytes_of(&Reply::Sampled(Sampled { index: INDEX, values: (0..work.channels).map(|_| 20.0).collect() }))
+}
+
+/// Every channel's forecast, in chunks of whole steps as the station sends them.
+fn forecast_bytes(work: &Work) -> usize {
+    let step = work.quantiles.max(1);
+    let chunk = FRAME_VALUES / step * step;
+    let of = |values: usize| {
+        let values = (0..values).map(|_| 20.0).collect();
+        bytes_of(&Reply::Forecast(Chunk { index: INDEX, channel: 0, steps_ahead: 1, values }))
+    };
+    let rest = work.values % chunk;
+    work.targets * (work.values / chunk * of(chunk) + if rest > 0 { of(rest) } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORK: Work = Work {
+        observe_cycles: Some(64e3),
+        forecast_cycles: Some(36.0 * 64e3),
+        channels: 1,
+        targets: 1,
+        values: 3 * 24,
+        quantiles: 3,
+        interval_ms: 600_000,
+    };
+
+    #[test]
+    fn a_day_is_what_its_parts_add_up_to() {
+        let power = Power::of("nrf52840dk", &WORK).unwrap();
+        // Two times a thousandth of a second at 64 MHz.
+        assert!((power.processor_ms.unwrap() - 2.0).abs() < 1e-9);
+        assert!((power.bus_ms - 0.48).abs() < 1e-9);
+        // Two chunks of 18 and 6 steps, each value in 4 bytes, with a header and an end of about 15.
+        let forecast = forecast_bytes(&WORK);
+        assert!((4 * 72 + 20..4 * 72 + 40).contains(&forecast), "{forecast}");
+        let awake = power.processor_ms.unwrap() + power.bus_ms + power.line_ms;
+        let joules = 3.0 * (awake * 3.3e-6 + (600_000.0 - awake) * 3.16e-9) * 144.0;
+        assert!((power.millijoules_per_day.unwrap() / 1e3 - joules).abs() < 1e-9);
+        // A milliampere-hour at 3 V is 10.8 J.
+        assert!((power.milliampere_hours_per_day.unwrap() * 10.8 - joules).abs() < 1e-9);
+        let rare = Power::of("nrf52840dk", &Work { interval_ms: 3_600_000, ..WORK }).unwrap();
+        assert!(rare.duty.unwrap() * 5.9 < power.duty.unwrap() && rare.millijoules_per_day < power.millijoules_per_day);
+        // A sample that takes longer than the interval leaves no sleep.
+        assert_eq!(Power::of("nrf52840dk", &Work { interval_ms: 1, ..WORK }).unwrap().duty, Some(1.0));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_said() {
+        let unknown = Power::of("rp2040", &WORK).unwrap();
+        assert!(unknown.duty.is_some() && unknown.millijoules_per_day.is_none() && unknown.unknown.is_some());
+        let slow = Power::of("rp2350", &Work { observe_cycles: None, ..WORK }).unwrap();
+        assert!(slow.duty.is_none() && slow.text()[0].contains("unknown"));
+        assert!(Power::of("mps2-an386", &WORK).is_none());
+        for board in crate::hardware::HARDWARE {
+            assert!(Power::of(board.machine.name, &WORK).is_some(), "{}", board.machine.name);
+        }
+    }
+}
