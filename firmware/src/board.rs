@@ -4,19 +4,24 @@
 //! emulated one a port, a pin and a counter of instructions, a real one (`station`) a bus for sensors, a port, a watchdog and
 //! a place for its state.
 
+pub mod fault;
 pub mod memory;
 pub mod trust;
 
 #[cfg(emulated)]
 mod counter;
-#[cfg(emulated)]
-pub mod fault;
+#[cfg(mps2)]
+mod guard;
+#[cfg(mps2)]
+pub mod kept;
 #[cfg(emulated)]
 mod mark;
 #[cfg(emulated)]
 mod polled;
 #[cfg(emulated)]
 pub mod register;
+#[cfg(mps2)]
+pub mod watchdog;
 #[cfg(mps2)]
 pub mod wire;
 

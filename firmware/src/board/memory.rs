@@ -50,6 +50,18 @@ pub fn static_bytes() -> u32 {
     data + bss
 }
 
+/// The stack's lowest address.
+pub fn stack_end() -> u32 {
+    addr_of!(_stack_end) as u32
+}
+
+/// Whether the stack's pointer has left the stack, or is about to: what an exception keeps there would no more fit.
+pub fn is_over_the_stack(pointer: u32) -> bool {
+    /// Registers, those of floating point too, and a word that aligns them.
+    const EXCEPTION_BYTES: u32 = 27 * 4;
+    pointer < stack_end() + EXCEPTION_BYTES
+}
+
 /// The deepest that the stack ever was, in bytes: from its start down to the first word that start-up's paint no longer
 /// covers.
 pub fn stack_bytes() -> u32 {

@@ -16,7 +16,10 @@ pub const SLOTS: usize = 704;
 
 /// The port, the pin and the counter, the first time; `None` ever after.
 pub fn take() -> Option<(Polled<Uart>, Led, Counter)> {
-    let (core, (uart, leds)) = (cortex_m::Peripherals::take()?, mps2::take()?);
+    #[cfg_attr(not(mps2), allow(unused_mut, reason = "its processor has a limit for the stack"))]
+    let (mut core, (uart, leds)) = (cortex_m::Peripherals::take()?, mps2::take()?);
+    #[cfg(mps2)]
+    super::guard::below_the_stack(&mut core.MPU);
     Some((Polled(Uart::new(uart)), Led::new(leds), Counter::new(SysTick::new(core.SYST))))
 }
 

@@ -73,6 +73,18 @@ pub mod mps2 {
         DEVICES.first().then(|| unsafe { (Registers::at(uart), Registers::at(fpga_io)) })
     }
 
+    /// The watchdog: load, value, control, interrupt.
+    #[cfg(mps2)]
+    pub type Watchdog = Registers<4>;
+
+    /// The watchdog, the first time; `None` ever after.
+    #[cfg(mps2)]
+    pub fn take_watchdog() -> Option<Watchdog> {
+        static WATCHDOG: super::Taken = super::Taken::new();
+        // SAFETY: ARM DAI 0385, 0386 and 0500 put a CMSDK APB watchdog there; `WATCHDOG` lets nobody hold it twice.
+        WATCHDOG.first().then(|| unsafe { Registers::at(0x4000_8000) })
+    }
+
     /// Lines of the second shield's I²C bus: set, clear.
     #[cfg(mps2)]
     pub type Lines = Registers<2>;

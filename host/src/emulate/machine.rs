@@ -351,6 +351,7 @@ fn ending(status: ExitStatus) -> String {
         // See firmware/src/board/fault.rs.
         Some(101) => "the firmware panicked".into(),
         Some(102) => "the firmware ran into a hard fault".into(),
+        Some(103) => "the firmware's stack overflowed".into(),
         _ => status.to_string(),
     }
 }
