@@ -11,11 +11,13 @@ pub mod application;
 pub mod bitbang;
 #[cfg(target_os = "none")]
 pub mod board;
+pub mod calendar;
 pub mod drill;
 pub mod install;
 pub mod log;
 pub mod logger;
 pub mod meter;
+pub mod pace;
 pub mod paced;
 pub mod ram;
 pub mod sampler;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! piece  1 | part u16 | parts u16 | samples u32 | up to PIECE bytes of the snapshot
-//! beat   2 | samples u32
+//! beat   2 | samples u32 | seconds u32, where the board has a calendar
 //! ```
 //!
 //! A beat is one sample's: after a reset a board knows how many samples came after its snapshot, and goes on at the right
@@ -21,6 +21,8 @@ use crate::log::{Log, LogError, MAX_PAYLOAD, Ring};
 const PIECE: usize = MAX_PAYLOAD - PIECE_HEADER;
 const PIECE_HEADER: usize = 9;
 const BEAT_BYTES: usize = 5;
+/// With its date.
+const DATED_BYTES: usize = 9;
 const PIECE_TAG: u8 = 1;
 const BEAT_TAG: u8 = 2;
 
@@ -45,14 +47,14 @@ pub struct Rate {
 }
 
 impl Ring {
-    /// Bytes of a snapshot and the beats until the next one, as records.
+    /// Bytes of a snapshot and the beats until the next one, as records, at most.
     const fn cycle(&self, snapshot_bytes: usize, beats: u32) -> usize {
         let whole = snapshot_bytes / PIECE;
         let rest = match snapshot_bytes % PIECE {
             0 => 0,
             rest => self.record(PIECE_HEADER + rest),
         };
-        (whole * self.record(PIECE_HEADER + PIECE)).saturating_add(rest + (beats as usize) * self.record(BEAT_BYTES))
+        (whole * self.record(PIECE_HEADER + PIECE)).saturating_add(rest + (beats as usize) * self.record(DATED_BYTES))
     }
 
     /// Whether the last whole snapshot is always still there when the next one is: room for two with their beats, and the
@@ -92,6 +94,8 @@ pub struct Kept {
     pub samples: u32,
     /// Samples when the last beat came, at least as many.
     pub last: u32,
+    /// Samples at the last beat with a date, and the calendar's seconds when that sample was due.
+    pub dated: Option<(u32, u32)>,
 }
 
 /// A place for snapshots in a flash.
@@ -140,14 +144,17 @@ impl<FLASH: NorFlash> Store<FLASH> {
         Ok(())
     }
 
-    /// Notes that so many samples have come.
+    /// Notes that so many samples have come, and when the last one was due, where a calendar says so.
     ///
     /// # Errors
     /// The flash's; or the ring is full of beats and of a snapshot that must stay.
-    pub fn beat(&mut self, samples: u32) -> Result<(), LogError<FLASH::Error>> {
+    pub fn beat(&mut self, samples: u32, date_s: Option<u32>) -> Result<(), LogError<FLASH::Error>> {
         self.look()?;
-        let [a, b, c, d] = samples.to_le_bytes();
-        self.log.push(&[BEAT_TAG, a, b, c, d]).map(drop)
+        let mut record = [BEAT_TAG; DATED_BYTES];
+        let fields = samples.to_le_bytes().into_iter().chain(date_s.unwrap_or(0).to_le_bytes());
+        record.iter_mut().skip(1).zip(fields).for_each(|(place, byte)| *place = byte);
+        let bytes = if date_s.is_some() { DATED_BYTES } else { BEAT_BYTES };
+        self.log.push(record.get(..bytes).unwrap_or_default()).map(drop)
     }
 
     /// Looks for the last whole snapshot, the first time.
@@ -198,11 +205,17 @@ impl<FLASH: NorFlash> Store<FLASH> {
                 }
                 if assembly.take(&piece) {
                     let which = found.map_or(0, |(_, which)| which) + 1;
-                    found = Some((Kept { bytes: 0, samples: piece.samples, last: piece.samples }, which));
+                    let dated = found.and_then(|(kept, _)| kept.dated);
+                    let (samples, last) = (piece.samples, piece.samples);
+                    found = Some((Kept { bytes: 0, samples, last, dated }, which));
                     pages = Some((begin, page));
                 }
-            } else if let (Some((kept, _)), [BEAT_TAG, a, b, c, d]) = (&mut found, record) {
-                kept.last = kept.last.max(u32::from_le_bytes([*a, *b, *c, *d]));
+            } else if let (Some((kept, _)), [BEAT_TAG, a, b, c, d, date @ ..]) = (&mut found, record) {
+                let samples = u32::from_le_bytes([*a, *b, *c, *d]);
+                kept.last = kept.last.max(samples);
+                if let Ok(date) = date.try_into() {
+                    kept.dated = Some((samples, u32::from_le_bytes(date)));
+                }
             }
             true
         })?;

@@ -1,4 +1,4 @@
-//! An I²C bus with an LM75, an SHT40 and an LIS2DH12 on it, and everything that goes wrong with such a bus.
+//! An I²C bus with an LM75, an SHT40, an LIS2DH12 and a DS3231 on it, and everything that goes wrong with such a bus.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,6 +11,8 @@ pub const LM75: u8 = 0x48;
 pub const SHT40: u8 = 0x44;
 /// See [`LM75`].
 pub const LIS2DH12: u8 = 0x18;
+/// See [`LM75`].
+pub const DS3231: u8 = 0x68;
 
 /// What is wrong with a bus or a device on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct World {
     pub transfers: u32,
     /// Whether the accelerometer was set up since it had power.
     pub accelerometer_on: bool,
+    /// The clock's registers, times in binary-coded decimals; those from the sixteenth on are control and state.
+    pub clock: [u8; 0x13],
     pending: u8,
 }
 
@@ -76,7 +80,7 @@ impl I2c for Bus {
             Wrong::Held => return Err(Failed(ErrorKind::Bus)),
             _ => {}
         }
-        if ![LM75, SHT40, LIS2DH12].contains(&address) {
+        if ![LM75, SHT40, LIS2DH12, DS3231].contains(&address) {
             return Err(Failed(ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address)));
         }
         for operation in operations {
@@ -93,6 +97,10 @@ impl World {
     fn write(&mut self, address: u8, bytes: &[u8]) {
         if let [register, rest @ ..] = bytes {
             self.pending = *register;
+            if address == DS3231 {
+                let places = self.clock.iter_mut().skip((*register).into());
+                places.zip(rest).for_each(|(place, byte)| *place = *byte);
+            }
             // CTRL_REG1: a data rate other than power-down.
             self.accelerometer_on |= address == LIS2DH12 && register & 0x7F == 0x20 && rest.iter().any(|b| b >> 4 != 0);
         }
@@ -100,6 +108,7 @@ impl World {
 
     fn read(&mut self, address: u8, bytes: &mut [u8]) {
         let answer = match address {
+            DS3231 => self.clock.iter().copied().skip(self.pending.into()).collect(),
             LM75 => (self.lm75 << 4).to_be_bytes().to_vec(),
             SHT40 => self.sht40.iter().flat_map(|word| with_crc(word.to_be_bytes())).collect(),
             _ if self.pending & 0x7F == 0x0F => vec![0x33],

@@ -9,6 +9,7 @@ use flowcast_core::gate::{Filler, SILENCE};
 use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::warning::{Limit, Line, Side, Warning, Watch};
 use flowcast_core::wire::{Alert, Deframer, Gated, Reply, SensorNotice, Unfit};
+use flowcast_firmware::calendar::{Calendar as _, CalendarFault, Ds3231};
 use flowcast_firmware::logger::{Gate, Logger, Plan};
 use flowcast_firmware::sampler::{Notice, Sampler};
 use flowcast_firmware::sensor::analog::Analog;
@@ -491,4 +492,25 @@ fn frames_carry_what_was_told() {
         .flatten()
         .collect();
     assert_eq!(chunks, forecast(&forecaster));
+}
+
+#[test]
+fn a_clock_says_the_time_or_what_is_wrong() {
+    let bus = Bus::default();
+    let mut clock = Ds3231::new(bus.clone());
+    // As it comes from the factory: it stood still (the state's highest bit). It is set, and goes on.
+    bus.0.borrow_mut().clock[0x0F] = 0x80;
+    assert_eq!(clock.now_s(), Err(CalendarFault::Stopped));
+    assert_eq!(clock.now_s(), Ok(Some(0)));
+    assert_eq!(bus.0.borrow().clock[0x0F] & 0x80, 0);
+    // 2024-02-29 23:59:58, a Thursday.
+    bus.0.borrow_mut().clock[..7].copy_from_slice(&[0x58, 0x59, 0x23, 0x05, 0x29, 0x02, 0x24]);
+    assert_eq!(clock.now_s(), Ok(Some(762_566_398)));
+    // No date; and nobody there.
+    bus.0.borrow_mut().clock[4] = 0x31;
+    assert_eq!(clock.now_s(), Err(CalendarFault::NoAnswer));
+    for wrong in [Wrong::Unplugged, Wrong::Held] {
+        bus.0.borrow_mut().wrong = wrong;
+        assert_eq!(clock.now_s(), Err(CalendarFault::NoAnswer), "{wrong:?}");
+    }
 }

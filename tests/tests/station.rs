@@ -10,6 +10,7 @@ use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::snapshot::Snapshot as _;
 use flowcast_core::warning::Warning;
 use flowcast_core::wire::{Alert, Gated};
+use flowcast_firmware::calendar::{Calendar, CalendarFault, MOST_S, NoCalendar};
 use flowcast_firmware::logger::{Logger, Plan};
 use flowcast_firmware::sampler::{Notice, Sampler};
 use flowcast_firmware::sensor::{Fault, MAX_QUANTITIES, Quantity, Sensor};
@@ -42,17 +43,65 @@ struct Wall<'t> {
     now_ms: &'t Cell<u64>,
     /// The longest sleep.
     longest_ms: &'t Cell<u64>,
+    /// When the board started, where its timer begins.
+    from_ms: u64,
+    /// Parts in a thousand that the timer is too fast.
+    fast: u64,
+}
+
+impl Wall<'_> {
+    fn timer_ms(&self) -> u64 {
+        (self.now_ms.get() - self.from_ms) * (1_000 + self.fast) / 1_000
+    }
 }
 
 impl Clock for Wall<'_> {
     fn now_ms(&mut self) -> u64 {
-        self.now_ms.get()
+        self.timer_ms()
     }
 
     async fn until(&mut self, ms: u64) {
-        self.longest_ms.set(self.longest_ms.get().max(ms - self.now_ms.get()));
+        self.longest_ms.set(self.longest_ms.get().max(ms - self.timer_ms()));
         // Timers are late, never early.
-        self.now_ms.set(ms + 3);
+        self.now_ms.set(self.from_ms + (ms * 1_000).div_ceil(1_000 + self.fast) + 3);
+    }
+}
+
+/// A clock with a battery, on the same wall.
+#[derive(Clone)]
+struct Battery<'t> {
+    now_ms: &'t Cell<u64>,
+    /// Seconds that it is ahead.
+    ahead_s: Cell<i64>,
+    /// At which sample's time somebody sets it an hour ahead.
+    set_at: Option<u64>,
+    fault: Option<CalendarFault>,
+}
+
+/// What it says at the start of the world.
+const YEAR_24_S: i64 = 757_382_400;
+
+impl<'t> Battery<'t> {
+    fn new(now_ms: &'t Cell<u64>) -> Self {
+        Self { now_ms, ahead_s: Cell::new(YEAR_24_S), set_at: None, fault: None }
+    }
+
+    fn ahead(now_ms: &'t Cell<u64>, seconds: i64) -> Self {
+        Self { ahead_s: Cell::new(YEAR_24_S + seconds), ..Self::new(now_ms) }
+    }
+}
+
+impl Calendar for Battery<'_> {
+    fn now_s(&mut self) -> Result<Option<u32>, CalendarFault> {
+        let now_ms = self.now_ms.get();
+        if self.set_at.is_some_and(|at| now_ms / INTERVAL_MS >= at) {
+            self.set_at = None;
+            self.ahead_s.set(self.ahead_s.get() + 3_600);
+        }
+        match self.fault {
+            Some(fault) => Err(fault),
+            None => Ok(Some((self.ahead_s.get() + (now_ms / 1_000) as i64) as u32)),
+        }
     }
 }
 
@@ -136,12 +185,26 @@ fn says(forecaster: &dyn Streaming) -> Vec<u32> {
 struct Life {
     start: Start,
     events: Vec<Event>,
+    /// When each was taken, by the wall's clock.
+    taken_ms: Vec<u64>,
     says: Vec<u32>,
     longest_ms: u64,
 }
 
 /// A board from its reset at `now_ms` on, for so many samples.
 fn live(model: &[u8], flash: &RefCell<Flash>, now_ms: &Cell<u64>, samples: usize, slow_at: Option<u64>) -> Life {
+    live_with(model, flash, now_ms, samples, slow_at, (NoCalendar, 0))
+}
+
+/// The same with a calendar and a timer that is so many parts in a thousand too fast.
+fn live_with(
+    model: &[u8],
+    flash: &RefCell<Flash>,
+    now_ms: &Cell<u64>,
+    samples: usize,
+    slow_at: Option<u64>,
+    (calendar, fast): (impl Calendar, u64),
+) -> Life {
     let takes_ms = if slow_at.is_some() { 7_000 } else { 0 };
     let longest_ms = Cell::new(0);
     let mut sensor = Slow { now_ms, slow_at, takes_ms };
@@ -151,13 +214,17 @@ fn live(model: &[u8], flash: &RefCell<Flash>, now_ms: &Cell<u64>, samples: usize
     let mut flash = flash.borrow_mut();
     let logger =
         Logger::new(&mut forecaster, model, Sampler::new([&mut sensor as &mut dyn Sensor]), Plan::DEFAULT).unwrap();
-    let clock = Wall { now_ms, longest_ms: &longest_ms };
+    let clock = Wall { now_ms, longest_ms: &longest_ms, from_ms: now_ms.get(), fast };
     let dog = Dog { now_ms, fed_ms: now_ms.get() };
     let store = Store::new(&mut *flash, 0..(PAGES * PAGE) as u32);
-    let (mut station, start) = Station::new(logger, Nobody, clock, dog, store, &mut buffer, EVERY);
-    let events = (0..samples).map(|_| now(station.step())).collect();
+    let (mut station, start) = Station::new(logger, Nobody, (clock, calendar), dog, store, &mut buffer, EVERY);
+    let (mut events, mut taken_ms) = (Vec::new(), Vec::new());
+    for _ in 0..samples {
+        events.push(now(station.step()));
+        taken_ms.push(now_ms.get());
+    }
     let says = says(station.logger().forecaster());
-    Life { start, events, says, longest_ms: longest_ms.get() }
+    Life { start, events, taken_ms, says, longest_ms: longest_ms.get() }
 }
 
 /// Runs what never waits.
@@ -195,7 +262,7 @@ fn after_a_reset_it_goes_on_at_the_right_phase() {
     // A watchdog's reset: the time until the next sample passes, the clock begins at 0, the sensor's world goes on.
     let reset = Cell::new(100 * INTERVAL_MS);
     let life = live(model, &flash, &reset, 50, None);
-    assert_eq!(life.start, Start::From { samples: 96, lost: 4 });
+    assert_eq!(life.start, Start::From { samples: 96, lost: 4, dated: Ok(false) });
     assert_eq!(life.events[0].index, 100);
     let mut host = Forecaster::new(model).unwrap();
     for sample in 0..150 {
@@ -240,15 +307,116 @@ fn samples_that_something_slow_took_are_a_gap() {
     let logger =
         Logger::new(&mut forecaster, model, Sampler::new([&mut sensor as &mut dyn Sensor]), Plan::DEFAULT).unwrap();
     let longest_ms = Cell::new(0);
-    let (wall, dog) = (Wall { now_ms: &clock, longest_ms: &longest_ms }, Patient);
+    let (wall, dog) = (Wall { now_ms: &clock, longest_ms: &longest_ms, from_ms: 0, fast: 0 }, Patient);
     let mut memory = Flash::new(PAGES);
     let store = Store::new(&mut memory, 0..(PAGES * PAGE) as u32);
-    let (mut station, _) = Station::new(logger, Nobody, wall, dog, store, &mut buffer, 0);
+    let (mut station, _) = Station::new(logger, Nobody, (wall, NoCalendar), dog, store, &mut buffer, 0);
     now(station.step());
     clock.set(clock.get() + 4 * INTERVAL_MS + INTERVAL_MS / 2);
     let event = now(station.step());
     assert_eq!((event.missed, event.index, event.kept), (3, 4, None));
     assert_eq!(station.logger().account().samples, 5);
+}
+
+/// 100 samples, a time without power, and 50 more with another calendar.
+fn cut<'t>(now_ms: &'t Cell<u64>, model: &[u8], intervals: f64, then: Battery<'t>) -> Life {
+    let flash = RefCell::new(Flash::new(PAGES));
+    live_with(model, &flash, now_ms, 100, None, (Battery::new(now_ms), 0));
+    now_ms.set(now_ms.get() + (intervals * INTERVAL_MS as f64) as u64);
+    live_with(model, &flash, now_ms, 50, None, (then, 0))
+}
+
+#[test]
+fn a_clock_with_a_battery_tells_how_long_the_power_was_gone() {
+    let model = model();
+    let model: &[u8] = bytemuck::cast_slice(&model);
+    // Three days and a bit; and less than an interval, after which the next sample is waited for.
+    for (gone, index, late) in [(460.4, 559, 0.4), (0.3, 100, 0.0)] {
+        let now_ms = Cell::new(0);
+        let life = cut(&now_ms, model, gone, Battery::new(&now_ms));
+        assert_eq!(life.start, Start::From { samples: 96, lost: 4, dated: Ok(true) });
+        let first = life.events[0];
+        assert_eq!((first.index, first.missed, first.calendar), (index, index - 100, None));
+        // The grid is what it was: the first one is late, the others come to the second.
+        let taken = |sample: usize| life.taken_ms[sample] as f64 / INTERVAL_MS as f64;
+        assert!((taken(0) - f64::from(index) - late).abs() < 0.01, "{}", taken(0));
+        for (more, event) in life.events.iter().enumerate().skip(1) {
+            assert_eq!((event.index, event.missed, event.calendar), (index + more as u32, 0, None));
+            assert!((taken(more) - f64::from(event.index)).abs() < 0.003, "{} at {}", event.index, taken(more));
+        }
+        let mut host = Forecaster::new(model).unwrap();
+        for sample in 0..u64::from(index) + 50 {
+            match sample {
+                96..100 => host.observe_gap(1),
+                100.. if sample < u64::from(index) => host.observe_gap(1),
+                _ => host.observe(&[value(sample * INTERVAL_MS)]),
+            }
+        }
+        assert_eq!(life.says, says(&host));
+    }
+}
+
+#[test]
+fn a_clock_that_jumped_meanwhile_is_told_and_not_believed() {
+    let model = model();
+    let model: &[u8] = bytemuck::cast_slice(&model);
+    let fault = |now_ms, fault| Battery { fault: Some(fault), ..Battery::new(now_ms) };
+    let now_ms = &Cell::new(0);
+    // The power comes back 10.5 intervals after the last sample.
+    let passed = 10 * 600 + 300;
+    for (then, expected) in [
+        (Battery::ahead(now_ms, -86_400), CalendarFault::Back(86_400 - passed)),
+        (Battery::ahead(now_ms, 3 * i64::from(MOST_S)), CalendarFault::Ahead(3 * MOST_S + passed)),
+        (fault(now_ms, CalendarFault::NoAnswer), CalendarFault::NoAnswer),
+        (fault(now_ms, CalendarFault::Stopped), CalendarFault::Stopped),
+    ] {
+        now_ms.set(0);
+        let life = cut(now_ms, model, 10.5, then.clone());
+        assert_eq!(life.start, Start::From { samples: 96, lost: 4, dated: Err(expected) });
+        // As without one: at once, and the next ones on a grid of their own.
+        for (more, event) in life.events.iter().enumerate() {
+            assert_eq!((event.index, event.missed), (100 + more as u32, 0));
+            assert_eq!(event.calendar, then.fault, "what it says later fits");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_while_the_board_runs_moves_no_sample() {
+    let model = model();
+    let model: &[u8] = bytemuck::cast_slice(&model);
+    let (flash, now_ms) = (RefCell::new(Flash::new(PAGES)), Cell::new(0));
+    let set = Battery { set_at: Some(40), ..Battery::new(&now_ms) };
+    let life = live_with(model, &flash, &now_ms, 100, None, (set, 0));
+    for (index, event) in life.events.iter().enumerate() {
+        let expected = (index == 40).then_some(CalendarFault::Ahead(3_600));
+        assert_eq!((event.index as usize, event.missed, event.calendar), (index, 0, expected));
+    }
+    // The power goes for a while; the clock is what it was set to, and the grid goes on.
+    now_ms.set(now_ms.get() + 20 * INTERVAL_MS + INTERVAL_MS / 2);
+    let life = live_with(model, &flash, &now_ms, 5, None, (Battery::ahead(&now_ms, 3_600), 0));
+    assert_eq!(life.start, Start::From { samples: 96, lost: 4, dated: Ok(true) });
+    assert_eq!((life.events[0].index, life.events[0].missed, life.events[0].calendar), (119, 19, None));
+}
+
+#[test]
+fn a_clock_holds_a_timer_that_strays() {
+    let model = model();
+    let model: &[u8] = bytemuck::cast_slice(&model);
+    const SAMPLES: usize = 30 * 144;
+    let last = |calendar: bool| {
+        let (flash, now_ms) = (RefCell::new(Flash::new(PAGES)), Cell::new(0));
+        let life = match calendar {
+            true => live_with(model, &flash, &now_ms, SAMPLES, None, (Battery::new(&now_ms), 10)),
+            false => live_with(model, &flash, &now_ms, SAMPLES, None, (NoCalendar, 10)),
+        };
+        assert!(life.events.iter().all(|event| event.missed == 0 && event.calendar.is_none()));
+        (SAMPLES as u64 - 1) * INTERVAL_MS - life.taken_ms[SAMPLES - 1]
+    };
+    let (held, strayed) = (last(true), last(false));
+    // 1 % of 30 days is seven hours; with a clock, less than two samples' worth of that.
+    assert!((6 * 3_600_000..8 * 3_600_000).contains(&strayed), "{strayed}");
+    assert!(held < 15_000, "{held}");
 }
 
 /// One that never bites.

@@ -40,17 +40,25 @@ fn live(flash: &mut Flash, from: u32, cycles: u32) -> Result<(), (u32, u32)> {
             store.keep(&snapshot(samples), samples).map_err(end)?;
             kept = samples;
         } else {
-            store.beat(samples).map_err(end)?;
+            // With a date, the longest there is.
+            store.beat(samples, Some(date(samples))).map_err(end)?;
         }
     }
     Ok(())
+}
+
+/// What the calendar says of a sample.
+const fn date(sample: u32) -> u32 {
+    1_000_000 + 600 * sample
 }
 
 /// What is found: checked to be a snapshot that was kept, to the last byte.
 fn found(flash: &mut Flash) -> Result<Option<Kept>, Fault> {
     let mut room = vec![0; BYTES + 10];
     let kept = store(flash).recover(&mut room)?;
-    if let Some(Kept { bytes, samples, last }) = kept {
+    if let Some(Kept { bytes, samples, last, dated }) = kept {
+        // A date is of a sample that came, and its own.
+        assert!(dated.is_none_or(|(when, seconds)| when <= last && seconds == date(when)));
         assert_eq!(&room[..bytes], &*snapshot(samples), "what is found after {samples} samples is what was kept then");
         assert!(last >= samples);
     }
@@ -111,13 +119,13 @@ fn beats_tell_how_many_samples_came_after_the_snapshot() {
     assert_eq!(found(&mut flash).unwrap(), None);
     {
         let mut store = store(&mut flash);
-        store.beat(3).unwrap();
+        store.beat(3, Some(date(3))).unwrap();
         store.keep(&snapshot(4), 4).unwrap();
         for samples in 5..=7 {
-            store.beat(samples).unwrap();
+            store.beat(samples, (samples < 7).then_some(date(samples))).unwrap();
         }
     }
-    assert_eq!(found(&mut flash).unwrap(), Some(Kept { bytes: BYTES, samples: 4, last: 7 }));
+    assert_eq!(found(&mut flash).unwrap(), Some(Kept { bytes: BYTES, samples: 4, last: 7, dated: Some((6, date(6))) }));
     let mut small = [0; BYTES - 1];
     assert_eq!(store(&mut flash).recover(&mut small).unwrap(), None);
 }
@@ -145,7 +153,7 @@ fn a_forecaster_goes_on_from_flash_as_if_there_had_been_no_cut() {
                 forecaster.snapshot(&mut buffer).unwrap();
                 store.keep(&buffer, sample + 1)
             } else {
-                store.beat(sample + 1)
+                store.beat(sample + 1, None)
             };
             match outcome {
                 Ok(()) => {}

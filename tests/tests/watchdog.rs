@@ -10,7 +10,7 @@ use flowcast::emulate::machine::{Board, MACHINES, Machine};
 use flowcast::file::AlignedBytes;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::Numeric;
-use flowcast_core::presets::{Preset, Small};
+use flowcast_core::presets::{PRESETS, Preset, Small};
 use flowcast_core::q20::Q20;
 use flowcast_core::snapshot::Snapshot as _;
 use flowcast_core::wire::{Reply, Stats};
@@ -83,10 +83,29 @@ fn the_watchdog_resets_whatever_hangs_and_the_station_goes_on() {
     }
     assert!(differ > 20, "a reset leaves a trace: {differ}");
     assert_eq!(stats.samples, LAST + 1);
-    println!(
-        "station, small int8, {}: {} bytes of stack, {} of state, {} of RAM in all but the stack",
-        MACHINE.name, stats.stack_bytes, stats.state_bytes, stats.ram_bytes
-    );
+}
+
+/// What a station of each preset takes of its stack, with snapshots and forecasts: for README, and within what
+/// `firmware/memory/*.x` reserve.
+#[test]
+fn no_station_takes_half_of_its_stack() {
+    const STACK_BYTES: u32 = 32 << 10;
+    for preset in PRESETS {
+        for numeric in [Numeric::I8, Numeric::F32] {
+            let firmware = image::build_program(&MACHINE, "watched", preset.name, numeric, With::default())
+                .expect("the firmware builds");
+            let model = random_model_as(numeric, &preset, 1, 24, 6, 1);
+            let mut board = Board::start(&MACHINE, &firmware, &model, std::io::sink()).unwrap();
+            let (_, Stats { stack_bytes, .. }) = told(&mut board);
+            println!(
+                "station, {:5} {:4} on {}: {stack_bytes} bytes of stack",
+                preset.name,
+                numeric.name(),
+                MACHINE.name
+            );
+            assert!(stack_bytes < STACK_BYTES / 2, "{} {}: {stack_bytes}", preset.name, numeric.name());
+        }
+    }
 }
 
 #[test]

@@ -45,6 +45,16 @@ async fn main(_spawner: embassy_executor::Spawner) {
     defmt::info!("flowcast station {} for {}", VERSION, NAME);
     let forecaster = FORECASTER.take();
 
+    #[cfg(feature = "clock-ds3231")]
+    let shared = core::cell::RefCell::new(bus);
+    #[cfg(feature = "clock-ds3231")]
+    let (bus, calendar) = {
+        use embedded_hal_bus::i2c::RefCellDevice;
+        (RefCellDevice::new(&shared), flowcast_firmware::calendar::Ds3231::new(RefCellDevice::new(&shared)))
+    };
+    #[cfg(not(feature = "clock-ds3231"))]
+    let calendar = flowcast_firmware::calendar::NoCalendar;
+
     #[cfg(feature = "sensor-sht4x")]
     let mut sensor = flowcast_firmware::sensor::sht4x::Sht4x::new(bus, embassy_time::Delay);
     #[cfg(feature = "sensor-lis2dh12")]
@@ -86,17 +96,27 @@ async fn main(_spawner: embassy_executor::Spawner) {
     let logger = logger.watching(LIMITS.take());
     let journal = Journal(frames);
     let (mut station, start) =
-        Station::new(logger, journal, Timer, watchdog, store, BUFFER.take(), SAMPLES_PER_SNAPSHOT);
+        Station::new(logger, journal, (Timer, calendar), watchdog, store, BUFFER.take(), SAMPLES_PER_SNAPSHOT);
     match start {
         Start::Anew => defmt::info!("starting anew"),
-        Start::From { samples, lost } => {
+        Start::From { samples, lost, dated } => {
             defmt::info!("going on after {=u32} samples, {=u32} of which are lost", samples + lost, lost);
+            match dated {
+                Ok(true) => {}
+                Ok(false) => defmt::info!("how long it was without power, no clock says"),
+                Err(fault) => {
+                    defmt::warn!("how long it was without power, the clock does not say: {=str}", fault.words())
+                }
+            }
         }
     }
     loop {
-        let Event { index, missed, kept, stored } = station.step().await;
+        let Event { index, missed, kept, stored, calendar } = station.step().await;
         if missed > 0 {
             defmt::warn!("{=u32} samples missed before sample {=u32}", missed, index);
+        }
+        if let Some(fault) = calendar {
+            defmt::warn!("sample {=u32}: the clock: {=str}", index, fault.words());
         }
         if kept == Some(false) || !stored {
             defmt::warn!("sample {=u32}: the flash took nothing", index);

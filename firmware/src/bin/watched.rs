@@ -22,6 +22,7 @@ fn main() -> ! {
     use flowcast_core::wire::{Reply, Stats};
     use flowcast_firmware::{
         board::{kept, memory, take, trust, watchdog::Dog},
+        calendar::NoCalendar,
         drill::{self, Lapse, Mishap, Scheduled},
         logger::{Logger, Plan},
         meter::Meter as _,
@@ -53,7 +54,8 @@ fn main() -> ! {
     let bytes = kept.bytes.len() as u32;
     let store = Store::new(Ram(&mut kept.bytes), 0..bytes);
     let every = drill::SAMPLES_PER_SNAPSHOT;
-    let (mut station, _) = Station::new(logger, Frames(port), Lapse::default(), dog, store, BUFFER.take(), every);
+    let (mut station, _) =
+        Station::new(logger, Frames(port), (Lapse::default(), NoCalendar), dog, store, BUFFER.take(), every);
     loop {
         sample.set(station.logger().account().samples);
         match drill::at(resets, sample.get()) {

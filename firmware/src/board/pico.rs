@@ -3,12 +3,14 @@
 //! SDA GP4, SCL GP5, with the pull-ups of the sensor's breakout; the port is UART0 on GP0, 115,200 baud. Both boot from
 //! flash: the RP2040's second stage and the RP2350's image definition come from embassy-rp, `memory/*.x` put them in place.
 
+use embassy_futures::block_on;
 use embassy_rp::flash::{Blocking, Flash};
-use embassy_rp::i2c::{self, I2c};
-use embassy_rp::peripherals::{FLASH, I2C0};
+use embassy_rp::i2c::{self, AbortReason, I2c};
+use embassy_rp::peripherals::{FLASH, I2C0, PIN_4, PIN_5};
 use embassy_rp::uart::{self, UartTx};
-use embassy_rp::watchdog;
-use embassy_time::Duration;
+use embassy_rp::{Peri, bind_interrupts, watchdog};
+use embassy_time::{Duration, with_timeout};
+use embedded_hal::i2c::{ErrorType, Operation};
 
 use super::memory;
 use crate::station::Watchdog;
@@ -25,26 +27,55 @@ const FLASH_BYTES: usize = if cfg!(pico2) { 4 << 20 } else { 2 << 20 };
 
 type Memory = Flash<'static, FLASH, Blocking, FLASH_BYTES>;
 
+bind_interrupts!(struct Interrupts {
+    I2C0_IRQ => i2c::InterruptHandler<I2C0>;
+});
+
 /// The devices; once, as whoever starts first.
-pub fn take() -> (I2c<'static, I2C0, i2c::Blocking>, UartTx<'static, uart::Blocking>, Dog, Store<Memory>) {
+pub fn take() -> (Bus, UartTx<'static, uart::Blocking>, Dog, Store<Memory>) {
     let devices = embassy_rp::init(embassy_rp::config::Config::default());
-    let bus = I2c::new_blocking(devices.I2C0, devices.PIN_5, devices.PIN_4, i2c::Config::default());
+    let bus = Bus { controller: devices.I2C0, clock: devices.PIN_5, data: devices.PIN_4 };
     let port = UartTx::new_blocking(devices.UART0, devices.PIN_0, uart::Config::default());
     let mut dog = watchdog::Watchdog::new(devices.WATCHDOG);
     dog.pause_on_debug(true);
-    dog.start(PATIENCE);
+    dog.start(DOG_PATIENCE);
     (bus, port, Dog(dog), Store::new(Flash::new_blocking(devices.FLASH), memory::state(ORIGIN)))
+}
+
+/// The bus, which gives up on a line that is held. Its controller is reset before each transfer: nothing is left of one that
+/// was given up.
+pub struct Bus {
+    controller: Peri<'static, I2C0>,
+    clock: Peri<'static, PIN_5>,
+    data: Peri<'static, PIN_4>,
+}
+
+const PATIENCE: Duration = Duration::from_millis(50);
+
+impl ErrorType for Bus {
+    type Error = i2c::Error;
+}
+
+impl embedded_hal::i2c::I2c for Bus {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), i2c::Error> {
+        let Self { controller, clock, data } = self;
+        let (controller, clock, data) = (controller.reborrow(), clock.reborrow(), data.reborrow());
+        let mut bus = I2c::new_async(controller, clock, data, Interrupts, i2c::Config::default());
+        // The blocking driver waits for ever; this one can be left.
+        let transfer = embedded_hal_async::i2c::I2c::transaction(&mut bus, address, operations);
+        block_on(with_timeout(PATIENCE, transfer)).unwrap_or(Err(i2c::Error::Abort(AbortReason::Other(0))))
+    }
 }
 
 /// The watchdog, whose counter holds 8.3 s of microseconds.
 pub struct Dog(watchdog::Watchdog);
 
-const PATIENCE: Duration = Duration::from_millis(Dog::PATIENCE_MS);
+const DOG_PATIENCE: Duration = Duration::from_millis(Dog::PATIENCE_MS);
 
 impl Watchdog for Dog {
     const PATIENCE_MS: u64 = 8_000;
 
     fn feed(&mut self) {
-        self.0.feed(PATIENCE);
+        self.0.feed(DOG_PATIENCE);
     }
 }
