@@ -443,7 +443,7 @@ impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
         visited.load(reader);
         ring.load(reader);
         ring_count.load(reader);
-        if *ring_count > RING as u32 {
+        if *ring_count > RING as u32 || *visited as usize > slots {
             reader.refuse();
         }
         last.load(reader);

@@ -109,6 +109,12 @@ impl<FLASH: NorFlash> Log<FLASH> {
         Self { flash, range, guard: None, place: Place::Unknown, buffer: Buffer([ERASED; BUFFER]) }
     }
 
+    /// The pages that it has; how often they may be erased it does not know.
+    pub const fn ring(&self) -> Ring {
+        let bytes = (self.range.end - self.range.start) as usize;
+        Ring { bytes, page_bytes: FLASH::ERASE_SIZE, word_bytes: FLASH::WRITE_SIZE, endurance: 0 }
+    }
+
     fn pages(&self) -> u32 {
         (self.range.end - self.range.start) / Self::PAGE
     }

@@ -118,6 +118,11 @@ impl<FLASH: NorFlash> Store<FLASH> {
     /// The flash's; or the ring holds no two snapshots.
     pub fn keep(&mut self, snapshot: &[u8], samples: u32) -> Result<(), LogError<FLASH::Error>> {
         self.look()?;
+        // It would write over its own beginning.
+        let ring = self.log.ring();
+        if ring.cycle(snapshot.len(), 0) > ring.bytes / ring.page_bytes.max(1) * ring.filled() {
+            return Err(LogError::Full);
+        }
         match self.write(snapshot, samples) {
             // Snapshots that never became whole, cut after cut, have filled the ring: they go.
             Err(LogError::Full) => {

@@ -22,7 +22,7 @@ use flowcast_core::format::Header;
 use crate::baseline::Baseline;
 use crate::data::{ReadOptions, Series};
 use crate::duration::{Steps, parse_duration, show_ms};
-use crate::file::{refuse_overwriting, write_atomic};
+use crate::file::{ending_in, refuse_overwriting, write_atomic};
 use crate::forecaster;
 use crate::output::Output;
 use crate::protocol::{self, Protocol};
@@ -64,13 +64,13 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub origins: Option<usize>,
     /// Write the report, one self-contained HTML file
-    #[arg(long, value_name = "FILE.html")]
+    #[arg(long, value_name = "FILE.html", value_parser = |text: &str| ending_in("html", text))]
     pub report: Option<PathBuf>,
     /// Write the report's figures as PNG files
     #[arg(long, value_name = "FOLDER")]
     pub figures: Option<PathBuf>,
     /// Write a picture of some forecasts beside what came
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = |text: &str| ending_in("svg", text))]
     pub figure: Option<PathBuf>,
 }
 
@@ -120,6 +120,12 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let inputs = [std::slice::from_ref(&args.model), args.data.as_slice()].concat();
     for output in args.report.iter().chain(&args.figure) {
         refuse_overwriting(&inputs, output)?;
+    }
+    if let Some(folder) = &args.figures
+        && folder.exists()
+        && !folder.is_dir()
+    {
+        bail!("--figures {}: found a file, expected a folder", folder.display());
     }
     let protocol = Protocol::new(args.protocol, args.test_fraction)?;
     let bytes = forecaster::read(&args.model)?;

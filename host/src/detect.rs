@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::backtest::{channel_names, channel_units, check_interval, seen};
 use crate::data::{self, ReadOptions, Series};
 use crate::duration::parse_duration;
-use crate::file::{refuse_overwriting, write_atomic};
+use crate::file::{ending_in, refuse_overwriting, write_atomic};
 use crate::forecaster;
 use crate::limit;
 use crate::output::Output;
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0.9999, value_name = "P", value_parser = threshold)]
     pub threshold: f64,
     /// Write every sample's forecast and score, a .csv file
-    #[arg(long, value_name = "SCORES.csv")]
+    #[arg(long, value_name = "SCORES.csv", value_parser = |text: &str| ending_in("csv", text))]
     pub out: Option<PathBuf>,
     /// Limits of the forecast, and what warnings of them are worth
     #[command(flatten)]
@@ -117,6 +117,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     if columns.len() != usize::from(header.channels) {
         bail!("--column names {} columns, the model has {} channels", columns.len(), header.channels);
     }
+    // What is wrong with the command line is said before the data are read.
+    let limits = args.limits.of(&header, &model)?;
     if let Some(out) = &args.out {
         refuse_overwriting(&[&args.data[..], std::slice::from_ref(&args.model)].concat(), out)?;
     }
@@ -129,7 +131,6 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     output.remarks(seen::streamed(&header, &series));
     crate::interrupt::listen();
     let mut scores = args.out.as_ref().map(|_| csv::Writer::from_writer(Vec::new()));
-    let limits = args.limits.of(&header, &model)?;
     let limits: Vec<_> = args.limits.limits.iter().map(ToString::to_string).zip(limits).collect();
     // What trained the model flatters its forecasts; where all of it did, there is nothing else to judge.
     let from = Some(seen::until(&header, &series)).filter(|row| *row < series.rows()).unwrap_or(0);

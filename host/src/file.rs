@@ -22,12 +22,35 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 /// the other.
 ///
 /// # Errors
-/// It ends in `.` and `other`; `instead` says what to do.
+/// It ends in `.` and `other`, `instead` says what to do; or it names a folder.
 pub fn not_ending_in(other: &str, instead: &str, text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
+    let path = of_a_file(text)?;
     match path.extension() {
         Some(ending) if ending.eq_ignore_ascii_case(other) => Err(format!("found a .{other} file, {instead}")),
         _ => Ok(path),
+    }
+}
+
+/// An output file on the command line that ends as what it holds does, or in nothing.
+///
+/// # Errors
+/// It ends in something else, or names a folder.
+pub fn ending_in(expected: &str, text: &str) -> Result<PathBuf, String> {
+    let path = of_a_file(text)?;
+    match path.extension() {
+        Some(found) if !found.eq_ignore_ascii_case(expected) => {
+            Err(format!("found a .{} file, expected .{expected}", found.display()))
+        }
+        _ => Ok(path),
+    }
+}
+
+/// A path that can be a file's.
+fn of_a_file(text: &str) -> Result<PathBuf, String> {
+    if text.ends_with(std::path::is_separator) {
+        Err("found a folder, expected a file".to_owned())
+    } else {
+        Ok(text.into())
     }
 }
 
@@ -146,6 +169,16 @@ mod tests {
         write_atomic(&path, b"new and longer").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new and longer");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn outputs_end_as_they_should() {
+        assert_eq!(ending_in("csv", "a/scores.CSV"), Ok("a/scores.CSV".into()));
+        assert_eq!(ending_in("csv", "scores"), Ok("scores".into()));
+        assert_eq!(ending_in("csv", "m.flow"), Err("found a .flow file, expected .csv".to_owned()));
+        for refused in [ending_in("csv", "scores/"), not_ending_in("safetensors", "", "model/")] {
+            assert_eq!(refused, Err("found a folder, expected a file".to_owned()));
+        }
     }
 
     #[test]

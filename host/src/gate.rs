@@ -46,7 +46,7 @@ pub struct Args {
     pub data: Vec<PathBuf>,
     /// The largest error of what is filled in, in the channel's unit: of every channel, or CHANNEL=VALUE [default: a tenth of each
     /// channel's deviation]
-    #[arg(long = "max-error", value_name = "VALUE|CHANNEL=VALUE", value_delimiter = ',', value_parser = max_error)]
+    #[arg(long = "max-error", value_name = "VALUE|CHANNEL=VALUE", value_delimiter = ',', value_parser = max_error, allow_negative_numbers = true)]
     pub max_errors: Vec<(Option<String>, f32)>,
     /// Lose this part of the reports
     #[arg(long, default_value_t = 0.0, value_name = "PART", value_parser = part)]

@@ -66,7 +66,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let Command::New { file } = &args.command;
     let public = public_file(file);
     for file in [file, &public] {
-        if file.exists() {
+        // A link that leads nowhere is there too.
+        if file.symlink_metadata().is_ok() {
             bail!("{} is there already, and a key is not to be lost", file.display());
         }
     }
@@ -107,14 +108,18 @@ pub fn sign(args: &SignArgs, output: &Output) -> Result<()> {
     output.result(human, &report)
 }
 
-/// The public key in a file, or of the private one in it.
+/// The public key in a file.
 ///
 /// # Errors
-/// It cannot be read, or is none.
+/// It cannot be read, or is none; or it is the private one, which whoever flashes boards must not have.
 pub fn public(file: &Path) -> Result<[u8; KEY_BYTES]> {
     let pem = read(file)?;
-    let key = PublicKey::from_pem(&pem).or_else(|_| KeyPair::from_pem(&pem).map(|pair| pair.pk));
-    let key = key.with_context(|| format!("{} is no key, expected a PEM file of Ed25519", file.display()))?;
+    let found = file.display();
+    if KeyPair::from_pem(&pem).is_ok() {
+        bail!("{found} is the private key, which stays with its owner; expected the public one, {found}.pub");
+    }
+    let key =
+        PublicKey::from_pem(&pem).with_context(|| format!("{found} is no key, expected a PEM file of Ed25519"))?;
     Ok(*key)
 }
 
@@ -135,8 +140,13 @@ pub fn hexadecimal(key: &[u8; KEY_BYTES]) -> String {
     })
 }
 
+/// The text of a key's file.
 fn read(file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).with_context(|| file.display().to_string())
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+    // What is no text is no PEM file either.
+    String::from_utf8(bytes)
+        .ok()
+        .with_context(|| format!("{} is no key, expected a PEM file as `flowcast key new` writes it", file.display()))
 }
 
 fn public_file(file: &Path) -> PathBuf {

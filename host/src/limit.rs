@@ -21,7 +21,7 @@ pub struct Limits {
     pub within: Option<Steps>,
     /// Take it for crossed no longer once everything is so far on the other side, in the channel's unit [default: a tenth of the
     /// channel's deviation]
-    #[arg(long, value_name = "VALUE", requires = "limits")]
+    #[arg(long, value_name = "VALUE", requires = "limits", allow_negative_numbers = true)]
     pub margin: Option<f32>,
 }
 
@@ -78,7 +78,11 @@ impl Limits {
         let limit = |wanted: &Wanted| {
             let index = channels.iter().position(|channel| channel.name == wanted.channel).with_context(|| {
                 let names: Vec<&str> = channels.iter().map(|channel| channel.name).collect();
-                format!("--limit {wanted}: the model forecasts {}", names.join(", "))
+                format!(
+                    "--limit {wanted}: found the channel {}, expected one that the model forecasts: {}",
+                    wanted.channel,
+                    names.join(", ")
+                )
             })?;
             let Channel { scale, valid_min, valid_max, .. } = channels[index];
             ensure!(

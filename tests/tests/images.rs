@@ -1,12 +1,14 @@
 //! The images for real boards: each one builds, boots by its chip's rules, keeps off the regions of the model and of what
-//! survives a reset, and holds no formatting and no allocator. Their sizes: `cargo test -p flowcast-tests --test images --
+//! survives a reset, and holds no formatting and no allocator, and has
+//! its stack below its data. Their sizes: `cargo test -p flowcast-tests --test images --
 //! --nocapture`.
 
 use flowcast::emulate::image::{self, With};
 use flowcast::emulate::machine::Machine;
 use flowcast::hardware::{HARDWARE, Hardware};
-use flowcast::inspect::board::STATION_BYTES;
+use flowcast::inspect::board::{Board, STACK_BYTES, STATION_BYTES};
 use flowcast_core::format::Numeric;
+use flowcast_core::presets::Preset;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags};
 
 /// Symbols that must not be linked, by a part of their name. Panics are not among them: they format nothing.
@@ -27,10 +29,10 @@ struct Image {
 }
 
 impl Image {
-    fn build(hardware: &Hardware) -> Self {
+    fn build(hardware: &Hardware, preset: &str, features: &[&str]) -> Self {
         let machine = Machine { name: hardware.feature, ..hardware.machine };
-        let path = image::build_program(&machine, "station", "small", Numeric::I8, With::default())
-            .expect("the firmware builds");
+        let with = With { features, ..With::default() };
+        let path = image::build_program(&machine, "station", preset, Numeric::I8, with).expect("the firmware builds");
         let file = std::fs::read(path).unwrap();
         let elf = object::File::parse(&*file).unwrap();
         let allocated = |flags| match flags {
@@ -65,6 +67,28 @@ impl Image {
         self.symbols.iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("a symbol {name}")).1
     }
 
+    /// No formatting, no allocator, no double precision, and no place in a source file, which is what panics would format.
+    fn holds_what_a_board_may(&self, board: &str) {
+        let forbidden = |name: &str| FORBIDDEN.iter().any(|part| name.contains(part));
+        let found: Vec<_> = self.symbols.iter().filter(|(name, _)| forbidden(name)).collect();
+        assert!(found.is_empty(), "{board}: {found:?}");
+        for section in self.sections.iter().filter(|section| section.loaded) {
+            let place = section.data.windows(3).position(|bytes| bytes == b".rs");
+            let around =
+                |place: usize| String::from_utf8_lossy(&section.data[place.saturating_sub(60)..][..63]).into_owned();
+            assert!(place.is_none(), "{board}: {} holds {:?}", section.name, place.map(around));
+        }
+    }
+
+    /// What overflows the stack leaves RAM, and overwrites nothing.
+    fn has_a_stack_below_its_data(&self, board: &str) {
+        const RAM: u64 = 0x2000_0000;
+        let [end, start] = ["_stack_end", "_stack_start"].map(|name| self.symbol(name));
+        assert_eq!((end, start - end), (RAM, STACK_BYTES as u64), "{board}");
+        let lowest = self.sections.iter().map(|section| section.address).filter(|address| *address >= RAM).min();
+        assert!(lowest.is_some_and(|lowest| lowest >= start), "{board}: {lowest:x?}");
+    }
+
     /// Bytes of flash and of RAM that the program takes.
     fn footprint(&self) -> (u64, u64) {
         let sum = |kept: &dyn Fn(&Section) -> bool| self.sections.iter().filter(|s| kept(s)).map(|s| s.bytes).sum();
@@ -79,14 +103,12 @@ const BOOT2_CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_MPEG_2);
 fn every_image_builds_boots_by_its_chips_rules_and_keeps_off_model_and_state() {
     for hardware in HARDWARE {
         let board = hardware.feature;
-        let image = Image::build(&hardware);
+        let image = Image::build(&hardware, "small", &[]);
         let (flash, ram) = image.footprint();
         assert!(flash <= STATION_BYTES as u64, "{board}: {flash} bytes of flash, at most {STATION_BYTES} expected");
         println!("{board:12} small: {flash:>6} bytes of flash, {ram:>6} of RAM, what survives and the stack aside");
-
-        let found: Vec<_> =
-            image.symbols.iter().filter(|(name, _)| FORBIDDEN.iter().any(|f| name.contains(f))).collect();
-        assert!(found.is_empty(), "{board}: {found:?}");
+        image.holds_what_a_board_may(board);
+        image.has_a_stack_below_its_data(board);
 
         // The vectors: a stack in RAM, a start in flash, and the HardFault's.
         let vectors = image.section(".vector_table");
@@ -133,6 +155,34 @@ fn every_image_builds_boots_by_its_chips_rules_and_keeps_off_model_and_state() {
             assert_eq!(block.data[..4], 0xFFFF_DED3_u32.to_le_bytes());
             assert_eq!(block.data[block.data.len() - 4..], 0xAB12_3579_u32.to_le_bytes());
         }
+    }
+}
+
+/// The largest of what a sensor and a clock add, on the board with the largest program; and the largest state.
+#[test]
+fn sensors_clocks_and_presets_fit_too() {
+    let [nrf52840dk, pico, _, stm32f411] = HARDWARE;
+    for sensor in ["sensor-sht4x", "sensor-lis2dh12"] {
+        let image = Image::build(&pico, "small", &[sensor, "clock-ds3231"]);
+        let (flash, _) = image.footprint();
+        println!("pico, {sensor}, clock-ds3231: {flash} bytes of flash");
+        assert!(flash <= STATION_BYTES as u64, "{sensor}: {flash}");
+        image.holds_what_a_board_may(sensor);
+    }
+    let small = Preset::named("small").unwrap();
+    let base = Preset::named("base").unwrap();
+    for (hardware, preset) in [(nrf52840dk, base), (stm32f411, base), (nrf52840dk, small)] {
+        let (_, ram) = Image::build(&hardware, preset.name, &[]).footprint();
+        let board = Board::of(&hardware);
+        let said = board.ram_bytes(&preset, Numeric::I8);
+        println!(
+            "{}, {}: {} of RAM with its stack, `inspect` says {said}",
+            hardware.feature,
+            preset.name,
+            ram as usize + STACK_BYTES
+        );
+        let found = ram as usize + STACK_BYTES;
+        assert!((found..found + 4_096).contains(&said), "{}: found {found}, `inspect` says {said}", preset.name);
     }
 }
 

@@ -126,6 +126,8 @@ proptest! {
     fn nonsense_with_a_right_checksum_harms_nothing(seed in any::<u64>(), changes in 1_usize..40) {
         let model = model("tiny", 2, 24, 1);
         alter(open(Tiny::<2, 256>::new(bytemuck::cast_slice(&model))), seed, changes);
+        let model = model_as(Numeric::I8, "tiny", 2, 24, 1);
+        alter(open(Tiny::<2, 256, Q20>::new(bytemuck::cast_slice(&model))), seed, changes);
     }
 }
 
@@ -137,7 +139,8 @@ fn alter<F: Streaming + Snapshot>(mut forecaster: Box<F>, seed: u64, changes: us
     let end = snapshot.len() - 4;
     for _ in 0..changes {
         let place = HEADER_BYTES + random.below(end - HEADER_BYTES);
-        snapshot[place] = random.bits() as u8;
+        // Numbers at their ends, too.
+        snapshot[place] = [random.bits() as u8, 0x7F, 0x80, 0xFF][random.below(4)];
     }
     seal(&mut snapshot);
     if let Err(error) = forecaster.restore(&snapshot) {
@@ -147,6 +150,44 @@ fn alter<F: Streaming + Snapshot>(mut forecaster: Box<F>, seed: u64, changes: us
     rows.iter().for_each(|row| forecaster.observe(row));
     forecaster.observe_gap(u32::MAX);
     says(&*forecaster);
+}
+
+/// Each word of a snapshot in turn at the ends of what it can hold, wherever a field begins.
+#[test]
+fn no_field_at_its_ends_harms_anything() {
+    fn stretch<F: Streaming + Snapshot>(mut forecaster: Box<F>, age: usize) -> (u32, u32) {
+        let rows = samples(100, 1, 24, &mut Random::new(1));
+        rows.iter().take(age).for_each(|row| forecaster.observe(row));
+        let good = bytes(&*forecaster);
+        let (mut refused, mut taken) = (0, 0);
+        for place in HEADER_BYTES..good.len() - 8 {
+            for word in [u32::MAX, i32::MAX as u32, i32::MIN as u32] {
+                let mut snapshot = good.clone();
+                snapshot[place..place + 4].copy_from_slice(&word.to_le_bytes());
+                seal(&mut snapshot);
+                match forecaster.restore(&snapshot) {
+                    Ok(()) => taken += 1,
+                    Err(error) => {
+                        assert_eq!(error, SnapshotError::Field);
+                        refused += 1;
+                    }
+                }
+                rows.iter().take(3).for_each(|row| forecaster.observe(row));
+                says(&*forecaster);
+            }
+        }
+        (refused, taken)
+    }
+    let (integer, float) = (model_as(Numeric::I8, "tiny", 1, 24, 1), model("tiny", 1, 24, 1));
+    // Within its first day, and after it.
+    for age in [20, 100] {
+        for found in [
+            stretch(open(Tiny::<1, 256, Q20>::new(bytemuck::cast_slice(&integer))), age),
+            stretch(open(Tiny::<1, 256>::new(bytemuck::cast_slice(&float))), age),
+        ] {
+            assert!(found.0 > 0 && found.1 > 0, "{found:?} refused and taken");
+        }
+    }
 }
 
 /// Makes the checksum right.

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use embedded_storage::nor_flash::ReadNorFlash as _;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::snapshot::Snapshot as _;
@@ -216,7 +217,8 @@ fn live_with(
         Logger::new(&mut forecaster, model, Sampler::new([&mut sensor as &mut dyn Sensor]), Plan::DEFAULT).unwrap();
     let clock = Wall { now_ms, longest_ms: &longest_ms, from_ms: now_ms.get(), fast };
     let dog = Dog { now_ms, fed_ms: now_ms.get() };
-    let store = Store::new(&mut *flash, 0..(PAGES * PAGE) as u32);
+    let bytes = flash.capacity() as u32;
+    let store = Store::new(&mut *flash, 0..bytes);
     let (mut station, start) = Station::new(logger, Nobody, (clock, calendar), dog, store, &mut buffer, EVERY);
     let (mut events, mut taken_ms) = (Vec::new(), Vec::new());
     for _ in 0..samples {
@@ -290,6 +292,31 @@ fn a_flash_that_fails_stops_nothing() {
     let mut host = Forecaster::new(model).unwrap();
     (0..60).for_each(|sample| host.observe(&[value(sample * INTERVAL_MS)]));
     assert_eq!(life.says, says(&host));
+}
+
+#[test]
+fn a_flash_that_is_full_keeps_what_it_has_and_stops_nothing() {
+    let model = model();
+    let model: &[u8] = bytemuck::cast_slice(&model);
+    // Room for no snapshot; and for one, but not for a second beside it.
+    for (pages, kept) in [(2, None), (9, Some(EVERY))] {
+        let (flash, clock) = (RefCell::new(Flash::new(pages)), Cell::new(0));
+        let life = live(model, &flash, &clock, 60, None);
+        for event in &life.events {
+            let due = (event.index + 1).is_multiple_of(EVERY);
+            assert_eq!(event.kept, due.then_some(Some(event.index + 1) == kept), "{pages} pages: {event:?}");
+        }
+        let mut host = Forecaster::new(model).unwrap();
+        (0..60).for_each(|sample| host.observe(&[value(sample * INTERVAL_MS)]));
+        assert_eq!(life.says, says(&host));
+        // After a reset it goes on from what was kept, if anything was.
+        let life = live(model, &flash, &Cell::new(60 * INTERVAL_MS), 1, None);
+        match (life.start, kept) {
+            (Start::Anew, None) => {}
+            (Start::From { samples, .. }, Some(expected)) => assert_eq!(samples, expected),
+            found => panic!("{pages} pages: {found:?}"),
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use flowcast::emulate::image::{self, With};
 use flowcast::emulate::machine::{Board, MACHINES, Machine};
 use flowcast::file::AlignedBytes;
+use flowcast::inspect::board::STACK_BYTES;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::Numeric;
 use flowcast_core::presets::{PRESETS, Preset, Small};
@@ -89,7 +90,6 @@ fn the_watchdog_resets_whatever_hangs_and_the_station_goes_on() {
 /// `firmware/memory/*.x` reserve.
 #[test]
 fn no_station_takes_half_of_its_stack() {
-    const STACK_BYTES: u32 = 32 << 10;
     for preset in PRESETS {
         for numeric in [Numeric::I8, Numeric::F32] {
             let firmware = image::build_program(&MACHINE, "watched", preset.name, numeric, With::default())
@@ -103,7 +103,7 @@ fn no_station_takes_half_of_its_stack() {
                 numeric.name(),
                 MACHINE.name
             );
-            assert!(stack_bytes < STACK_BYTES / 2, "{} {}: {stack_bytes}", preset.name, numeric.name());
+            assert!(stack_bytes < STACK_BYTES as u32 / 2, "{} {}: {stack_bytes}", preset.name, numeric.name());
         }
     }
 }

@@ -82,6 +82,12 @@ fn what_does_not_fit_is_named_with_what_would() {
     assert_eq!(printed["board"]["refused"], report["refused"]);
     let error = String::from_utf8(inspected.stderr).unwrap();
     assert_eq!(error, "error: rp2040 does not hold base.flow: found preset base, expected tiny or small\n");
+    let of_nothing = ["flash", "tiny.flow", "--board", "rp2040", "--dry-run", "--limit", "t9>25"];
+    let error = bench.refusal(&of_nothing);
+    assert!(
+        error.contains("--limit t9 > 25: found the channel t9, expected one that the model forecasts: c0"),
+        "{error}"
+    );
     bench.write("float.flow", &random_model(&Preset::named("base").unwrap(), 2, 144, 144, 1));
     let bytes = bench.bytes("float.flow").len();
     let (report, _) = bench.lay_out("float.flow", "stm32f411", &["--model-only"]);

@@ -31,10 +31,21 @@ fn a_model_is_signed_and_flashed_by_its_key() {
     // Signed twice is signed once.
     bench.json(&["sign", "m.flow", "--key", "own.key"]);
     assert_eq!(bench.bytes("m.flow"), bytes);
-    for key in ["own.key.pub", "own.key"] {
-        let report = bench.json(&[&flash[..], &[key]].concat());
-        let slot = report["layout"].as_array().unwrap().iter().find(|place| place["name"] == "model A").unwrap();
-        assert_eq!((&report["fits"], &slot["bytes"]), (&true.into(), &bytes.len().into()));
+    let report = bench.json(&[&flash[..], &["own.key.pub"]].concat());
+    let slot = report["layout"].as_array().unwrap().iter().find(|place| place["name"] == "model A").unwrap();
+    assert_eq!((&report["fits"], &slot["bytes"]), (&true.into(), &bytes.len().into()));
+    // Whoever flashes boards has no private key.
+    let private = bench.refusal(&[&flash[..], &["own.key"]].concat());
+    assert!(private.contains("own.key is the private key") && private.ends_with("own.key.pub"), "{private}");
+    bench.write("noise.key", &[0xFF, 0xFE, 0x00]);
+    for words in [&[&flash[..], &["noise.key"]].concat()[..], &["sign", "m.flow", "--key", "noise.key"]] {
+        let error = bench.refusal(words);
+        assert!(error.contains("noise.key is no key, expected a PEM file"), "{error}");
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere", bench.folder.path().join("link.key")).unwrap();
+        assert!(bench.refusal(&["key", "new", "link.key"]).contains("link.key is there already"));
     }
     let foreign = bench.refusal(&[&flash[..], &["other.key.pub"]].concat());
     assert!(foreign.contains("not by this key"), "{foreign}");

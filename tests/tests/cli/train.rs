@@ -85,6 +85,20 @@ fn wrong_usage_of_training_exits_with_2() {
     ] {
         assert_eq!(bench.run(words).status.code(), Some(2), "{words:?}");
     }
+    for (words, said) in [
+        (&["export", "m.safetensors", "--out", "folder/"][..], "found a folder, expected a file"),
+        (&["detect", "m.flow", "data.csv", "--out", "m.flow"], "found a .flow file, expected .csv"),
+        (&["backtest", "m.flow", "data.csv", "--figure", "f.png"], "found a .png file, expected .svg"),
+        (&["backtest", "m.flow", "data.csv", "--report", "r.csv"], "found a .csv file, expected .html"),
+        (&["gate", "m.flow", "data.csv", "--max-error", "-1"], "found `-1`, expected a number above 0"),
+    ] {
+        let output = bench.run(words);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {error}");
+        assert!(error.contains(said), "{words:?}: {error}");
+    }
+    let error = bench.refusal(&["backtest", "m.flow", "data.csv", "--figures", "data.csv"]);
+    assert_eq!(error, "error: --figures data.csv: found a file, expected a folder");
     let presets = bench.run(&["train", "data.csv", "--target", "c0", "--preset", "huge", "--out", "m"]).stderr;
     assert!(String::from_utf8(presets).unwrap().contains("tiny, small, base"));
     let out = String::from_utf8(bench.run(&train("data.csv", "m.flow", "0")).stderr).unwrap();
