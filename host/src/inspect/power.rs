@@ -81,18 +81,19 @@ pub const SUPPLIES: [Supply; 4] = [
 ];
 
 /// What no figure here has in it.
-const LEFT_OUT: [&str; 5] = [
+const LEFT_OUT: [&str; 6] = [
     "the board's regulator, debugger and LEDs",
     "the sensor and the pull-ups of its bus",
     "snapshots into flash",
     "the watchdog, and waking to feed it",
+    "a serial port that stays on",
     "memory that makes the processor wait",
 ];
 
 /// What a model makes a board do.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {
-    /// Cycles of an `observe`, at most; none where ARM publishes no table.
+    /// Cycles of an `observe`, at most; none where they were not counted.
     pub observe_cycles: Option<f64>,
     /// The same of every channel's forecast.
     pub forecast_cycles: Option<f64>,
@@ -113,7 +114,7 @@ pub struct Work {
 pub struct Power {
     /// Milliseconds between samples.
     pub interval_ms: u64,
-    /// Milliseconds of a sample that the processor computes, at most; none where ARM publishes no table of its cycles.
+    /// Milliseconds of a sample that the processor computes, at most; none where its cycles were not counted.
     pub processor_ms: Option<f64>,
     /// Milliseconds that it waits for the sensor's bus.
     pub bus_ms: f64,
@@ -172,7 +173,7 @@ impl Power {
     /// Lines for people.
     pub fn text(&self) -> Vec<String> {
         let processor = self.processor_ms.map_or_else(
-            || "unknown (ARM publishes no table of its cycles)".to_owned(),
+            || "unknown (its cycles for such a model are not counted)".to_owned(),
             |processor| format!("at most {processor:.2} ms"),
         );
         let mut lines = vec![format!(
