@@ -348,7 +348,7 @@ impl Report {
                 board.flash_bytes, board.flash_available_bytes, board.program_bytes
             ));
             line(format_args!(
-                "          RAM {} of {} bytes: forecaster {}, stack and all else {}",
+                "          RAM {} of {} bytes: forecaster {}; stack, room for a snapshot where it keeps one, and all else {}",
                 board.ram_bytes,
                 board.ram_available_bytes,
                 board.state_bytes,
