@@ -117,10 +117,10 @@ fn steps(install: bool) -> Vec<Step> {
     }));
     steps.extend(SENSORS.map(|sensor| {
         step(
-            &format!("clippy for a station with the sensor {sensor}, warnings denied"),
+            &format!("clippy for a station with the sensor {sensor} and a clock, warnings denied"),
             &format!(
                 "clippy --package flowcast-firmware --target {FIRMWARE_TARGET} --profile firmware --no-default-features \
-                 --features board-nrf52840dk,preset-tiny,numeric-int8,sensor-{sensor} -- --deny warnings"
+                 --features board-nrf52840dk,preset-tiny,numeric-int8,sensor-{sensor},clock-ds3231 -- --deny warnings"
             ),
         )
     }));
