@@ -5,7 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::output::Output;
 use crate::{
-    ablate, backtest, bench, benchmark, demo, detect, doctor, emulate, export, flash, gate, inspect, key, nab, train,
+    ablate, backtest, bench, benchmark, demo, detect, doctor, emulate, export, flash, gate, inspect, key, monitor, nab,
+    replay, train,
 };
 
 /// Streaming forecasts for microcontrollers: train on a CSV, export, back-test with the device's own code
@@ -39,6 +40,10 @@ pub enum Command {
     Emulate(emulate::Args),
     /// Write a model, and the firmware that runs it, to a board through a debug probe
     Flash(flash::Args),
+    /// Watch a board: its samples, what it forecasts and how it does, drawn as they come and recorded
+    Monitor(monitor::Args),
+    /// Stream data through a board on a line, and compare its forecasts with this machine's
+    Replay(replay::Args),
     /// Make the keys that sign models
     Key(key::Args),
     /// Sign a model: the signature goes behind it, into the same file
@@ -80,6 +85,8 @@ impl Cli {
             Command::Benchmark(args) => benchmark::run(args, output),
             Command::Emulate(args) => emulate::run(args, output),
             Command::Flash(args) => flash::run(args, output),
+            Command::Monitor(args) => monitor::run(args, output),
+            Command::Replay(args) => replay::run(args, output),
             Command::Key(args) => key::run(args, output),
             Command::Sign(args) => key::sign(args, output),
             Command::Bench(args) => bench::run(args, output),

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::flash::probe::{self, Found};
+use crate::line;
 use crate::output::Output;
 use crate::setup::{self, Need};
 
@@ -109,6 +110,13 @@ fn findings() -> Vec<Finding> {
             optional(&format!("{PROBE} ({})", names.join("; ")), "may not be used by you", None, &rule)
         }
     });
+    let ports = line::ports();
+    findings.push(optional(
+        "serial port",
+        "listens to boards (flowcast monitor)",
+        (!ports.is_empty()).then(|| ports.join("; ")),
+        "connect a board or a serial adapter by USB",
+    ));
     findings.push(optional(
         "cuda feature",
         "trains on a GPU",

@@ -4,124 +4,38 @@
 pub mod image;
 pub mod machine;
 pub mod monitor;
+pub mod report;
 pub mod session;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use flowcast_core::format::Header;
-use serde::Serialize;
 
-use crate::backtest::{channel_names, channel_units, check_interval};
-use crate::data::{self, ReadOptions, Series};
 use crate::forecaster;
 use crate::output::Output;
 use crate::setup::{self, Need};
 use machine::{Board, Machine};
-use session::{Difference, Options, Outcome};
+use report::{Data, Report};
+use session::{Options, Outcome};
 
 /// Stream data through the firmware on an emulated board, and compare its forecasts with this machine's
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// The model, as `flowcast export` wrote it
     pub model: PathBuf,
-    /// The data: .csv, .csv.gz or .csv.xz; several files follow one another
-    #[arg(required = true)]
-    pub data: Vec<PathBuf>,
+    /// What is streamed
+    #[command(flatten)]
+    pub data: Data,
     /// The board to emulate
     #[arg(long, default_value = "mps2-an386", value_parser = Machine::named)]
     pub machine: Machine,
-    /// Stream so many samples, the last ones of the data
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub samples: u32,
-    /// Ask for a forecast after each so many samples
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub every: u32,
-    /// Columns of the data in the order of the model's channels [default: those named as the channels]
-    #[arg(long = "column")]
-    pub columns: Vec<String>,
-    /// The column of times [default: the only one that reads as such]
-    #[arg(long)]
-    pub time: Option<String>,
-    /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse_duration)]
-    pub interval: Option<std::time::Duration>,
     /// Run this firmware image instead of building the one for the model's preset
     #[arg(long, value_name = "ELF")]
     pub firmware: Option<PathBuf>,
     /// Show the firmware's log on standard error (needs defmt-print)
     #[arg(long)]
     pub log: bool,
-}
-
-/// What `--json` prints.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// The board.
-    pub machine: &'static str,
-    /// Samples streamed, missing ones included.
-    pub samples: u32,
-    /// Samples without any value among them.
-    pub missing: u32,
-    /// Forecasts compared.
-    pub forecasts: u32,
-    /// Values compared.
-    pub values: u64,
-    /// Whether every bit of every value is this machine's.
-    pub equal_to_host: bool,
-    /// The first value that is not.
-    pub first_difference: Option<Difference>,
-    /// Instructions that one `observe` takes.
-    pub instructions_per_observe: Instructions,
-    /// Bytes of static RAM, the state among them.
-    pub ram_bytes: u32,
-    /// Bytes of the stack that were ever in use.
-    pub stack_bytes: u32,
-    /// Bytes of the forecaster.
-    pub state_bytes: u32,
-    /// Frames that the board did not understand.
-    pub bad_frames: u32,
-    /// Wall time of the stream; the emulator's, and nothing that a board would take.
-    pub seconds: f64,
-}
-
-/// Instructions that one `observe` takes, samples with a missing value aside.
-#[derive(Clone, Debug, Serialize)]
-pub struct Instructions {
-    /// Fewest; `None` where the board cannot count.
-    pub min: Option<u32>,
-    /// Most.
-    pub max: Option<u32>,
-    /// At these samples, counted from 1.
-    pub at: BTreeMap<u32, u32>,
-}
-
-impl Report {
-    fn new(machine: &Machine, outcome: &Outcome) -> Self {
-        let Outcome { samples, forecasts, values, difference, marks, stats, seconds, .. } = outcome.clone();
-        Self {
-            machine: machine.name,
-            samples,
-            missing: stats.missing,
-            forecasts,
-            values,
-            equal_to_host: difference.is_none() && values > 0,
-            first_difference: difference,
-            instructions_per_observe: Instructions {
-                min: stats.instructions_min,
-                max: stats.instructions_max,
-                at: marks,
-            },
-            ram_bytes: stats.ram_bytes,
-            stack_bytes: stats.stack_bytes,
-            state_bytes: stats.state_bytes,
-            bad_frames: stats.bad_frames,
-            seconds,
-        }
-    }
 }
 
 /// Runs the command.
@@ -136,15 +50,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let in_model = || args.model.display().to_string();
     let mut host = forecaster::open(&model).with_context(in_model)?;
     let header = host.header().clone();
-    let series = read(args, &header, &model, output)?;
-    let rows = session::last_rows(&series, args.samples as usize)?;
-    let untold = &series.columns[header.known_channels()];
-    if !untold.is_empty() {
-        output.remark(format!(
-            "the messages to a board carry nothing of the future: neither it nor this machine is told {} in advance here",
-            untold.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-        ));
-    }
+    let rows = args.data.rows(&args.model, &header, &model, output)?;
 
     let firmware = match &args.firmware {
         Some(firmware) => firmware.clone(),
@@ -164,15 +70,14 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     } else {
         (Box::new(io::sink()), None)
     };
-    let keep = rows.len().checked_sub(1 + usize::from(header.horizon)).unwrap_or(rows.len() / 2);
     let mut board = Board::start(&args.machine, &firmware, &model, log)?;
     let options = Options {
-        every: args.every as usize,
-        keep: Some(keep),
-        progress: output.progress(rows.len() as u64, "streaming"),
+        every: args.data.every as usize,
+        keep: Some(rows.keep),
+        progress: output.progress(rows.samples.len() as u64, "streaming"),
         ..Options::default()
     };
-    let outcome = board.stream(host.as_mut(), &rows, options);
+    let outcome = board.stream(host.as_mut(), &rows.samples, options);
     let stopped = board.stop();
     if let Some(mut printer) = printer {
         let _ = printer.wait();
@@ -180,21 +85,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let outcome = outcome?;
     stopped?;
 
-    let report = Report::new(&args.machine, &outcome);
-    let human = || {
-        let shown = Shown { header: &header, names: &series.columns, units: &channel_units(&header, &model) };
-        shown.forecast(&outcome, &rows, keep) + &summary(&args.machine, &report)
-    };
-    output.result(human, &report)?;
-    match &outcome.difference {
-        Some(difference) => bail!("board and host differ: {difference}"),
-        None if report.values == 0 => bail!(
-            "nothing to compare: no forecast within {} samples, one period ({} samples) must pass first",
-            report.samples,
-            header.seasons.period()
-        ),
-        None => Ok(()),
-    }
+    let name = format!("{} {}, emulated", args.machine.name, args.machine.processor);
+    Report::new(args.machine.name, &outcome).conclude(&name, &outcome, &rows, (&header, &model), output)
 }
 
 impl Board {
@@ -213,97 +105,4 @@ impl Board {
             error => error.into(),
         })
     }
-}
-
-/// The data's columns for the model's channels.
-fn read(args: &Args, header: &Header, model: &[u8], output: &Output) -> Result<Series> {
-    let columns = match args.columns.as_slice() {
-        [] => channel_names(header, model),
-        named => data::resolve(&args.data, named)?,
-    };
-    if columns.len() != usize::from(header.channels) {
-        bail!("--column names {} columns, the model has {} channels", columns.len(), header.channels);
-    }
-    let options = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
-    let (series, notes) = Series::read_noting(&args.data, &options)
-        .with_context(|| format!("{} wants the columns {}", args.model.display(), options.columns.join(", ")))?;
-    check_interval(header, &series)?;
-    output.remarks(notes);
-    output.remarks(series.review_for(header, model));
-    Ok(series)
-}
-
-/// What a forecast is shown with.
-struct Shown<'s> {
-    header: &'s Header,
-    names: &'s [String],
-    units: &'s [String],
-}
-
-impl Shown<'_> {
-    /// Most lines for one channel.
-    const LINES: usize = 8;
-
-    /// One forecast beside what came.
-    fn forecast(&self, outcome: &Outcome, rows: &[Vec<f32>], keep: usize) -> String {
-        let levels = &self.header.quantiles;
-        let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
-        if outcome.kept.iter().all(Vec::is_empty) {
-            return "no forecast yet at the sample that would be shown: stream more of them (--samples)\n\n".to_owned();
-        }
-        let mut text = format!("forecast by the board after sample {}, beside what came\n", keep + 1);
-        for (channel, forecast) in outcome.kept.iter().enumerate().filter(|(_, forecast)| !forecast.is_empty()) {
-            let name = self.names.get(channel).map_or("", String::as_str);
-            let unit = self.units.get(channel).map_or("", String::as_str);
-            let _ = writeln!(
-                text,
-                "\n  {name} {unit}\n  {:>5} {:>10} {:>10} {:>10} {:>10}",
-                "ahead", "low", "median", "high", "came"
-            );
-            let steps: Vec<&[f32]> = forecast.chunks_exact(levels.len()).collect();
-            let stride = steps.len().div_ceil(Self::LINES).max(1);
-            let every = (stride..=steps.len()).step_by(stride);
-            let shown: BTreeSet<usize> = every.chain([1, steps.len()]).collect();
-            for ahead in shown {
-                let values = steps[ahead - 1];
-                let came = rows.get(keep + ahead).map_or(f32::NAN, |row| row[channel]);
-                let came = if came.is_nan() { "-".to_owned() } else { format!("{came:.2}") };
-                let (low, high) = (values[0], values[values.len() - 1]);
-                let _ = writeln!(text, "  {ahead:>5} {low:>10.2} {:>10.2} {high:>10.2} {came:>10}", values[median]);
-            }
-        }
-        text.push('\n');
-        text
-    }
-}
-
-fn summary(machine: &Machine, report: &Report) -> String {
-    let count = |count: Option<u32>| count.map_or("-".to_owned(), |count| count.to_string());
-    let Instructions { min, max, at } = &report.instructions_per_observe;
-    let marks: String = at.iter().map(|(sample, count)| format!(", {count} at sample {sample}")).collect();
-    format!(
-        "{} {}, emulated: {} samples ({} missing) in {:.1} s\n\
-         forecasts     {}, {} values: {}\n\
-         instructions  {} to {} for each observe{marks}\n\
-         memory        {} bytes of RAM ({} of them the forecaster) and {} of stack\n\
-         bad frames    {}\n",
-        machine.name,
-        machine.processor,
-        report.samples,
-        report.missing,
-        report.seconds,
-        report.forecasts,
-        report.values,
-        match (report.values, report.equal_to_host) {
-            (0, _) => "nothing to compare",
-            (_, true) => "equal to this machine's to the bit",
-            (_, false) => "NOT equal to this machine's",
-        },
-        count(*min),
-        count(*max),
-        report.ram_bytes,
-        report.state_bytes,
-        report.stack_bytes,
-        report.bad_frames,
-    )
 }

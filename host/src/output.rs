@@ -84,6 +84,19 @@ impl Output {
         if self.json || self.kept.is_some() { Ok(()) } else { print(text) }
     }
 
+    /// Prints one of many results as soon as it is there, a line of text or one JSON object; false where nobody reads any more.
+    ///
+    /// # Errors
+    /// As [`Output::result`].
+    pub fn line(&self, human: impl FnOnce() -> String, json: &impl Serialize) -> Result<bool> {
+        let line = if self.json { serde_json::to_string(json).context("the result as JSON")? } else { human() };
+        let mut stdout = io::stdout().lock();
+        match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            written => written.context("standard output").map(|()| true),
+        }
+    }
+
     /// One line of news on standard error; silent when that is no terminal.
     pub fn note(&self, line: impl AsRef<str>) {
         if io::stderr().is_terminal() {

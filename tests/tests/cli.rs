@@ -7,6 +7,8 @@ mod data;
 mod flash;
 #[path = "cli/known.rs"]
 mod known;
+#[path = "cli/line.rs"]
+mod line;
 #[path = "cli/sign.rs"]
 mod sign;
 #[path = "cli/train.rs"]

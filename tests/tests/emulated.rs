@@ -332,32 +332,30 @@ fn requests_that_make_no_sense_are_refused_and_change_nothing() {
 
 #[test]
 fn the_command_reads_files_and_fails_with_one_clear_line() {
+    use flowcast::emulate::report::Data;
     use flowcast::emulate::{Args, run};
     use flowcast::output::Output;
 
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.flow");
     std::fs::write(&model, random_model(&preset("small"), 2, 144, 24, 13)).unwrap();
-    let args = Args {
-        model: model.clone(),
+    let data = Data {
         data: vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mast_10min.csv.gz")],
-        machine: MACHINE,
         samples: 300,
         every: 10,
         columns: vec!["T2m".into(), "RH2m".into()],
         time: None,
         interval: None,
-        firmware: None,
-        log: false,
     };
+    let args = Args { model: model.clone(), data: data.clone(), machine: MACHINE, firmware: None, log: false };
     run(&args, &Output::new(false)).unwrap();
 
     let line = |args: Args| format!("{:#}", run(&args, &Output::new(false)).unwrap_err());
-    let short = line(Args { samples: 100, ..args.clone() });
+    let short = line(Args { data: Data { samples: 100, ..data.clone() }, ..args.clone() });
     assert!(short.starts_with("nothing to compare: no forecast within 100 samples, one period (144"), "{short}");
-    let missing = line(Args { columns: vec![], ..args.clone() });
+    let missing = line(Args { data: Data { columns: vec![], ..data.clone() }, ..args.clone() });
     assert!(missing.contains("c0"), "{missing}");
-    let count = line(Args { columns: vec!["T2m".into()], ..args.clone() });
+    let count = line(Args { data: Data { columns: vec!["T2m".into()], ..data }, ..args.clone() });
     assert_eq!(count, "--column names 1 columns, the model has 2 channels");
     let firmware = line(Args { firmware: Some(folder.path().join("no.elf")), ..args.clone() });
     assert!(firmware.contains("no.elf"), "{firmware}");

@@ -83,6 +83,11 @@ impl<'f> Gateway<'f> {
         self.mark.is_some() && self.waiting.is_empty()
     }
 
+    /// The last sample that nothing is missing before: what is known up to it stays as it is.
+    pub fn settled(&self) -> Option<u32> {
+        self.mark.as_ref().map(|mark| mark.index)
+    }
+
     /// The forecaster, to be asked.
     pub fn forecaster(&self) -> &(dyn Kept + Send + 'f) {
         self.forecaster.as_ref()
