@@ -44,7 +44,7 @@ pub struct Application<'f, F, PORT, BUSY, METER> {
     instructions: Option<(u32, u32)>,
 }
 
-impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Application<'f, F, PORT, BUSY, METER> {
+impl<'f, F: Streaming, PORT: Write, BUSY: OutputPin, METER: Meter> Application<'f, F, PORT, BUSY, METER> {
     /// An application that has seen nothing yet.
     ///
     /// `forecaster` may be the reason why there is none. `busy` is high while a request is worked on: a scope on that
@@ -67,12 +67,23 @@ impl<'f, F: Streaming, PORT: Read + Write, BUSY: OutputPin, METER: Meter> Applic
     ///
     /// # Errors
     /// The port's own error; the application is as sound after it as before.
-    pub fn step(&mut self) -> Result<Event, PORT::Error> {
+    pub fn step(&mut self) -> Result<Event, PORT::Error>
+    where
+        PORT: Read,
+    {
         let mut byte = [0];
         if self.line.0.read(&mut byte)? == 0 {
             return Ok(Event::Quiet);
         }
-        let Some(received) = self.deframer.push::<Request>(byte[0]) else {
+        self.take(byte[0])
+    }
+
+    /// Answers the request that a byte completes, if any: for a board whose receiver is not its port.
+    ///
+    /// # Errors
+    /// As [`Application::step`].
+    pub fn take(&mut self, byte: u8) -> Result<Event, PORT::Error> {
+        let Some(received) = self.deframer.push::<Request>(byte) else {
             return Ok(Event::Quiet);
         };
         // A board whose pin fails still forecasts.

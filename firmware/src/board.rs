@@ -1,8 +1,8 @@
 //! The boards, one file each, and what they share. A feature of this crate chooses the one that an image is for.
 //!
 //! A board says how many channels and slots it has RAM for, `CHANNELS` and `SLOTS`, and gives its devices once, by `take`: an
-//! emulated one a port, a pin and a counter of instructions, a real one (`station`) a bus for sensors, a port, a watchdog and
-//! a place for its state.
+//! emulated one a port, a pin and a counter of instructions, a real one (`station`) a bus for sensors, a port and
+//! its way back, a watchdog and a place for its state.
 
 pub mod fault;
 pub mod memory;
@@ -36,6 +36,8 @@ mod mps2;
 pub use mps2::{CHANNELS, Counter, Led, SLOTS, Uart, take};
 
 #[cfg(station)]
+pub mod gauge;
+#[cfg(station)]
 pub mod journal;
 #[cfg(station)]
 pub mod limits;
@@ -45,17 +47,17 @@ pub mod timer;
 #[cfg(nrf52840dk)]
 mod nrf52840dk;
 #[cfg(nrf52840dk)]
-pub use nrf52840dk::{CHANNELS, SLOTS, take};
+pub use nrf52840dk::{CHANNELS, LISTENS_MS, SLOTS, take};
 
 #[cfg(stm32f411)]
 mod stm32f411;
 #[cfg(stm32f411)]
-pub use stm32f411::{CHANNELS, SLOTS, take};
+pub use stm32f411::{CHANNELS, LISTENS_MS, SLOTS, take};
 
 #[cfg(any(pico, pico2))]
 mod pico;
 #[cfg(any(pico, pico2))]
-pub use pico::{CHANNELS, SLOTS, take};
+pub use pico::{CHANNELS, LISTENS_MS, SLOTS, take};
 
 /// The board's name; an emulated one's as QEMU has it.
 pub const NAME: &str = env!("FLOWCAST_BOARD");

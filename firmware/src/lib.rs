@@ -7,6 +7,7 @@
 #![cfg_attr(target_os = "none", no_std)]
 #![allow(clippy::result_large_err, reason = "there is no heap to put a refusal's words on")]
 
+pub mod answer;
 pub mod application;
 pub mod bitbang;
 #[cfg(target_os = "none")]
@@ -19,6 +20,7 @@ pub mod logger;
 pub mod meter;
 pub mod pace;
 pub mod paced;
+pub mod pin;
 pub mod ram;
 pub mod sampler;
 pub mod sensor;

@@ -19,13 +19,15 @@ use crate::telemetry::Telemetry;
 pub struct Plan {
     /// A whole forecast after each so many samples; 0 for none.
     pub forecast_every: u32,
+    /// What is expected of the next sample, after each that is told and has no whole forecast.
+    pub next: bool,
     /// An alert for what comes as rarely as this on its channel, in (0, 1).
     pub alert_probability: f32,
 }
 
 impl Plan {
     /// A forecast for each sample, an alert for one in a thousand.
-    pub const DEFAULT: Self = Self { forecast_every: 1, alert_probability: 1e-3 };
+    pub const DEFAULT: Self = Self { forecast_every: 1, next: false, alert_probability: 1e-3 };
 }
 
 /// A forecaster and its sensors.
@@ -108,6 +110,7 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
         *samples = samples.saturating_add(1);
         *missing = missing.saturating_add(u32::from(values.iter().all(|value| value.is_nan())));
 
+        let told = gate.is_none() || report.is_some();
         match (gate, report) {
             (None, _) => tell(telemetry.sample(index, values)),
             (Some(_), Some(report)) => tell(telemetry.gated(&Gated::new(&report, channels as u16))),
@@ -125,8 +128,10 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
             *warnings = warnings.saturating_add(1);
             tell(telemetry.warning(&warning));
         });
-        if forecast && forecaster.is_ready() {
-            tell(telemetry.forecast(index, &**forecaster));
+        match forecaster.is_ready() {
+            true if forecast => tell(telemetry.forecast(index, &**forecaster)),
+            true if plan.next && told => tell(telemetry.next(index, &**forecaster)),
+            _ => {}
         }
         index
     }

@@ -5,9 +5,9 @@
 
 use embedded_io::{Read, Write};
 use flowcast_core::forecaster::Streaming;
-use flowcast_core::wire::{Deframer, Gated, Observed, PROTOCOL, Refusal, Reply, Request, Stats};
+use flowcast_core::wire::{Observed, Refusal, Reply, Request};
 
-use crate::application::hello;
+use crate::answer::Desk;
 use crate::logger::Logger;
 use crate::meter::Meter;
 use crate::telemetry::Frames;
@@ -17,14 +17,13 @@ pub struct Paced<'l, F, PORT, METER, const SENSORS: usize> {
     logger: Result<Logger<'l, F, SENSORS>, Refusal>,
     line: Frames<PORT>,
     meter: METER,
-    deframer: Deframer,
-    bad_frames: u32,
+    desk: Desk,
 }
 
 impl<'l, F: Streaming, PORT: Read + Write, METER: Meter, const SENSORS: usize> Paced<'l, F, PORT, METER, SENSORS> {
     /// `logger` may be the reason why there is none.
     pub fn new(logger: Result<Logger<'l, F, SENSORS>, Refusal>, port: PORT, meter: METER) -> Self {
-        Self { logger, line: Frames(port), meter, deframer: Deframer::new(), bad_frames: 0 }
+        Self { logger, line: Frames(port), meter, desk: Desk::new() }
     }
 
     /// Samples up to now.
@@ -41,12 +40,9 @@ impl<'l, F: Streaming, PORT: Read + Write, METER: Meter, const SENSORS: usize> P
         if self.line.0.read(&mut byte)? == 0 {
             return Ok(());
         }
-        let reply = match self.deframer.push::<Request>(byte[0]) {
+        let reply = match self.desk.take(byte[0]) {
             None => return Ok(()),
-            Some(Err(error)) => {
-                self.bad_frames = self.bad_frames.saturating_add(1);
-                Reply::BadFrame { error, count: self.bad_frames }
-            }
+            Some(Err(reply)) => reply,
             Some(Ok(request)) => self.follow(&request).unwrap_or_else(Reply::Refused),
         };
         self.line.send(&reply)
@@ -54,62 +50,25 @@ impl<'l, F: Streaming, PORT: Read + Write, METER: Meter, const SENSORS: usize> P
 
     /// Does what `request` says and returns its closing reply, or why not.
     fn follow(&mut self, request: &Request) -> Result<Reply, Refusal> {
-        if *request == Request::Stats {
-            return Ok(Reply::Stats(self.stats()));
-        }
-        if let Request::Hello { protocol } = *request
-            && protocol != PROTOCOL
-        {
-            return Err(Refusal::Protocol { found: protocol, expected: PROTOCOL });
-        }
-        let logger = self.logger.as_mut().map_err(|refusal| refusal.clone())?;
-        match request {
-            Request::Hello { .. } => Ok(Reply::Hello(hello(logger.forecaster()))),
-            Request::Sample { forecast } => {
-                let index = logger.sample_telling(&mut self.line, *forecast);
-                // A sample here is a transfer, an `observe` and a report, and nobody asks how long all that takes.
-                Ok(Reply::Observed(Observed { index, instructions: None, ready: logger.forecaster().is_ready() }))
+        let Self { logger, line, meter, desk } = self;
+        let logger = match logger {
+            Ok(logger) => logger,
+            Err(_) if *request == Request::Stats => {
+                return Ok(Reply::Stats(desk.stats(None::<&mut Logger<'l, F, SENSORS>>, meter)));
             }
-            Request::Reports { after } => {
-                let channels = logger.forecaster().header().channels;
-                let index = logger.account().samples;
-                let gate = logger.gate().ok_or(Refusal::NoGate)?;
-                let known = match after.and_then(|after| gate.after(after)) {
-                    Some(reports) => {
-                        for report in reports {
-                            // A line that fails is found out by whoever asked.
-                            let _ = self.line.send(&Reply::Gated(Gated::new(report, channels)));
-                        }
-                        true
-                    }
-                    None => false,
-                };
-                if !known {
-                    gate.restart();
-                }
+            Err(refusal) => return Err(refusal.clone()),
+        };
+        match request {
+            Request::Sample { forecast } => {
+                let index = logger.sample_telling(line, *forecast);
+                // A sample here is a transfer, an `observe` and a report, and nobody asks how long all that takes.
                 Ok(Reply::Observed(Observed { index, instructions: None, ready: logger.forecaster().is_ready() }))
             }
             Request::Reset => {
                 logger.reset();
                 Ok(Reply::Reset)
             }
-            _ => Err(Refusal::OwnSensors),
-        }
-    }
-
-    fn stats(&mut self) -> Stats {
-        let logger = self.logger.as_mut().ok();
-        let (account, state) =
-            logger.map(|logger| (logger.account(), logger.forecaster().state_bytes())).unwrap_or_default();
-        Stats {
-            samples: account.samples,
-            missing: account.missing,
-            bad_frames: self.bad_frames,
-            ram_bytes: self.meter.ram_bytes(),
-            state_bytes: u32::try_from(state).unwrap_or(u32::MAX),
-            stack_bytes: self.meter.stack_bytes(),
-            instructions_min: None,
-            instructions_max: None,
+            _ => desk.answer(request, logger, line, meter),
         }
     }
 }

@@ -4,13 +4,29 @@
 //! where there is a clock with a battery (`calendar`), those that fell into a time without power too. The
 //! watchdog is fed while the station waits, in steps that it allows, and only there and after each sample: whatever hangs
 //! (a bus, a driver, this program) resets the board, which then goes on from its last snapshot.
+//!
+//! ```text
+//! sample, tell ─ listen for a while, answer ─ sleep ──────────────────── sample, tell ─ …
+//! ```
+//!
+//! A receiver that is on takes as much current as everything else, so a station hears a host only for a while after each
+//! sample, and for as long again after each answer; a board that gains nothing by it listens always. A sample that is due comes
+//! before anything that a host may send.
 
+use core::convert::Infallible;
+
+use embassy_futures::select::{Either, select};
+use embedded_io_async::{ErrorType, Read};
 use embedded_storage::nor_flash::NorFlash;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::snapshot::Snapshot;
+use flowcast_core::wire::Reply;
 
+use crate::answer::Desk;
+use crate::application::hello;
 use crate::calendar::{Calendar, CalendarFault};
 use crate::logger::Logger;
+use crate::meter::Meter;
 use crate::pace::{Dated, Due, Pace};
 use crate::store::Store;
 use crate::telemetry::Telemetry;
@@ -69,43 +85,115 @@ pub enum Start {
     },
 }
 
-/// A logger with a clock, a watchdog and a place for its state.
-pub struct Station<'l, F, T, CLOCK, CALENDAR, DOG, FLASH, const SENSORS: usize> {
+/// What a station hears with, and what it tells of itself.
+#[derive(Debug)]
+pub struct Ear<PORT, METER> {
+    port: PORT,
+    meter: METER,
+    window_ms: u64,
+    desk: Desk,
+    /// It listens until then.
+    until_ms: u64,
+}
+
+/// How long a receiver that fails is left alone.
+const PAUSE_MS: u64 = 100;
+
+impl<PORT, METER> Ear<PORT, METER> {
+    /// Listens for so long after each sample; `u64::MAX`: always.
+    pub const fn new(port: PORT, meter: METER, window_ms: u64) -> Self {
+        Self { port, meter, window_ms, desk: Desk::new(), until_ms: 0 }
+    }
+
+    /// Listens from now on.
+    const fn open(&mut self, now_ms: u64) {
+        self.until_ms = now_ms.saturating_add(self.window_ms);
+    }
+}
+
+/// No way back to a station, and nothing told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Deaf;
+
+impl ErrorType for Deaf {
+    type Error = Infallible;
+}
+
+impl Read for Deaf {
+    async fn read(&mut self, _: &mut [u8]) -> Result<usize, Infallible> {
+        core::future::pending().await
+    }
+}
+
+impl Meter for Deaf {
+    fn instructions(&mut self, work: impl FnOnce()) -> Option<u32> {
+        work();
+        None
+    }
+
+    fn ram_bytes(&self) -> u32 {
+        0
+    }
+
+    fn stack_bytes(&self) -> u32 {
+        0
+    }
+}
+
+impl Ear<Deaf, Deaf> {
+    /// Never listens.
+    pub const fn deaf() -> Self {
+        Self::new(Deaf, Deaf, 0)
+    }
+}
+
+/// Where a station's state is kept.
+pub struct Keeping<'l, FLASH> {
+    /// The place.
+    pub store: Store<FLASH>,
+    /// Room for a snapshot.
+    pub buffer: &'l mut [u8],
+    /// How often; 0: never.
+    pub samples_per_snapshot: u32,
+}
+
+/// A logger with a clock, a watchdog, a place for its state and an ear for a host.
+pub struct Station<'l, F, T, EAR, CLOCK, CALENDAR, DOG, FLASH, const SENSORS: usize> {
     logger: Logger<'l, F, SENSORS>,
     telemetry: T,
+    ear: EAR,
     clock: CLOCK,
     calendar: CALENDAR,
     pace: Pace,
     watchdog: DOG,
-    store: Store<FLASH>,
-    /// Room for a snapshot.
-    buffer: &'l mut [u8],
-    samples_per_snapshot: u32,
+    keeping: Keeping<'l, FLASH>,
 }
 
-impl<'l, F, T, CLOCK, CALENDAR, DOG, FLASH, const SENSORS: usize>
-    Station<'l, F, T, CLOCK, CALENDAR, DOG, FLASH, SENSORS>
+impl<'l, F, T, PORT, METER, CLOCK, CALENDAR, DOG, FLASH, const SENSORS: usize>
+    Station<'l, F, T, Ear<PORT, METER>, CLOCK, CALENDAR, DOG, FLASH, SENSORS>
 where
     F: Streaming + Snapshot,
     T: Telemetry,
+    PORT: Read,
+    METER: Meter,
     CLOCK: Clock,
     CALENDAR: Calendar,
     DOG: Watchdog,
     FLASH: NorFlash,
 {
-    /// A station that goes on from what its flash holds. The first sample is due at once, or, where a calendar says when the
-    /// last one was, an interval after that.
+    /// A station that goes on from what its flash holds, and says who it is. The first sample is due at once, or, where a
+    /// calendar says when the last one was, an interval after that.
     pub fn new(
         mut logger: Logger<'l, F, SENSORS>,
-        telemetry: T,
+        mut telemetry: T,
+        ear: Ear<PORT, METER>,
         (mut clock, mut calendar): (CLOCK, CALENDAR),
         watchdog: DOG,
-        mut store: Store<FLASH>,
-        buffer: &'l mut [u8],
-        samples_per_snapshot: u32,
+        mut keeping: Keeping<'l, FLASH>,
     ) -> (Self, Start) {
         let mut pace = Pace::new(logger.forecaster().header().interval_ms, clock.now_ms());
         let mut start = Start::Anew;
+        let Keeping { store, buffer, .. } = &mut keeping;
         if let Ok(Some(kept)) = store.recover(buffer)
             && logger.forecaster().restore(buffer.get(..kept.bytes).unwrap_or_default()).is_ok()
         {
@@ -122,8 +210,9 @@ where
             };
             start = Start::From { samples: kept.samples, lost, dated };
         }
-        let station = Self { logger, telemetry, clock, calendar, pace, watchdog, store, buffer, samples_per_snapshot };
-        (station, start)
+        // Nobody may be there.
+        let _ = telemetry.reply(&Reply::Hello(hello(logger.forecaster())));
+        (Self { logger, telemetry, ear, clock, calendar, pace, watchdog, keeping }, start)
     }
 
     /// Waits for the next sample, takes it, and keeps what is to be kept.
@@ -135,7 +224,7 @@ where
             if now >= due {
                 break;
             }
-            self.clock.until(due.min(now + DOG::PATIENCE_MS / 2)).await;
+            self.wait(now, due.min(now + DOG::PATIENCE_MS / 2)).await;
         }
         let Due { missed, due_ms } = self.pace.take(self.clock.now_ms());
         if missed > 0 {
@@ -145,18 +234,53 @@ where
         self.watchdog.feed();
         let Dated { date_s, fault } = self.pace.agree(self.clock.now_ms(), self.calendar.now_s(), due_ms);
         let samples = self.logger.account().samples;
-        let due = self.samples_per_snapshot > 0 && samples.is_multiple_of(self.samples_per_snapshot);
+        let every = self.keeping.samples_per_snapshot;
+        let due = every > 0 && samples.is_multiple_of(every);
         let kept = due.then(|| self.keep(samples));
         // A snapshot tells the count too, but no date.
         let stored = match (kept, date_s) {
             (Some(true), None) => true,
-            _ => self.store.beat(samples, date_s).is_ok(),
+            _ => self.keeping.store.beat(samples, date_s).is_ok(),
         };
+        self.ear.open(self.clock.now_ms());
         Event { index, missed, kept, stored, calendar: fault }
     }
 
+    /// Sleeps until then, or until a host has said something.
+    async fn wait(&mut self, now: u64, wake: u64) {
+        let Self { ear, clock, .. } = self;
+        if now >= ear.until_ms {
+            return clock.until(wake).await;
+        }
+        let mut bytes = [0; 64];
+        match select(ear.port.read(&mut bytes), clock.until(wake.min(ear.until_ms))).await {
+            Either::First(Ok(length)) if length > 0 => {
+                bytes.iter().take(length).for_each(|byte| self.hear(*byte));
+            }
+            // A line that is pulled low, or ends, would fail again at once.
+            Either::First(_) => clock.until(wake.min(now + PAUSE_MS)).await,
+            Either::Second(()) => {}
+        }
+    }
+
+    /// Takes a byte and answers the request that it completes, if any.
+    fn hear(&mut self, byte: u8) {
+        let Self { logger, telemetry, ear, clock, .. } = self;
+        let reply = match ear.desk.take(byte) {
+            None => return,
+            Some(Err(reply)) => reply,
+            Some(Ok(request)) => {
+                let reply = ear.desk.answer(&request, logger, telemetry, &ear.meter).unwrap_or_else(Reply::Refused);
+                ear.open(clock.now_ms());
+                reply
+            }
+        };
+        // Whoever asked asks again.
+        let _ = telemetry.reply(&reply);
+    }
+
     fn keep(&mut self, samples: u32) -> bool {
-        let Self { logger, store, buffer, .. } = self;
+        let Self { logger, keeping: Keeping { store, buffer, .. }, .. } = self;
         let Ok(bytes) = logger.forecaster().snapshot(buffer) else { return false };
         store.keep(buffer.get(..bytes).unwrap_or_default(), samples).is_ok()
     }

@@ -2,7 +2,7 @@
 
 use embedded_io::Write;
 use flowcast_core::forecaster::Streaming;
-use flowcast_core::format::MAX_CHANNELS;
+use flowcast_core::format::{MAX_CHANNELS, MAX_QUANTILES};
 use flowcast_core::warning::Warning;
 use flowcast_core::wire::{Alert, Chunk, FRAME_BYTES, FRAME_VALUES, Gated, Reply, Sampled, SensorNotice, encode};
 
@@ -48,6 +48,18 @@ pub trait Telemetry {
     /// # Errors
     /// The line's.
     fn forecast(&mut self, index: u32, forecaster: &dyn Streaming) -> Result<(), Self::Error>;
+
+    /// The first step of that alone.
+    ///
+    /// # Errors
+    /// The line's.
+    fn next(&mut self, index: u32, forecaster: &dyn Streaming) -> Result<(), Self::Error>;
+
+    /// What a host asked for, or ought to know.
+    ///
+    /// # Errors
+    /// The line's.
+    fn reply(&mut self, reply: &Reply) -> Result<(), Self::Error>;
 }
 
 /// Frames of `flowcast_core::wire` over a port.
@@ -118,5 +130,22 @@ impl<PORT: Write> Telemetry for Frames<PORT> {
             }
         }
         Ok(())
+    }
+
+    fn next(&mut self, index: u32, forecaster: &dyn Streaming) -> Result<(), PORT::Error> {
+        let quantiles = forecaster.header().quantiles.len();
+        for channel in 0..forecaster.header().channels {
+            let mut step = [0.0; MAX_QUANTILES];
+            let length = forecaster.forecast_into(channel.into(), step.get_mut(..quantiles).unwrap_or_default());
+            if length > 0 {
+                let values = step.into_iter().take(length).collect();
+                self.send(&Reply::Forecast(Chunk { index, channel, steps_ahead: 1, values }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, reply: &Reply) -> Result<(), PORT::Error> {
+        self.send(reply)
     }
 }

@@ -49,6 +49,9 @@ pub struct Args {
     /// Leave the firmware that is on the board
     #[arg(long)]
     pub model_only: bool,
+    /// Write the firmware that `flowcast replay` streams data to instead of the one that samples
+    #[arg(long, conflicts_with_all = ["model_only", "firmware", "limits"])]
+    pub replay: bool,
     /// The debug probe, where several are connected: VENDOR:PRODUCT or VENDOR:PRODUCT:SERIAL
     #[arg(long, value_name = "PROBE")]
     pub probe: Option<DebugProbeSelector>,
@@ -147,7 +150,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
             variables.extend(key.iter().map(|key| ("FLOWCAST_KEY", key::hexadecimal(key))));
             let features = if key.is_some() { &["signed"][..] } else { &[] };
             let with = build::With { variables: &variables, features };
-            Some(build::build_program(&machine, "station", preset.name, header.numeric, with)?)
+            let program = if args.replay { "replay" } else { "station" };
+            Some(build::build_program(&machine, program, preset.name, header.numeric, with)?)
         }
         None => {
             if !build::is_there(board.feature) {

@@ -29,10 +29,10 @@ struct Image {
 }
 
 impl Image {
-    fn build(hardware: &Hardware, preset: &str, features: &[&str]) -> Self {
+    fn build(hardware: &Hardware, program: &str, preset: &str, features: &[&str]) -> Self {
         let machine = Machine { name: hardware.feature, ..hardware.machine };
         let with = With { features, ..With::default() };
-        let path = image::build_program(&machine, "station", preset, Numeric::I8, with).expect("the firmware builds");
+        let path = image::build_program(&machine, program, preset, Numeric::I8, with).expect("the firmware builds");
         let file = std::fs::read(path).unwrap();
         let elf = object::File::parse(&*file).unwrap();
         let allocated = |flags| match flags {
@@ -101,12 +101,14 @@ const BOOT2_CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_MPEG_2);
 
 #[test]
 fn every_image_builds_boots_by_its_chips_rules_and_keeps_off_model_and_state() {
-    for hardware in HARDWARE {
+    for (hardware, program) in HARDWARE.iter().flat_map(|hardware| [(hardware, "station"), (hardware, "replay")]) {
         let board = hardware.feature;
-        let image = Image::build(&hardware, "small", &[]);
+        let image = Image::build(hardware, program, "small", &[]);
         let (flash, ram) = image.footprint();
         assert!(flash <= STATION_BYTES as u64, "{board}: {flash} bytes of flash, at most {STATION_BYTES} expected");
-        println!("{board:12} small: {flash:>6} bytes of flash, {ram:>6} of RAM, what survives and the stack aside");
+        println!(
+            "{board:12} {program:8} small: {flash:>6} bytes of flash, {ram:>6} of RAM, what survives and the stack aside"
+        );
         image.holds_what_a_board_may(board);
         image.has_a_stack_below_its_data(board);
 
@@ -163,7 +165,7 @@ fn every_image_builds_boots_by_its_chips_rules_and_keeps_off_model_and_state() {
 fn sensors_clocks_and_presets_fit_too() {
     let [nrf52840dk, pico, _, stm32f411] = HARDWARE;
     for sensor in ["sensor-sht4x", "sensor-lis2dh12"] {
-        let image = Image::build(&pico, "small", &[sensor, "clock-ds3231"]);
+        let image = Image::build(&pico, "station", "small", &[sensor, "clock-ds3231"]);
         let (flash, _) = image.footprint();
         println!("pico, {sensor}, clock-ds3231: {flash} bytes of flash");
         assert!(flash <= STATION_BYTES as u64, "{sensor}: {flash}");
@@ -172,7 +174,7 @@ fn sensors_clocks_and_presets_fit_too() {
     let small = Preset::named("small").unwrap();
     let base = Preset::named("base").unwrap();
     for (hardware, preset) in [(nrf52840dk, base), (stm32f411, base), (nrf52840dk, small)] {
-        let (_, ram) = Image::build(&hardware, preset.name, &[]).footprint();
+        let (_, ram) = Image::build(&hardware, "station", preset.name, &[]).footprint();
         let board = Board::of(&hardware);
         let said = board.ram_bytes(&preset, Numeric::I8);
         println!(

@@ -110,6 +110,14 @@ impl Telemetry for Heard {
         self.forecasts.push((index, forecast(forecaster)));
         Ok(())
     }
+
+    fn next(&mut self, index: u32, _: &dyn Streaming) -> Result<(), Infallible> {
+        panic!("sample {index}: nobody asked for it")
+    }
+
+    fn reply(&mut self, reply: &Reply) -> Result<(), Infallible> {
+        panic!("{reply:?}: nobody asked for it")
+    }
 }
 
 /// Every value of every channel's forecast, its bits.
@@ -207,7 +215,7 @@ fn a_strange_sample_makes_an_alert() {
     sensor.quantities = vec![Quantity::new("°C", [-1_000.0, 1_000.0])];
     let mut forecaster = Forecaster::new(model).unwrap();
     let sampler = Sampler::new([&mut sensor as &mut dyn Sensor]);
-    let plan = Plan { forecast_every: 0, alert_probability: 0.01 };
+    let plan = Plan { forecast_every: 0, alert_probability: 0.01, ..Plan::DEFAULT };
     let mut logger = Logger::new(&mut forecaster, model, sampler, plan).unwrap();
     let mut heard = Heard::default();
     (0..705).for_each(|_| _ = logger.sample(&mut heard));

@@ -166,8 +166,8 @@ fn a_screen_shows_past_band_residual_and_health() {
         has("sensor 0 works again at sample 103, after 3");
         // The band of what comes next is right of now, and the past is a line of dots.
         let lines: Vec<&str> = shown.lines().collect();
-        let ahead = |line: &&str| line.rsplit_once('┊').is_some_and(|(_, ahead)| ahead.contains('░'));
-        assert!(lines.iter().any(|line| ahead(&line)), "{shown}");
+        let ahead = |line: &str| line.rsplit_once('┊').is_some_and(|(_, ahead)| ahead.contains('░'));
+        assert!(lines.iter().any(|line| ahead(line)), "{shown}");
         let dots = shown.chars().filter(|c| ('\u{2801}'..='\u{28FF}').contains(c)).count();
         assert!(dots > usize::from(width), "{dots} cells of lines:\n{shown}");
         assert!(lines.iter().all(|line| line.chars().count() == usize::from(width)));

@@ -10,12 +10,12 @@ use flowcast_core::forecaster::Streaming;
 use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::snapshot::Snapshot as _;
 use flowcast_core::warning::Warning;
-use flowcast_core::wire::{Alert, Gated};
+use flowcast_core::wire::{Alert, Gated, Reply};
 use flowcast_firmware::calendar::{Calendar, CalendarFault, MOST_S, NoCalendar};
 use flowcast_firmware::logger::{Logger, Plan};
 use flowcast_firmware::sampler::{Notice, Sampler};
 use flowcast_firmware::sensor::{Fault, MAX_QUANTITIES, Quantity, Sensor};
-use flowcast_firmware::station::{Clock, Event, Start, Station, Watchdog};
+use flowcast_firmware::station::{Clock, Ear, Event, Keeping, Start, Station, Watchdog};
 use flowcast_firmware::store::Store;
 use flowcast_firmware::telemetry::Telemetry;
 use flowcast_tests::flash::{Flash, PAGE};
@@ -174,6 +174,14 @@ impl Telemetry for Nobody {
     fn forecast(&mut self, _: u32, _: &dyn Streaming) -> Result<(), Infallible> {
         Ok(())
     }
+
+    fn next(&mut self, _: u32, _: &dyn Streaming) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn reply(&mut self, _: &Reply) -> Result<(), Infallible> {
+        Ok(())
+    }
 }
 
 fn says(forecaster: &dyn Streaming) -> Vec<u32> {
@@ -219,7 +227,8 @@ fn live_with(
     let dog = Dog { now_ms, fed_ms: now_ms.get() };
     let bytes = flash.capacity() as u32;
     let store = Store::new(&mut *flash, 0..bytes);
-    let (mut station, start) = Station::new(logger, Nobody, (clock, calendar), dog, store, &mut buffer, EVERY);
+    let keeping = Keeping { store, buffer: &mut buffer, samples_per_snapshot: EVERY };
+    let (mut station, start) = Station::new(logger, Nobody, Ear::deaf(), (clock, calendar), dog, keeping);
     let (mut events, mut taken_ms) = (Vec::new(), Vec::new());
     for _ in 0..samples {
         events.push(now(station.step()));
@@ -337,7 +346,8 @@ fn samples_that_something_slow_took_are_a_gap() {
     let (wall, dog) = (Wall { now_ms: &clock, longest_ms: &longest_ms, from_ms: 0, fast: 0 }, Patient);
     let mut memory = Flash::new(PAGES);
     let store = Store::new(&mut memory, 0..(PAGES * PAGE) as u32);
-    let (mut station, _) = Station::new(logger, Nobody, (wall, NoCalendar), dog, store, &mut buffer, 0);
+    let keeping = Keeping { store, buffer: &mut buffer, samples_per_snapshot: 0 };
+    let (mut station, _) = Station::new(logger, Nobody, Ear::deaf(), (wall, NoCalendar), dog, keeping);
     now(station.step());
     clock.set(clock.get() + 4 * INTERVAL_MS + INTERVAL_MS / 2);
     let event = now(station.step());

@@ -1,5 +1,5 @@
-//! The firmware for a real board with a sensor: it samples by a timer, sleeps in between, forecasts, tells, keeps its state
-//! in flash, and starts again by a watchdog where anything hangs.
+//! The firmware for a real board with a sensor: it samples by a timer, sleeps in between, forecasts, tells, answers, keeps its
+//! state in flash, and starts again by a watchdog where anything hangs.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![allow(clippy::result_large_err, reason = "there is no heap to put a refusal's words on")]
@@ -27,11 +27,11 @@ async fn main(_spawner: embassy_executor::Spawner) {
     };
     use flowcast_firmware::{
         application::VERSION,
-        board::{self, NAME, journal::Journal, limits::WATCHES, memory, timer::Timer, trust},
+        board::{self, LISTENS_MS, NAME, gauge::Gauge, journal::Journal, limits::WATCHES, memory, timer::Timer, trust},
         logger::{Logger, Plan},
         sampler::Sampler,
         state::Forecaster,
-        station::{Event, SAMPLES_PER_SNAPSHOT, Start, Station},
+        station::{Ear, Event, Keeping, SAMPLES_PER_SNAPSHOT, Start, Station},
         telemetry::Frames,
     };
     use static_cell::ConstStaticCell;
@@ -41,7 +41,7 @@ async fn main(_spawner: embassy_executor::Spawner) {
     // No snapshot is larger than the state that it is of.
     static BUFFER: ConstStaticCell<[u8; size_of::<Forecaster>()]> = ConstStaticCell::new([0; _]);
 
-    let (bus, port, watchdog, store) = board::take();
+    let (bus, port, receiver, watchdog, store) = board::take();
     defmt::info!("flowcast station {} for {}", VERSION, NAME);
     let forecaster = FORECASTER.take();
 
@@ -76,6 +76,7 @@ async fn main(_spawner: embassy_executor::Spawner) {
         defmt::warn!("the newer model does not run here; the reason goes over the line");
         // Nobody may be there.
         let _ = frames.send(&Reply::Refused(refusal.clone()));
+        let _ = embedded_io::Write::flush(&mut frames.0);
     }
     let Ok(Choice { slot, bytes: model, .. }) = choice else {
         // The watchdog starts it again, with whatever models lie there then.
@@ -89,14 +90,14 @@ async fn main(_spawner: embassy_executor::Spawner) {
         forecaster.header().interval_ms
     );
 
-    let plan = Plan { forecast_every: SAMPLES_PER_SNAPSHOT, ..Plan::DEFAULT };
+    let plan = Plan { forecast_every: SAMPLES_PER_SNAPSHOT, next: true, ..Plan::DEFAULT };
     let Ok(logger) = Logger::new(forecaster, model, sampler, plan) else {
         defmt::panic!("the sensor is not what the model was trained on");
     };
     let logger = logger.watching(LIMITS.take());
-    let journal = Journal(frames);
-    let (mut station, start) =
-        Station::new(logger, journal, (Timer, calendar), watchdog, store, BUFFER.take(), SAMPLES_PER_SNAPSHOT);
+    let ear = Ear::new(receiver, Gauge, LISTENS_MS);
+    let keeping = Keeping { store, buffer: BUFFER.take(), samples_per_snapshot: SAMPLES_PER_SNAPSHOT };
+    let (mut station, start) = Station::new(logger, Journal(frames), ear, (Timer, calendar), watchdog, keeping);
     match start {
         Start::Anew => defmt::info!("starting anew"),
         Start::From { samples, lost, dated } => {

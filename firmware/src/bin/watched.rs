@@ -29,7 +29,7 @@ fn main() -> ! {
         ram::Ram,
         sampler::Sampler,
         state::Forecaster,
-        station::Station,
+        station::{Ear, Keeping, Station},
         store::Store,
         telemetry::Frames,
     };
@@ -53,9 +53,9 @@ fn main() -> ! {
     };
     let bytes = kept.bytes.len() as u32;
     let store = Store::new(Ram(&mut kept.bytes), 0..bytes);
-    let every = drill::SAMPLES_PER_SNAPSHOT;
-    let (mut station, _) =
-        Station::new(logger, Frames(port), (Lapse::default(), NoCalendar), dog, store, BUFFER.take(), every);
+    let keeping = Keeping { store, buffer: BUFFER.take(), samples_per_snapshot: drill::SAMPLES_PER_SNAPSHOT };
+    let clocks = (Lapse::default(), NoCalendar);
+    let (mut station, _) = Station::new(logger, Frames(port), Ear::deaf(), clocks, dog, keeping);
     loop {
         sample.set(station.logger().account().samples);
         match drill::at(resets, sample.get()) {

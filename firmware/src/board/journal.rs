@@ -2,7 +2,7 @@
 
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::warning::Warning;
-use flowcast_core::wire::{Alert, Gated, SensorFault};
+use flowcast_core::wire::{Alert, Gated, Reply, SensorFault};
 
 use crate::sampler::Notice;
 use crate::telemetry::Telemetry;
@@ -72,5 +72,13 @@ impl<T: Telemetry> Telemetry for Journal<T> {
 
     fn forecast(&mut self, index: u32, forecaster: &dyn Streaming) -> Result<(), T::Error> {
         self.0.forecast(index, forecaster)
+    }
+
+    fn next(&mut self, index: u32, forecaster: &dyn Streaming) -> Result<(), T::Error> {
+        self.0.next(index, forecaster)
+    }
+
+    fn reply(&mut self, reply: &Reply) -> Result<(), T::Error> {
+        self.0.reply(reply)
     }
 }

@@ -1,16 +1,19 @@
 //! Nordic nRF52840-DK (PCA10056): Cortex-M4F, 64 MHz, 256 KiB of RAM.
 //!
-//! SDA P0.26, SCL P0.27 (Arduino header), with the pull-ups of the sensor's breakout; the port is UARTE0 on P0.06, which the
-//! debugger on the board shows as a serial line, 115,200 baud.
+//! SDA P0.26, SCL P0.27 (Arduino header), with the pull-ups of the sensor's breakout; the port is UARTE0, out on P0.06 and
+//! in on P0.08, which the debugger on the board shows as a serial line, 115,200 baud.
+
+use core::ops::Range;
 
 use embassy_nrf::config::LfclkSource;
 use embassy_nrf::nvmc::Nvmc;
 use embassy_nrf::twim::{self, Twim};
-use embassy_nrf::uarte::{self, UarteTx};
+use embassy_nrf::uarte::{self, Uarte, UarteRxWithIdle, UarteTx};
 use embassy_nrf::wdt::{self, HaltConfig, SleepConfig, WatchdogHandle};
 use embassy_nrf::{bind_interrupts, peripherals};
 use embassy_time::Duration;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
+use flowcast_core::wire::FRAME_BYTES;
 use static_cell::ConstStaticCell;
 
 use super::memory;
@@ -21,6 +24,8 @@ use crate::store::Store;
 pub const CHANNELS: usize = 4;
 /// See [`CHANNELS`].
 pub const SLOTS: usize = 480;
+/// How long a station hears a host after a sample: a receiver that is on keeps the fast clock on, some 0.7 mA.
+pub const LISTENS_MS: u64 = 2_000;
 
 bind_interrupts!(struct Interrupts {
     TWISPI0 => twim::InterruptHandler<peripherals::TWISPI0>;
@@ -32,8 +37,9 @@ const BUS_BYTES: usize = 16;
 const FLASH: u32 = 0;
 
 /// The devices; once, as whoever starts first.
-pub fn take() -> (Bus, Port, Dog, Store<Nvmc<'static>>) {
+pub fn take() -> (Bus, Port, Receiver, Dog, Store<Nvmc<'static>>) {
     static BYTES: ConstStaticCell<[u8; BUS_BYTES]> = ConstStaticCell::new([0; BUS_BYTES]);
+    static HEARD: ConstStaticCell<[u8; FRAME_BYTES]> = ConstStaticCell::new([0; FRAME_BYTES]);
     let mut chip = embassy_nrf::config::Config::default();
     // The board's crystal: the chip's own oscillator strays by minutes a day, and with it the phase of the season.
     chip.lfclk_source = LfclkSource::ExternalXtal;
@@ -43,14 +49,16 @@ pub fn take() -> (Bus, Port, Dog, Store<Nvmc<'static>>) {
     let mut bus = twim::Config::default();
     bus.frequency = twim::Frequency::K100;
     let bus = Twim::new(devices.TWISPI0, Interrupts, devices.P0_26, devices.P0_27, bus, BYTES.take());
-    let port = UarteTx::new(devices.UARTE0, Interrupts, devices.P0_06, uarte::Config::default());
+    let port = Uarte::new(devices.UARTE0, devices.P0_08, devices.P0_06, Interrupts, uarte::Config::default());
+    let (port, receiver) = port.split_with_idle(devices.TIMER1, devices.PPI_CH0, devices.PPI_CH1);
+    let receiver = Receiver { uart: receiver, heard: HEARD.take(), next: 0..0 };
     let mut dog = wdt::Config::default();
     dog.timeout_ticks = (Dog::PATIENCE_MS * TICKS_PER_S / 1_000) as u32;
     dog.action_during_sleep = SleepConfig::Run;
     dog.action_during_debug_halt = HaltConfig::Pause;
     // A boot loader may have started it with other settings: then it is that one's to feed.
     let dog = wdt::Watchdog::try_new(devices.WDT, dog).ok().map(|(_, [dog])| dog);
-    (Bus(bus), Port(port), Dog(dog), Store::new(Nvmc::new(devices.NVMC), memory::state(FLASH)))
+    (Bus(bus), Port(port), receiver, Dog(dog), Store::new(Nvmc::new(devices.NVMC), memory::state(FLASH)))
 }
 
 /// The bus, which gives up on a line that is held.
@@ -68,7 +76,7 @@ impl I2c for Bus {
     }
 }
 
-/// The serial line, out only.
+/// The serial line's way out.
 pub struct Port(UarteTx<'static>);
 
 impl embedded_io::ErrorType for Port {
@@ -83,6 +91,36 @@ impl embedded_io::Write for Port {
 
     fn flush(&mut self) -> Result<(), embedded_io::ErrorKind> {
         Ok(())
+    }
+}
+
+/// The serial line's way in: on while somebody waits for a byte, and off as soon as nobody does.
+pub struct Receiver {
+    uart: UarteRxWithIdle<'static>,
+    heard: &'static mut [u8; FRAME_BYTES],
+    /// What of it is yet to be handed over.
+    next: Range<usize>,
+}
+
+impl embedded_io::ErrorType for Receiver {
+    type Error = embedded_io::ErrorKind;
+}
+
+impl embedded_io_async::Read for Receiver {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, embedded_io::ErrorKind> {
+        let Self { uart, heard, next } = self;
+        if next.start == next.end {
+            // A frame comes as a whole, or ends where the line falls silent.
+            let heard = uart.read_until_idle(&mut **heard).await;
+            *next = 0..heard.map_err(|_| embedded_io::ErrorKind::Other)?;
+        }
+        let mut length = 0;
+        for (place, byte) in buffer.iter_mut().zip(heard.get(next.clone()).unwrap_or_default()) {
+            *place = *byte;
+            length += 1;
+        }
+        next.start += length;
+        Ok(length)
     }
 }
 

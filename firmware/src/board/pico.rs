@@ -1,16 +1,18 @@
 //! Raspberry Pi Pico (RP2040: Cortex-M0+ at 125 MHz, 264 KiB of RAM) and Pico 2 (RP2350: Cortex-M33 at 150 MHz, 512 KiB).
 //!
-//! SDA GP4, SCL GP5, with the pull-ups of the sensor's breakout; the port is UART0 on GP0, 115,200 baud. Both boot from
+//! SDA GP4, SCL GP5, with the pull-ups of the sensor's breakout; the port is UART0, out on GP0 and in on GP1, 115,200 baud. Both boot from
 //! flash: the RP2040's second stage and the RP2350's image definition come from embassy-rp, `memory/*.x` put them in place.
 
 use embassy_futures::block_on;
 use embassy_rp::flash::{Blocking, Flash};
 use embassy_rp::i2c::{self, AbortReason, I2c};
-use embassy_rp::peripherals::{FLASH, I2C0, PIN_4, PIN_5};
-use embassy_rp::uart::{self, UartTx};
+use embassy_rp::peripherals::{FLASH, I2C0, PIN_4, PIN_5, UART0};
+use embassy_rp::uart::{self, BufferedUart, BufferedUartRx, BufferedUartTx};
 use embassy_rp::{Peri, bind_interrupts, watchdog};
 use embassy_time::{Duration, with_timeout};
 use embedded_hal::i2c::{ErrorType, Operation};
+use flowcast_core::wire::FRAME_BYTES;
+use static_cell::ConstStaticCell;
 
 use super::memory;
 use crate::station::Watchdog;
@@ -20,6 +22,8 @@ use crate::store::Store;
 pub const CHANNELS: usize = 4;
 /// See [`CHANNELS`].
 pub const SLOTS: usize = 480;
+/// How long a station hears a host after a sample: always, for the receiver's clock runs anyway.
+pub const LISTENS_MS: u64 = u64::MAX;
 
 /// Where flash is seen, and how much of it there is.
 const ORIGIN: u32 = 0x1000_0000;
@@ -29,17 +33,23 @@ type Memory = Flash<'static, FLASH, Blocking, FLASH_BYTES>;
 
 bind_interrupts!(struct Interrupts {
     I2C0_IRQ => i2c::InterruptHandler<I2C0>;
+    UART0_IRQ => uart::BufferedInterruptHandler<UART0>;
 });
 
 /// The devices; once, as whoever starts first.
-pub fn take() -> (Bus, UartTx<'static, uart::Blocking>, Dog, Store<Memory>) {
+pub fn take() -> (Bus, BufferedUartTx, BufferedUartRx, Dog, Store<Memory>) {
+    static OUT: ConstStaticCell<[u8; FRAME_BYTES]> = ConstStaticCell::new([0; FRAME_BYTES]);
+    static IN: ConstStaticCell<[u8; 2 * FRAME_BYTES]> = ConstStaticCell::new([0; 2 * FRAME_BYTES]);
     let devices = embassy_rp::init(embassy_rp::config::Config::default());
     let bus = Bus { controller: devices.I2C0, clock: devices.PIN_5, data: devices.PIN_4 };
-    let port = UartTx::new_blocking(devices.UART0, devices.PIN_0, uart::Config::default());
+    let line = uart::Config::default();
+    let (pins, buffers) = ((devices.PIN_0, devices.PIN_1), (OUT.take(), IN.take()));
+    let port = BufferedUart::new(devices.UART0, pins.0, pins.1, Interrupts, buffers.0, buffers.1, line);
+    let (port, receiver) = port.split();
     let mut dog = watchdog::Watchdog::new(devices.WATCHDOG);
     dog.pause_on_debug(true);
     dog.start(DOG_PATIENCE);
-    (bus, port, Dog(dog), Store::new(Flash::new_blocking(devices.FLASH), memory::state(ORIGIN)))
+    (bus, port, receiver, Dog(dog), Store::new(Flash::new_blocking(devices.FLASH), memory::state(ORIGIN)))
 }
 
 /// The bus, which gives up on a line that is held. Its controller is reset before each transfer: nothing is left of one that

@@ -117,19 +117,20 @@ impl Screen<'_> {
             count("alerts", health.alerts, Color::Red),
             count("warnings", health.warnings, Color::Red),
         ];
-        let mut second = vec![
-            Span::raw(" "),
-            count("restarts", health.restarts, Color::Yellow),
-            count("line lost", health.lost, Color::Yellow),
-            count("noise", health.noise, Color::Yellow),
-            count("sensor faults", health.faults, Color::Yellow),
-        ];
+        // What is wrong now comes before what was.
+        let mut second = vec![Span::raw(" ")];
         for (sensor, notice) in self.watch.failing() {
             if let Some(fault) = notice.fault {
                 let text = format!("sensor {sensor}: {fault} ({} in a row)   ", notice.run);
                 second.push(Span::styled(text, Style::new().fg(Color::Red).add_modifier(Modifier::BOLD)));
             }
         }
+        second.extend([
+            count("sensor faults", health.faults, Color::Yellow),
+            count("restarts", health.restarts, Color::Yellow),
+            count("line lost", health.lost, Color::Yellow),
+            count("noise", health.noise, Color::Yellow),
+        ]);
         if let Some(stats) = self.watch.stats() {
             let text = format!("board: {} bad frames, stack {} B", stats.bad_frames, stats.stack_bytes);
             second.push(Span::styled(text, Style::new().fg(Color::DarkGray)));

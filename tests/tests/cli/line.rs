@@ -13,6 +13,7 @@ use flowcast_core::presets::Tiny;
 use flowcast_core::wire::{Alert, FRAME_BYTES, Reply, Sampled, encode};
 use flowcast_firmware::application::Application;
 use flowcast_firmware::meter::Meter;
+use flowcast_firmware::pin::NoPin;
 use flowcast_firmware::telemetry::{Frames, Telemetry as _};
 use serde_json::Value;
 
@@ -44,22 +45,8 @@ impl embedded_io::Write for Port {
     }
 }
 
-/// No pin, no counter.
+/// No counter.
 struct Nothing;
-
-impl embedded_hal::digital::ErrorType for Nothing {
-    type Error = std::convert::Infallible;
-}
-
-impl embedded_hal::digital::OutputPin for Nothing {
-    fn set_low(&mut self) -> Result<(), Self::Error> {
-        Ok(())
-    }
-
-    fn set_high(&mut self) -> Result<(), Self::Error> {
-        Ok(())
-    }
-}
 
 impl Meter for Nothing {
     fn instructions(&mut self, work: impl FnOnce()) -> Option<u32> {
@@ -85,7 +72,7 @@ fn serve(model: Vec<u8>) -> (String, JoinHandle<()>) {
         let mut forecaster = Box::new(Tiny::<'_, 4, 480>::unbound());
         forecaster.bind(&model).unwrap();
         let (line, _) = listener.accept().unwrap();
-        let mut board = Application::new(Ok(&mut *forecaster), Port(line), Nothing, Nothing);
+        let mut board = Application::new(Ok(&mut *forecaster), Port(line), NoPin, Nothing);
         while board.step().is_ok() {}
     });
     (address, board)
