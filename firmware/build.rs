@@ -20,7 +20,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=memory");
     println!("cargo::rustc-check-cfg=cfg(mps2, mps2_an505, microbit, nrf52840dk, stm32f411, pico, pico2)");
-    println!("cargo::rustc-check-cfg=cfg(emulated, station)");
+    println!("cargo::rustc-check-cfg=cfg(emulated, station, gated)");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
@@ -47,6 +47,10 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     fs::copy(format!("memory/{memory}"), out.join("memory.x")).expect("the memory layout can be copied");
     fs::write(out.join("limits.rs"), limits()).expect("the limits can be written");
+    if let Some(errors) = errors() {
+        println!("cargo::rustc-cfg=gated");
+        fs::write(out.join("errors.rs"), errors).expect("the errors can be written");
+    }
     if env::var_os("CARGO_FEATURE_SIGNED").is_some() {
         fs::write(out.join("key.rs"), key()).expect("the key can be written");
     }
@@ -71,6 +75,26 @@ fn key() -> String {
     let bytes = bytes.filter(|bytes| bytes.len() == 32);
     let bytes = bytes.unwrap_or_else(|| panic!("FLOWCAST_KEY: found {text:?}, expected 64 hexadecimal digits"));
     format!("/// Its owner signs models.\nconst KEY: [u8; flowcast_core::signature::KEY_BYTES] = {bytes:?};\n")
+}
+
+/// Rust for the errors that a gated station lets pass in silence: `FLOWCAST_ERRORS` has one for each channel; without it, every
+/// sample is told.
+fn errors() -> Option<String> {
+    /// A gate's channels.
+    const CHANNELS: usize = 8;
+    println!("cargo::rerun-if-env-changed=FLOWCAST_ERRORS");
+    let text = env::var("FLOWCAST_ERRORS").unwrap_or_default();
+    let numbers: Option<Vec<f32>> = text.split_whitespace().map(|number| number.parse().ok()).collect();
+    let numbers = numbers.filter(|numbers| numbers.len() <= CHANNELS && numbers.iter().all(|error| *error > 0.0));
+    let Some(mut numbers) = numbers else {
+        panic!("FLOWCAST_ERRORS: found {text:?}, expected up to {CHANNELS} numbers above 0, one for each channel")
+    };
+    if numbers.is_empty() {
+        return None;
+    }
+    // Channels that the model lacks are never wrong.
+    numbers.resize(CHANNELS, f32::MAX);
+    Some(format!("/// Channel by channel.\npub const ERRORS: [f32; {CHANNELS}] = {numbers:?};\n"))
 }
 
 /// Rust for the limits that the station watches: `FLOWCAST_LIMITS` has them as `channel side value margin line within`, with

@@ -193,6 +193,12 @@ impl<const CHANNELS: usize, const SILENCE: usize, const KEPT: usize> Gate<CHANNE
         Self { filler: Filler::after(samples), anew: samples == 0, ..self }
     }
 
+    /// Counts on from so many samples, of which the other end need not know: both start anew with the next.
+    pub fn resume(&mut self, samples: u32) {
+        self.filler = Filler::after(samples);
+        self.anew = true;
+    }
+
     /// Samples were not taken.
     pub fn skip<F: Streaming + ?Sized>(&mut self, forecaster: &mut F, samples: u32) {
         self.filler.skip(forecaster, samples);

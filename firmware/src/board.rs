@@ -35,6 +35,8 @@ mod mps2;
 #[cfg(any(mps2, mps2_an505))]
 pub use mps2::{CHANNELS, Counter, Led, SLOTS, Uart, take};
 
+#[cfg(gated)]
+pub mod errors;
 #[cfg(station)]
 pub mod gauge;
 #[cfg(station)]

@@ -149,6 +149,9 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
 
     /// Counts on from so many samples, which the forecaster's state has in it.
     pub fn resume(&mut self, samples: u32) {
+        if let Some(gate) = &mut self.gate {
+            gate.resume(samples);
+        }
         self.account.samples = samples;
     }
 

@@ -9,8 +9,8 @@
 //! sample, tell ─ listen for a while, answer ─ sleep ──────────────────── sample, tell ─ …
 //! ```
 //!
-//! A receiver that is on takes as much current as everything else, so a station hears a host only for a while after each
-//! sample, and for as long again after each answer; a board that gains nothing by it listens always. A sample that is due comes
+//! A receiver that is on may cost more than the rest of a board that sleeps, so a station hears a host only for a while after each
+//! sample, and for as long again after each answer; a board that gains nothing by that listens always. A sample that is due comes
 //! before anything that a host may send.
 
 use core::convert::Infallible;

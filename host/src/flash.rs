@@ -19,6 +19,7 @@ use flowcast_core::warning::{Limit, Line};
 use probe_rs::probe::DebugProbeSelector;
 use serde::Serialize;
 
+use crate::backtest::channel_names;
 use crate::emulate::image as build;
 use crate::emulate::machine::Machine;
 use crate::forecaster;
@@ -26,7 +27,7 @@ use crate::hardware::{Hardware, Region};
 use crate::inspect::board::Board;
 use crate::inspect::cost::Cost;
 use crate::output::Output;
-use crate::{key, limit};
+use crate::{gate, key, limit};
 use chip::Chip;
 use image::Image;
 use layout::{Layout, Place};
@@ -49,8 +50,13 @@ pub struct Args {
     /// Leave the firmware that is on the board
     #[arg(long)]
     pub model_only: bool,
+    /// Tell a sample only where a gateway with the same model would be wrong by more than this, in the channel's unit: of every
+    /// channel, or CHANNEL=VALUE. `flowcast gate` says what that saves, `flowcast monitor --model` is such a gateway. After a
+    /// reset both ends start anew
+    #[arg(long = "max-error", value_name = "VALUE|CHANNEL=VALUE", value_delimiter = ',', value_parser = gate::max_error)]
+    pub max_errors: Vec<(Option<String>, f32)>,
     /// Write the firmware that `flowcast replay` streams data to instead of the one that samples
-    #[arg(long, conflicts_with_all = ["model_only", "firmware", "limits"])]
+    #[arg(long, conflicts_with_all = ["model_only", "firmware", "limits", "max_errors"])]
     pub replay: bool,
     /// The debug probe, where several are connected: VENDOR:PRODUCT or VENDOR:PRODUCT:SERIAL
     #[arg(long, value_name = "PROBE")]
@@ -138,6 +144,15 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         "--limit is built into the firmware, which --firmware and --model-only leave as it is"
     );
 
+    ensure!(
+        args.max_errors.is_empty() || (args.firmware.is_none() && !args.model_only),
+        "--max-error is built into the firmware, which --firmware and --model-only leave as it is"
+    );
+    let errors = match &args.max_errors[..] {
+        [] => Vec::new(),
+        wanted => gate::errors(wanted, &header, &bytes, &channel_names(&header, &bytes))?,
+    };
+
     let mut refused = Board::of(board).report(&header, &preset, &Cost::of(&header), header.interval_ms).refused;
     let firmware = match &args.firmware {
         Some(path) => Some(path.clone()),
@@ -146,7 +161,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         None if refused.is_empty() && build::is_there(board.feature) => {
             output.note(format!("building the firmware for {}, preset {}", board.machine.name, preset.name));
             let machine = Machine { name: board.feature, ..board.machine };
-            let mut variables = vec![("FLOWCAST_LIMITS", limit::variable(&limits))];
+            let errors = errors.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
+            let mut variables = vec![("FLOWCAST_LIMITS", limit::variable(&limits)), ("FLOWCAST_ERRORS", errors)];
             variables.extend(key.iter().map(|key| ("FLOWCAST_KEY", key::hexadecimal(key))));
             let features = if key.is_some() { &["signed"][..] } else { &[] };
             let with = build::With { variables: &variables, features };

@@ -65,7 +65,11 @@ pub struct Args {
     pub interval: Option<Duration>,
 }
 
-fn max_error(text: &str) -> Result<(Option<String>, f32), String> {
+/// `--max-error`: of every channel, or of one.
+///
+/// # Errors
+/// What was found and what was expected.
+pub fn max_error(text: &str) -> Result<(Option<String>, f32), String> {
     let (channel, value) = match text.rsplit_once('=') {
         Some((channel, value)) => (Some(channel.to_owned()), value),
         None => (None, text),
@@ -147,7 +151,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         .with_context(|| format!("{} wants the columns {}", args.model.display(), options.columns.join(", ")))?;
     check_interval(&header, &series)?;
     output.remarks(notes);
-    let max_errors = args.errors(&header, &model, &names)?;
+    let max_errors = errors(&args.max_errors, &header, &model, &names)?;
     let from = Some(seen::until(&header, &series)).filter(|row| *row < series.rows()).unwrap_or(0);
     crate::interrupt::listen();
     let mut lines = Vec::new();
@@ -166,29 +170,31 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     output.result(|| report.text(), &report)
 }
 
-impl Args {
-    fn errors(&self, header: &Header, model: &[u8], names: &[String]) -> Result<Vec<f32>> {
-        let default = |index| header.channel(model, index).map_or(1.0, |channel| DEFAULT_ERROR * channel.scale);
-        let mut errors: Vec<f32> = (0..names.len()).map(default).collect();
-        for (index, (channel, _)) in self.max_errors.iter().enumerate() {
-            let again = self.max_errors[..index].iter().any(|(before, _)| before == channel);
-            let of = channel.as_deref().unwrap_or("every channel");
-            ensure!(!again, "--max-error: found two for {of}, expected one; CHANNEL=NUMBER is for a single one");
-        }
-        for (channel, error) in &self.max_errors {
-            match channel {
-                None => errors.fill(*error),
-                Some(channel) => {
-                    let index = names.iter().position(|name| name == channel);
-                    let index = index.with_context(|| {
-                        format!("--max-error {channel}: the model has the channels {}", names.join(", "))
-                    })?;
-                    errors[index] = *error;
-                }
+/// The largest error of each channel, where these are wanted.
+///
+/// # Errors
+/// The model has no such channel, or two are wanted of one.
+pub fn errors(wanted: &[(Option<String>, f32)], header: &Header, model: &[u8], names: &[String]) -> Result<Vec<f32>> {
+    let default = |index| header.channel(model, index).map_or(1.0, |channel| DEFAULT_ERROR * channel.scale);
+    let mut errors: Vec<f32> = (0..names.len()).map(default).collect();
+    for (index, (channel, _)) in wanted.iter().enumerate() {
+        let again = wanted[..index].iter().any(|(before, _)| before == channel);
+        let of = channel.as_deref().unwrap_or("every channel");
+        ensure!(!again, "--max-error: found two for {of}, expected one; CHANNEL=NUMBER is for a single one");
+    }
+    for (channel, error) in wanted {
+        match channel {
+            None => errors.fill(*error),
+            Some(channel) => {
+                let index = names.iter().position(|name| name == channel);
+                let index = index.with_context(|| {
+                    format!("--max-error {channel}: the model has the channels {}", names.join(", "))
+                })?;
+                errors[index] = *error;
             }
         }
-        Ok(errors)
     }
+    Ok(errors)
 }
 
 /// The state after the first rows, as measured.

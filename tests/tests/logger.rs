@@ -315,6 +315,16 @@ fn a_gated_logger_tells_what_a_filler_does_not_expect() {
     }
     assert!(reports.next().is_none());
     assert_eq!(forecast(&host), forecast(&forecaster));
+
+    // A board that goes on from a snapshot counts on, and has both ends start anew.
+    let sampler = Sampler::new([&mut sensor as &mut dyn Sensor, &mut other]);
+    let mut logger = Logger::new(&mut forecaster, model, sampler, plan).unwrap().gated(&mut gate);
+    logger.resume(500);
+    logger.skip(3);
+    let mut heard = Heard::default();
+    assert_eq!(logger.sample(&mut heard), 503);
+    let report = &heard.reports[0];
+    assert_eq!((report.index, report.missed, report.silent), (503, 3, None));
 }
 
 #[test]

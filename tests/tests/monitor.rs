@@ -2,8 +2,11 @@
 //! the other.
 
 use std::convert::Infallible;
+use std::path::Path;
 
+use flowcast::data::{ReadOptions, Series};
 use flowcast::file::AlignedBytes;
+use flowcast::forecaster;
 use flowcast::monitor::event::{Event, Row};
 use flowcast::monitor::screen::Screen;
 use flowcast::monitor::watch::{Model, Watch};
@@ -14,7 +17,7 @@ use flowcast_core::wire::{Deframer, Hello, PROTOCOL, Reply, Request};
 use flowcast_firmware::logger::{Gate, Logger, Plan};
 use flowcast_firmware::sampler::Sampler;
 use flowcast_firmware::sensor::{Fault, MAX_QUANTITIES, Quantity, Sensor};
-use flowcast_firmware::telemetry::Frames;
+use flowcast_firmware::telemetry::{Frames, Telemetry as _};
 use flowcast_tests::{Random, random_model};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use ratatui::Terminal;
@@ -179,6 +182,43 @@ fn a_screen_shows_past_band_residual_and_health() {
     // No terminal is too small to be drawn on.
     for (width, height) in [(1, 1), (10, 3), (40, 8), (300, 5)] {
         screen(&watch, width, height, time(119));
+    }
+}
+
+/// The last days of the bundled met mast as a board with a model would tell them. `FLOWCAST_MODEL=mast.flow`, the demo's, makes
+/// README's picture.
+#[test]
+fn measurements_are_drawn_as_a_board_would_tell_them() {
+    let random = || AlignedBytes::from(&random_model(&Preset::named("tiny").unwrap(), 4, 144, 144, 1)[..]);
+    let named = std::env::var_os("FLOWCAST_MODEL").map(|path| forecaster::read(Path::new(&path)).expect("a model"));
+    let model = named.unwrap_or_else(random);
+    let columns = ["T2m", "RH2m", "P2m", "BattMin"].map(str::to_owned).to_vec();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mast_10min.csv.gz");
+    let series = Series::read(&[path], &ReadOptions { columns, ..ReadOptions::default() }).unwrap();
+    let mut forecaster = forecaster::open(&model).unwrap();
+    let mut watch = watch(&model);
+    let mut sample = [0.0; 4];
+    for row in 0..series.rows() {
+        series.row(row, &mut sample);
+        forecaster.observe(&sample);
+        if row + 300 < series.rows() {
+            continue;
+        }
+        let mut frames = Frames(Tape::default());
+        frames.sample(row as u32, &sample).unwrap();
+        frames.forecast(row as u32, forecaster.as_ref()).unwrap();
+        for reply in messages(&frames.0.0) {
+            watch.take(reply, time(row as u32)).unwrap();
+        }
+    }
+    let now = watch.last().unwrap() + SignedDuration::from_secs(42);
+    for (width, height) in [(80, 24), (160, 50)] {
+        let shown = screen(&watch, width, height, now);
+        println!("{shown}");
+        assert!(
+            shown.contains("+24 h") && shown.contains("% in the band") && shown.contains("samples 300 "),
+            "{shown}"
+        );
     }
 }
 

@@ -48,7 +48,8 @@ fn told(board: &mut Board) -> (Vec<(f32, Vec<u32>)>, Stats) {
                 said.extend(chunk.values.iter().map(|value| value.to_bits()));
             }
             Reply::Stats(stats) => return (samples, stats),
-            Reply::Alert(_) => {}
+            // It says who it is each time that it starts.
+            Reply::Alert(_) | Reply::Hello(_) => {}
             other => panic!("{other:?}"),
         }
     }

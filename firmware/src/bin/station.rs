@@ -95,6 +95,13 @@ async fn main(_spawner: embassy_executor::Spawner) {
         defmt::panic!("the sensor is not what the model was trained on");
     };
     let logger = logger.watching(LIMITS.take());
+    #[cfg(gated)]
+    let logger = {
+        use flowcast_firmware::{board::errors::ERRORS, logger::Gate};
+        static GATE: ConstStaticCell<Gate> = ConstStaticCell::new(Gate::new(ERRORS));
+        defmt::info!("tells what a gateway would not expect");
+        logger.gated(GATE.take())
+    };
     let ear = Ear::new(receiver, Gauge, LISTENS_MS);
     let keeping = Keeping { store, buffer: BUFFER.take(), samples_per_snapshot: SAMPLES_PER_SNAPSHOT };
     let (mut station, start) = Station::new(logger, Journal(frames), ear, (Timer, calendar), watchdog, keeping);

@@ -24,8 +24,9 @@ use crate::store::Store;
 pub const CHANNELS: usize = 4;
 /// See [`CHANNELS`].
 pub const SLOTS: usize = 480;
-/// How long a station hears a host after a sample: a receiver that is on keeps the fast clock on, some 0.7 mA.
-pub const LISTENS_MS: u64 = 2_000;
+/// How long a station hears a host after a sample: a receiver that is on keeps the fast clock on, which costs more than the rest
+/// of a board that sleeps.
+pub const LISTENS_MS: u64 = 250;
 
 bind_interrupts!(struct Interrupts {
     TWISPI0 => twim::InterruptHandler<peripherals::TWISPI0>;

@@ -1,7 +1,8 @@
 //! Raspberry Pi Pico (RP2040: Cortex-M0+ at 125 MHz, 264 KiB of RAM) and Pico 2 (RP2350: Cortex-M33 at 150 MHz, 512 KiB).
 //!
-//! SDA GP4, SCL GP5, with the pull-ups of the sensor's breakout; the port is UART0, out on GP0 and in on GP1, 115,200 baud. Both boot from
-//! flash: the RP2040's second stage and the RP2350's image definition come from embassy-rp, `memory/*.x` put them in place.
+//! SDA GP4, SCL GP5, with the pull-ups of the sensor's breakout; the port is UART0, out on GP0 and in on GP1, 115,200 baud; where
+//! nothing is connected, GP1 wants a pull-up. Both boot from flash: the RP2040's second stage and the RP2350's image definition
+//! come from embassy-rp, `memory/*.x` put them in place.
 
 use embassy_futures::block_on;
 use embassy_rp::flash::{Blocking, Flash};

@@ -1,5 +1,6 @@
-//! What a board is asked, one request after the other: it listens for a short while after each sample perhaps, and holds
-//! no more than one request.
+//! What a board is asked, one request after the other: it holds no more than one, and may listen for a short while after each
+//! sample only, from when it has told and kept all of it. So a question is repeated for that while, and then waits for the next
+//! sample.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,7 +8,9 @@ use std::time::{Duration, Instant};
 use flowcast_core::wire::{PROTOCOL, Reply, Request};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(400);
+/// How often a question is asked.
+const TRIES: u32 = 4;
 /// How long an account of the board stays new.
 const STATS_AFTER: Duration = Duration::from_secs(60);
 
@@ -15,7 +18,8 @@ const STATS_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Ask {
     waiting: VecDeque<Request>,
-    flying: Option<(Request, Instant)>,
+    /// What is asked, when it was last, and how often.
+    flying: Option<(Request, Instant, u32)>,
     greeted: bool,
     stats: Option<Instant>,
 }
@@ -23,7 +27,7 @@ pub struct Ask {
 impl Ask {
     /// Wants this to be asked, unless it is already.
     pub fn want(&mut self, request: Request) {
-        let flies = self.flying.as_ref().is_some_and(|(flying, _)| *flying == request);
+        let flies = self.flying.as_ref().is_some_and(|(flying, ..)| *flying == request);
         if !flies && !self.waiting.contains(&request) {
             self.waiting.push_back(request);
         }
@@ -46,7 +50,7 @@ impl Ask {
 
     /// Looks at what came.
     pub fn see(&mut self, reply: &Reply, now: Instant) {
-        let answered = match (reply, self.flying.as_ref().map(|(request, _)| request)) {
+        let answered = match (reply, self.flying.as_ref().map(|(request, ..)| request)) {
             (Reply::Hello(_), flying) => {
                 self.greeted = true;
                 matches!(flying, Some(Request::Hello { .. }))
@@ -66,16 +70,21 @@ impl Ask {
 
     /// What is to be sent now.
     pub fn next(&mut self, now: Instant) -> Option<Request> {
-        if self.flying.as_ref().is_some_and(|(_, sent)| now - *sent < PATIENCE) {
-            return None;
-        }
-        // Nobody answered: whatever is still wanted is asked for when the board is heard again.
-        if self.flying.take().is_some() {
+        if let Some((request, sent, tries)) = &mut self.flying {
+            if now - *sent < PATIENCE {
+                return None;
+            }
+            if *tries < TRIES {
+                (*sent, *tries) = (now, *tries + 1);
+                return Some(request.clone());
+            }
+            // Nobody answers: whatever is still wanted is asked for when the board is heard again.
+            self.flying = None;
             self.waiting.clear();
             return None;
         }
         let request = self.waiting.pop_front()?;
-        self.flying = Some((request.clone(), now));
+        self.flying = Some((request.clone(), now, 1));
         Some(request)
     }
 }
@@ -94,7 +103,9 @@ mod tests {
         assert_eq!(ask.next(start), None);
         ask.see(&Reply::Refused(Refusal::NoGate), start);
         assert_eq!(ask.next(start), Some(Request::Stats));
-        let late = start + PATIENCE;
+        let times = (1..TRIES).map(|time| start + time * PATIENCE);
+        times.for_each(|time| assert_eq!([ask.next(time), ask.next(time)], [Some(Request::Stats), None]));
+        let late = start + TRIES * PATIENCE;
         assert_eq!((ask.next(late), ask.next(late)), (None, None));
         // Heard again, it is asked again; reports are asked for first where they are wanted first.
         let after = Some(7);

@@ -223,6 +223,7 @@ impl<'m> Watch<'m> {
 
     fn restart(&mut self, index: u32, expected: u32, events: &mut Vec<Event>) {
         self.health.restarts += 1;
+        self.next = None;
         self.rows.clear();
         self.forecasts = Forecasts::default();
         self.failing.clear();

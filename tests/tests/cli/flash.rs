@@ -115,6 +115,21 @@ fn what_does_not_fit_is_named_with_what_would() {
     );
 }
 
+/// A station that is silent while its gateway would be right, and a board that a host feeds, are firmware too.
+#[test]
+fn a_firmware_is_built_for_what_is_wanted() {
+    let bench = bench();
+    let firmware = |more: &[&str]| {
+        let (report, error) = bench.lay_out("tiny.flow", "rp2040", more);
+        assert_eq!(report["fits"], true, "{error}");
+        let places = report["layout"].as_array().unwrap();
+        places.iter().find(|place| place["name"] == "firmware").unwrap()["bytes"].as_u64().unwrap()
+    };
+    let [station, gated, replay] = [&[][..], &["--max-error", "0.5"], &["--replay"]].map(firmware);
+    println!("station {station} bytes, gated {gated}, replay {replay}");
+    assert!(station + 1_000 < gated && replay + 1_000 < station, "{station} {gated} {replay}");
+}
+
 #[test]
 fn what_is_no_model_no_firmware_no_board_or_no_probe_gives_one_line() {
     let bench = bench();
@@ -130,6 +145,11 @@ fn what_is_no_model_no_firmware_no_board_or_no_probe_gives_one_line() {
         (flash("tiny.flow", &["--dry-run", "--firmware", "text.flow"]), ["text.flow", "expected a 32-bit ELF file"]),
         // A probe that there cannot be, for there may be one at this machine.
         (flash("tiny.flow", &["--model-only", "--probe", "0000:0000"]), ["the debug probe 0000:0000", ""]),
+        (
+            flash("tiny.flow", &["--dry-run", "--max-error", "c9=1"]),
+            ["--max-error c9", "the model has the channels c0"],
+        ),
+        (flash("tiny.flow", &["--model-only", "--max-error", "1"]), ["--max-error is built into the firmware", ""]),
     ] {
         for part in parts {
             assert!(error.contains(part), "{part:?} in {error}");
@@ -141,6 +161,8 @@ fn what_is_no_model_no_firmware_no_board_or_no_probe_gives_one_line() {
         &["flash", "tiny.flow", "--board", "mps2-an386"],
         &["flash", "tiny.flow", "--board", "rp2040", "--slot", "c"],
         &["flash", "tiny.flow", "--board", "rp2040", "--model-only", "--firmware", "f.elf"],
+        &["flash", "tiny.flow", "--board", "rp2040", "--max-error", "0"],
+        &["flash", "tiny.flow", "--board", "rp2040", "--replay", "--max-error", "1"],
     ] {
         assert_eq!(bench.run(words).status.code(), Some(2), "{words:?}");
     }
