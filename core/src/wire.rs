@@ -13,8 +13,9 @@
 //! reply that closes theirs. A [`Reply::BadFrame`] answers no request: it tells the host that something it sent was
 //! not understood. A host may have several requests in flight, as many as the board's receiver holds.
 //!
-//! A board that samples its own sensors sends [`Reply::Sampled`] for each sample by itself, and with it what else there is
-//! to say: [`Reply::Sensor`] before it, [`Reply::Alert`], [`Reply::Warning`] and [`Reply::Forecast`] after it.
+//! A board that samples its own sensors sends [`Reply::Hello`] when it starts and [`Reply::Sampled`] for each sample by itself, and
+//! with it what else there is to say: [`Reply::Sensor`] before it, [`Reply::Alert`], [`Reply::Warning`] and [`Reply::Forecast`]
+//! after it, the last a whole forecast or its first step.
 //!
 //! All buffers are bounded: a frame has at most [`FRAME_BYTES`] bytes, so a forecast travels in chunks of at most
 //! [`FRAME_VALUES`] values.
