@@ -38,10 +38,11 @@ use screen::Screen;
 use watch::{Model, Watch};
 
 /// Watch a board: its samples, what it forecasts and how it does, drawn as they come and recorded
-///
-/// In a terminal it draws; where output goes elsewhere, or with --json, it prints a line for each event. Keys: q ends, the arrows
-/// choose the channel.
 #[derive(clap::Args, Clone, Debug)]
+#[command(
+    after_help = "In a terminal it draws: q ends, the arrows choose the channel. Where output goes elsewhere it prints a line for \
+                        each sample and whatever happens, with --json an object for each event, on a line of its own."
+)]
 pub struct Args {
     /// Where the board is: a serial port, tcp:HOST:PORT, or a file (- for standard input) of bytes that came over a line
     #[arg(value_name = "LINE")]
@@ -186,7 +187,9 @@ impl Monitor<'_, '_> {
                 }
                 record.add(row)?;
             }
-            if self.terminal.is_none() {
+            // A forecast is many numbers, and the next sample's line has what it said of that.
+            let shown = output.json || !matches!(event, Event::Forecast { .. });
+            if self.terminal.is_none() && shown {
                 let words = || format!("{now:.0} {}", event.words(self.watch.channels()));
                 if !output.line(words, &Timed { time: now, event })? {
                     return Ok(false);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use flowcast_core::wire::{PROTOCOL, Reply, Request};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How often a question is asked.
-const TRIES: u32 = 4;
+const TRIES: u32 = 10;
 /// How long an account of the board stays new.
 const STATS_AFTER: Duration = Duration::from_secs(60);
 
