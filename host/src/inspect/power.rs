@@ -6,8 +6,9 @@
 //! energy = volts · (awake · I_awake + (interval − awake) · I_asleep)               for each sample
 //! ```
 //!
-//! The processor waits for its bus and for its line, so that it is awake for both. Currents are typical values at 25 °C; a
-//! chip for whose sleep no figure was found has none here.
+//! A sample is told with what is expected of the next, and now and then with a whole forecast. The processor waits for its bus
+//! and for its line, so that it is awake for both. Currents are typical values at 25 °C; a chip for whose sleep no figure was
+//! found has none here.
 
 use flowcast_core::wire::{Chunk, FRAME_BYTES, FRAME_VALUES, Reply, Sampled, encode};
 use serde::Serialize;
@@ -86,7 +87,7 @@ const LEFT_OUT: [&str; 6] = [
     "the sensor and the pull-ups of its bus",
     "snapshots into flash",
     "the watchdog, and waking to feed it",
-    "a serial port that stays on",
+    "a serial port that stays on, and its receiver, which listens after a sample",
     "memory that makes the processor wait",
 ];
 
@@ -146,7 +147,7 @@ impl Power {
             .zip(work.forecast_cycles)
             .map(|(observe, forecast)| (observe + forecast / share) / clock_hz * 1e3);
         let bus_ms = BUS_BITS / BUS_HZ * 1e3;
-        let bytes = sample_bytes(work) as f64 + forecast_bytes(work) as f64 / share;
+        let bytes = (sample_bytes(work) + next_bytes(work)) as f64 + forecast_bytes(work) as f64 / share;
         let line_ms = bytes * BITS_PER_BYTE / BAUD * 1e3;
         let interval_ms = work.interval_ms as f64;
         let awake_ms = processor_ms.map(|processor| (processor + bus_ms + line_ms).min(interval_ms));
@@ -212,16 +213,22 @@ fn sample_bytes(work: &Work) -> usize {
     bytes_of(&Reply::Sampled(Sampled { index: INDEX, values: (0..work.channels).map(|_| 20.0).collect() }))
 }
 
+/// What is expected of every channel next: the first step alone.
+fn next_bytes(work: &Work) -> usize {
+    work.targets * chunk_bytes(work.quantiles)
+}
+
+fn chunk_bytes(values: usize) -> usize {
+    let values = (0..values).map(|_| 20.0).collect();
+    bytes_of(&Reply::Forecast(Chunk { index: INDEX, channel: 0, steps_ahead: 1, values }))
+}
+
 /// Every channel's forecast, in chunks of whole steps as the station sends them.
 fn forecast_bytes(work: &Work) -> usize {
     let step = work.quantiles.max(1);
     let chunk = FRAME_VALUES / step * step;
-    let of = |values: usize| {
-        let values = (0..values).map(|_| 20.0).collect();
-        bytes_of(&Reply::Forecast(Chunk { index: INDEX, channel: 0, steps_ahead: 1, values }))
-    };
     let rest = work.values % chunk;
-    work.targets * (work.values / chunk * of(chunk) + if rest > 0 { of(rest) } else { 0 })
+    work.targets * (work.values / chunk * chunk_bytes(chunk) + if rest > 0 { chunk_bytes(rest) } else { 0 })
 }
 
 #[cfg(test)]
