@@ -1,8 +1,8 @@
 //! Raspberry Pi Pico (RP2040: Cortex-M0+ at 125 MHz, 264 KiB of RAM) and Pico 2 (RP2350: Cortex-M33 at 150 MHz, 512 KiB).
 //!
-//! SDA GP4, SCL GP5, with the pull-ups of the sensor's breakout; the port is UART0, out on GP0 and in on GP1, 115,200 baud; where
-//! nothing is connected, GP1 wants a pull-up. Both boot from flash: the RP2040's second stage and the RP2350's image definition
-//! come from embassy-rp, `memory/*.x` put them in place.
+//! SDA GP4, SCL GP5, with the pull-ups of the sensor's breakout; the port is UART0, out on GP0 and in on GP1, 115,200 baud. Both
+//! boot from flash: the RP2040's second stage and the RP2350's image definition come from embassy-rp, `memory/*.x` put them in
+//! place.
 
 use embassy_futures::block_on;
 use embassy_rp::flash::{Blocking, Flash};
@@ -47,6 +47,11 @@ pub fn take() -> (Bus, BufferedUartTx, BufferedUartRx, Dog, Store<Memory>) {
     let (pins, buffers) = ((devices.PIN_0, devices.PIN_1), (OUT.take(), IN.take()));
     let port = BufferedUart::new(devices.UART0, pins.0, pins.1, Interrupts, buffers.0, buffers.1, line);
     let (port, receiver) = port.split();
+    // A line that ends nowhere is quiet. (The driver leaves the pad without a pull.)
+    embassy_rp::pac::PADS_BANK0.gpio(1).modify(|pad| {
+        pad.set_pde(false);
+        pad.set_pue(true);
+    });
     let mut dog = watchdog::Watchdog::new(devices.WATCHDOG);
     dog.pause_on_debug(true);
     dog.start(DOG_PATIENCE);
