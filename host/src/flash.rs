@@ -55,8 +55,14 @@ pub struct Args {
     /// reset both ends start anew
     #[arg(long = "max-error", value_name = "VALUE|CHANNEL=VALUE", value_delimiter = ',', value_parser = gate::max_error)]
     pub max_errors: Vec<(Option<String>, f32)>,
+    /// The sensor on the board's I2C pins, at its usual address
+    #[arg(long, value_enum, default_value_t, value_name = "NAME", conflicts_with_all = ["model_only", "firmware"])]
+    pub sensor: Sensor,
+    /// A clock with a battery on the same pins
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["model_only", "firmware"])]
+    pub clock: Option<Clock>,
     /// Write the firmware that `flowcast replay` streams data to instead of the one that samples
-    #[arg(long, conflicts_with_all = ["model_only", "firmware", "limits", "max_errors"])]
+    #[arg(long, conflicts_with_all = ["model_only", "firmware", "limits", "max_errors", "sensor", "clock"])]
     pub replay: bool,
     /// The debug probe, where several are connected: VENDOR:PRODUCT or VENDOR:PRODUCT:SERIAL
     #[arg(long, value_name = "PROBE")]
@@ -74,6 +80,25 @@ pub struct Args {
     /// Check and lay out everything, and write nothing; needs no board
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// A sensor that stations have a driver for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sensor {
+    /// LM75 or TMP105: a temperature.
+    #[default]
+    Lm75,
+    /// SHT40 to SHT45: temperature and humidity.
+    Sht4x,
+    /// LIS2DH12: acceleration on three axes.
+    Lis2dh12,
+}
+
+/// A clock that stations have a driver for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Clock {
+    /// DS3231.
+    Ds3231,
 }
 
 /// A slot for a model.
@@ -164,8 +189,15 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
             let errors = errors.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
             let mut variables = vec![("FLOWCAST_LIMITS", limit::variable(&limits)), ("FLOWCAST_ERRORS", errors)];
             variables.extend(key.iter().map(|key| ("FLOWCAST_KEY", key::hexadecimal(key))));
-            let features = if key.is_some() { &["signed"][..] } else { &[] };
-            let with = build::With { variables: &variables, features };
+            let sensor = match args.sensor {
+                Sensor::Lm75 => None,
+                Sensor::Sht4x => Some("sensor-sht4x"),
+                Sensor::Lis2dh12 => Some("sensor-lis2dh12"),
+            };
+            let clock = args.clock.map(|Clock::Ds3231| "clock-ds3231");
+            let signed = key.is_some().then_some("signed");
+            let features: Vec<_> = [sensor, clock, signed].into_iter().flatten().collect();
+            let with = build::With { variables: &variables, features: &features };
             let program = if args.replay { "replay" } else { "station" };
             Some(build::build_program(&machine, program, preset.name, header.numeric, with)?)
         }

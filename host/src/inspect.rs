@@ -22,7 +22,7 @@ use crate::forecaster::{self, preset};
 use crate::output::Output;
 use board::{Board, BoardReport};
 use cost::{Cost, state_bytes};
-use power::Power;
+use power::{Draw, Power};
 
 /// Show what is in a model file, what it costs to run, and whether a board holds it
 #[derive(Clone, Debug, clap::Args)]
@@ -36,6 +36,10 @@ pub struct Args {
     /// What a battery gives where samples come at another interval than the model's
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "board")]
     pub every: Option<Duration>,
+    /// What your board draws, as you measured it: volts, milliamperes awake, milliamperes asleep [default: the chip alone, where its
+    /// maker's figures are known]
+    #[arg(long, value_name = "V,MA,MA", value_parser = power::measured, requires = "board")]
+    pub draw: Option<Draw>,
 }
 
 /// A head's memory.
@@ -143,8 +147,12 @@ pub struct Report {
 /// The file is no model, or one of no preset; or the board does not hold it, which is said last.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     let bytes = forecaster::read(&args.model)?;
-    let report =
+    let mut report =
         inspect_at(&bytes, args.board.as_ref(), args.every).with_context(|| args.model.display().to_string())?;
+    if let (Some(board), Some(draw)) = (&mut report.board, args.draw) {
+        let Some(power) = board.power.take() else { bail!("--draw: {} is emulated and draws nothing", board.name) };
+        board.power = Some(power.measured(draw));
+    }
     output.result(|| format!("{}: {}", args.model.display(), report.text()), &report)?;
     match &report.board {
         Some(board) if !board.fits => {

@@ -51,6 +51,29 @@ pub struct Draw {
     pub source: &'static str,
 }
 
+/// Where currents are from that somebody has measured.
+const MEASURED: &str = "--draw";
+
+/// Volts, and milliamperes awake and asleep, that somebody has measured at a board.
+///
+/// # Errors
+/// Not three numbers within 0.5 to 60 V, and above 0 to 10 A.
+pub fn measured(text: &str) -> Result<Draw, String> {
+    let expected =
+        || format!("found {text:?}, expected volts, milliamperes awake and milliamperes asleep, such as 3.3,24,7.5");
+    let numbers: Vec<f64> =
+        text.split(',').map(|number| number.trim().parse()).collect::<Result<_, _>>().map_err(|_| expected())?;
+    match numbers[..] {
+        [volts, awake_ma, asleep_ma]
+            if (0.5..=60.0).contains(&volts)
+                && [awake_ma, asleep_ma].iter().all(|current| *current > 0.0 && *current <= 1e4) =>
+        {
+            Ok(Draw { volts, awake_ma, asleep_ua: 1e3 * asleep_ma, source: MEASURED })
+        }
+        _ => Err(expected()),
+    }
+}
+
 /// Every real board's.
 pub const SUPPLIES: [Supply; 4] = [
     Supply {
@@ -88,6 +111,14 @@ const LEFT_OUT: [&str; 6] = [
     "snapshots into flash",
     "the watchdog, and waking to feed it",
     "a serial port that stays on, and its receiver, which listens after a sample",
+    "memory that makes the processor wait",
+];
+
+/// What no measurement of a board awake and asleep has in it.
+const BETWEEN_SAMPLES: [&str; 4] = [
+    "snapshots into flash",
+    "waking to feed the watchdog",
+    "a receiver that listens after a sample, where it draws more than sleep",
     "memory that makes the processor wait",
 ];
 
@@ -134,7 +165,7 @@ pub struct Power {
     /// Milliampere-hours of a day.
     pub milliampere_hours_per_day: Option<f64>,
     /// What is in none of these.
-    pub left_out: [&'static str; LEFT_OUT.len()],
+    pub left_out: Vec<&'static str>,
 }
 
 impl Power {
@@ -149,26 +180,45 @@ impl Power {
         let bus_ms = BUS_BITS / BUS_HZ * 1e3;
         let bytes = (sample_bytes(work) + next_bytes(work)) as f64 + forecast_bytes(work) as f64 / share;
         let line_ms = bytes * BITS_PER_BYTE / BAUD * 1e3;
-        let interval_ms = work.interval_ms as f64;
-        let awake_ms = processor_ms.map(|processor| (processor + bus_ms + line_ms).min(interval_ms));
-        // Milliampere-milliseconds are microcoulombs.
-        let charge = awake_ms
-            .zip(draw.ok())
-            .map(|(awake, draw)| (draw, awake * draw.awake_ma + (interval_ms - awake) * draw.asleep_ua / 1e3));
-        let samples_per_day = DAY_MS / interval_ms;
-        Some(Power {
+        let awake_ms = processor_ms.map(|processor| (processor + bus_ms + line_ms).min(work.interval_ms as f64));
+        let power = Power {
             interval_ms: work.interval_ms,
             processor_ms,
             bus_ms,
             line_ms,
-            duty: awake_ms.map(|awake| awake / interval_ms),
-            draw: draw.ok(),
+            duty: awake_ms.map(|awake| awake / work.interval_ms as f64),
+            draw: None,
             unknown: draw.err(),
-            microjoules_per_sample: charge.map(|(draw, charge)| draw.volts * charge),
-            millijoules_per_day: charge.map(|(draw, charge)| draw.volts * charge * samples_per_day / 1e3),
-            milliampere_hours_per_day: charge.map(|(_, charge)| charge * samples_per_day / 3.6e6),
-            left_out: LEFT_OUT,
-        })
+            microjoules_per_sample: None,
+            millijoules_per_day: None,
+            milliampere_hours_per_day: None,
+            left_out: LEFT_OUT.to_vec(),
+        };
+        Some(draw.map_or(power.clone(), |draw| power.drawing(draw)))
+    }
+
+    /// The same with these currents.
+    pub fn drawing(self, draw: Draw) -> Power {
+        let interval_ms = self.interval_ms as f64;
+        // Milliampere-milliseconds are microcoulombs.
+        let charge = self.duty.map(|duty| {
+            let awake_ms = duty * interval_ms;
+            awake_ms * draw.awake_ma + (interval_ms - awake_ms) * draw.asleep_ua / 1e3
+        });
+        let samples_per_day = DAY_MS / interval_ms;
+        Power {
+            draw: Some(draw),
+            unknown: None,
+            microjoules_per_sample: charge.map(|charge| draw.volts * charge),
+            millijoules_per_day: charge.map(|charge| draw.volts * charge * samples_per_day / 1e3),
+            milliampere_hours_per_day: charge.map(|charge| charge * samples_per_day / 3.6e6),
+            ..self
+        }
+    }
+
+    /// The same of a whole board that somebody has measured: nothing of it is left out but what it does between samples.
+    pub fn measured(self, draw: Draw) -> Power {
+        Power { left_out: BETWEEN_SAMPLES.to_vec(), ..self.drawing(draw) }
     }
 
     /// Lines for people.
@@ -194,7 +244,8 @@ impl Power {
             ));
         }
         if let Some(Draw { volts, awake_ma, asleep_ua, source }) = self.draw {
-            lines.push(format!("chip alone: {awake_ma} mA awake, {asleep_ua} µA asleep, {volts} V ({source})"));
+            let what = if source == MEASURED { "measured" } else { "chip alone" };
+            lines.push(format!("{what}: {awake_ma} mA awake, {asleep_ua} µA asleep, {volts} V ({source})"));
         }
         lines.extend(self.unknown.map(|reason| format!("what the chip draws is unknown: {reason}")));
         lines.push(format!("left out: {}", self.left_out.join("; ")));
@@ -269,6 +320,13 @@ mod tests {
     fn what_is_not_known_is_not_said() {
         let unknown = Power::of("rp2040", &WORK).unwrap();
         assert!(unknown.duty.is_some() && unknown.millijoules_per_day.is_none() && unknown.unknown.is_some());
+        let told = unknown.clone().measured(measured("3.3, 24,7.5").unwrap());
+        let awake = unknown.duty.unwrap() * 600_000.0;
+        let joules = 3.3 * (awake * 24e-6 + (600_000.0 - awake) * 7.5e-6) * 144.0;
+        assert!((told.millijoules_per_day.unwrap() / 1e3 - joules).abs() < 1e-6 && told.unknown.is_none());
+        for wrong in ["", "3.3", "3.3,24", "3.3,24,7,1", "3.3,-1,7", "nan,1,1", "3.3,inf,1", "300,1,1"] {
+            assert!(measured(wrong).is_err(), "{wrong}");
+        }
         let slow = Power::of("rp2350", &Work { observe_cycles: None, ..WORK }).unwrap();
         assert!(slow.duty.is_none() && slow.text()[0].contains("unknown"));
         assert!(Power::of("mps2-an386", &WORK).is_none());

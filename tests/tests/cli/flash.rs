@@ -162,6 +162,11 @@ fn what_is_no_model_no_firmware_no_board_or_no_probe_gives_one_line() {
         &["flash", "tiny.flow", "--board", "rp2040", "--slot", "c"],
         &["flash", "tiny.flow", "--board", "rp2040", "--model-only", "--firmware", "f.elf"],
         &["flash", "tiny.flow", "--board", "rp2040", "--max-error", "0"],
+        &["flash", "tiny.flow", "--board", "rp2040", "--sensor", "toaster"],
+        &["flash", "tiny.flow", "--board", "rp2040", "--replay", "--sensor", "sht4x"],
+        &["flash", "tiny.flow", "--board", "rp2040", "--model-only", "--clock", "ds3231"],
+        &["inspect", "tiny.flow", "--draw", "3.3,24,7"],
+        &["inspect", "tiny.flow", "--board", "rp2040", "--draw", "3.3,24"],
         &["flash", "tiny.flow", "--board", "rp2040", "--replay", "--max-error", "1"],
     ] {
         assert_eq!(bench.run(words).status.code(), Some(2), "{words:?}");
