@@ -70,7 +70,7 @@ pub struct Report {
     pub numeric: &'static str,
     /// ... CRC-32.
     pub model: String,
-    /// Processors whose cycles are estimated; none where ARM publishes no table.
+    /// Processors whose cycles are estimated; none where there is no table.
     pub cores: Vec<&'static str>,
     /// Dense layers of the model's form, from a vector of its numbers to another.
     pub kernels: Vec<Kernel>,
@@ -264,7 +264,7 @@ impl Report {
             self.board, self.processor
         );
         let _ = match self.cores[..] {
-            [] => writeln!(text, "cycles: none, ARM publishes no table for this processor"),
+            [] => writeln!(text, "cycles: none, there is no table for this processor"),
             _ => writeln!(
                 text,
                 "cycles: estimated by ARM's tables, memory without wait states, at least and at most: {}",

@@ -15,8 +15,11 @@
 //! | float: sum or product; both; division, root | | | | 1; 3; 14 |
 //!
 //! P, the refill of the pipeline, takes 1 to 3. A float that the next instruction waits for takes one more; the high end
-//! counts that for each. N counts the program counter. M0 and M0+ are taken with the multiplier of one cycle. For Cortex-M33
-//! and M7 ARM publishes no such table.
+//! counts that for each. N counts the program counter. M0 and M0+ are taken with the multiplier of one cycle.
+//!
+//! For Cortex-M33 and M7 ARM publishes no such table, and the M4's stands in. The M33's pipeline has three stages too, and its
+//! products and sums of products take a cycle; the M7 issues up to two instructions at once and predicts branches, so that it takes
+//! fewer.
 
 use serde::Serialize;
 
@@ -33,6 +36,10 @@ pub enum Core {
     M3,
     /// Cortex-M4, with its floating-point unit.
     M4,
+    /// Cortex-M7, by the M4's table.
+    M7,
+    /// Cortex-M33, by the M4's table.
+    M33,
 }
 
 /// Cycles, at least and at most.
@@ -63,13 +70,15 @@ pub struct Step {
 }
 
 impl Core {
-    /// The tables that there are for the processor of a machine; none where ARM publishes none.
+    /// The tables that there are for the processor of a machine.
     pub fn of(processor: &str) -> &'static [Core] {
         match processor {
             // The same instructions on both.
             "Cortex-M0" => &[Core::M0, Core::M0Plus],
             "Cortex-M3" => &[Core::M3],
             "Cortex-M4F" => &[Core::M4],
+            "Cortex-M7" => &[Core::M7],
+            "Cortex-M33" => &[Core::M33],
             _ => &[],
         }
     }
@@ -81,6 +90,8 @@ impl Core {
             Core::M0Plus => "Cortex-M0+",
             Core::M3 => "Cortex-M3",
             Core::M4 => "Cortex-M4F",
+            Core::M7 => "M7 as an M4",
+            Core::M33 => "M33 as an M4",
         }
     }
 
@@ -89,7 +100,7 @@ impl Core {
         match self {
             Core::M0 => exactly(self.small(step, 3, 4)),
             Core::M0Plus => exactly(self.small(step, 2, 3)),
-            Core::M3 | Core::M4 => self.large(step),
+            Core::M3 | Core::M4 | Core::M7 | Core::M33 => self.large(step),
         }
     }
 
@@ -171,6 +182,7 @@ mod tests {
         assert_eq!(Core::M4.cycles(step(0xD1FE, 0, true)), between(2, 4));
         assert_eq!(Core::M4.cycles(step(0xE8B1, 0x10C8, false)), exactly(5)); // ldm of 4
         assert_eq!(Core::M4.cycles(Step { after_access: true, ..step(0x6801, 0, false) }), between(1, 2));
+        assert_eq!(Core::of("Cortex-M33")[0].cycles(step(0xFB2E, 0x8804, false)), exactly(1));
         assert_eq!(Core::M3.cycles(step(0xFB80, 0x2301, false)), between(3, 5)); // smull
     }
 }

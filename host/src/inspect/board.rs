@@ -45,7 +45,7 @@ struct Taken {
     observe: f64,
     /// The same of a channel's whole forecast.
     forecast: f64,
-    /// Cycles of an instruction, at least and at most, where ARM publishes a table.
+    /// Cycles of an instruction, at least and at most, where there is a table (`crate::bench::cycles`).
     cycles: Option<[f64; 2]>,
 }
 
@@ -75,14 +75,14 @@ const CORTEX_M3: [Taken; 3] = [
     Taken::new("small", Numeric::I8, 6.955, 20.640, Some([1.451, 1.670])),
     Taken::new("base", Numeric::I8, 4.504, 13.876, Some([1.510, 1.666])),
 ];
-/// ARM publishes no table of its cycles.
+/// By the Cortex-M4's table, as `flowcast bench` has it (`crate::bench::cycles`).
 const CORTEX_M33: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 8.330, 26.315, None),
-    Taken::new("tiny", Numeric::F32, 7.527, 16.280, None),
-    Taken::new("small", Numeric::I8, 4.534, 18.138, None),
-    Taken::new("small", Numeric::F32, 5.558, 12.009, None),
-    Taken::new("base", Numeric::I8, 2.275, 11.520, None),
-    Taken::new("base", Numeric::F32, 4.160, 8.745, None),
+    Taken::new("tiny", Numeric::I8, 8.330, 26.315, Some([1.318, 1.527])),
+    Taken::new("tiny", Numeric::F32, 7.527, 16.280, Some([1.725, 2.247])),
+    Taken::new("small", Numeric::I8, 4.534, 18.138, Some([1.360, 1.551])),
+    Taken::new("small", Numeric::F32, 5.558, 12.009, Some([1.768, 2.342])),
+    Taken::new("base", Numeric::I8, 2.275, 11.520, Some([1.449, 1.593])),
+    Taken::new("base", Numeric::F32, 4.160, 8.745, Some([1.834, 2.469])),
 ];
 const CORTEX_M0: [Taken; 1] = [Taken::new("tiny", Numeric::I8, 26.541, 56.069, Some([1.398, 1.398]))];
 
@@ -146,7 +146,7 @@ pub struct BoardReport {
     pub instructions_per_observe: Option<u64>,
     /// The same for a channel's whole forecast.
     pub instructions_per_forecast: Option<u64>,
-    /// Cycles of one observe with memory that never waits, at least and at most; none where ARM publishes no table.
+    /// Cycles of one observe with memory that never waits, at least and at most; none where they were not counted.
     pub cycles_per_observe: Option<[u64; 2]>,
     /// What it takes of a battery; none for an emulated board.
     pub power: Option<Power>,
