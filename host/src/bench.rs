@@ -14,14 +14,14 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use flowcast_core::format::{Header, Numeric};
 use flowcast_core::presets::{PRESETS, Preset};
 use flowcast_core::wire::Reply;
 use serde::Serialize;
 
 use crate::emulate::image::{self, With};
-use crate::emulate::machine::{Board, Machine};
+use crate::emulate::machine::{Board, MACHINES, Machine};
 use crate::forecaster;
 use crate::inspect::cost::Cost;
 use crate::output::Output;
@@ -53,6 +53,24 @@ pub struct Args {
     /// Leave the DSP extension's instructions out
     #[arg(long)]
     pub portable: bool,
+    /// Run a Cortex-M0's program on the Cortex-M3's board, mps2-an385: the same instructions, and room for every preset
+    #[arg(long)]
+    pub cortex_m0: bool,
+}
+
+impl Args {
+    /// What is emulated.
+    fn machine(&self) -> Result<Machine> {
+        let m0 = MACHINES.into_iter().find(|machine| machine.processor == "Cortex-M0");
+        match (self.cortex_m0, m0) {
+            (true, Some(m0)) => {
+                let (found, expected) = (self.board.processor, "Cortex-M3");
+                ensure!(found == expected, "--cortex-m0: {} has a {found}, expected a {expected}", self.board.name);
+                Ok(Machine { processor: m0.processor, target: m0.target, ..self.board })
+            }
+            _ => Ok(self.board),
+        }
+    }
 }
 
 /// What `--json` prints. Cycles are by processor, in the order of `cores`.
@@ -135,7 +153,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn bench(args: &Args, output: &Output) -> Result<Report> {
-    let machine = &args.board;
+    let machine = &args.machine()?;
     let (model, what) = match &args.model {
         Some(path) => (forecaster::read(path)?, path.display().to_string()),
         None => {
