@@ -82,6 +82,9 @@ impl Name {
         let kind = match self {
             Self::Tcp(address) => Kind::Socket(connect(address)?),
             Self::Input => recorded(io::stdin()),
+            Self::Path(path) if Path::new(path).is_dir() => {
+                bail!("{path} is a folder, expected a serial port, tcp:HOST:PORT, a file or -")
+            }
             Self::Path(path) if is_recording(Path::new(path)) => {
                 recorded(File::open(path).with_context(|| path.clone())?)
             }

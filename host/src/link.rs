@@ -107,6 +107,7 @@ impl<LINE: Read + Write> Link<LINE> {
     /// The line's, and [`LinkError::Silent`] when nothing comes in time.
     pub fn receive(&mut self) -> Result<Reply, LinkError> {
         let deadline = Instant::now() + self.timeout;
+        let mut looked = false;
         loop {
             while let Some(&byte) = self.buffer.get(self.start) {
                 self.start += 1;
@@ -117,6 +118,11 @@ impl<LINE: Read + Write> Link<LINE> {
                     Some(Ok(reply)) => return Ok(reply),
                 }
             }
+            // Whatever came: a line that never rests may say nothing.
+            if looked && Instant::now() >= deadline {
+                return Err(LinkError::Silent(self.timeout));
+            }
+            looked = true;
             self.start = 0;
             self.buffer.resize(1 << 16, 0);
             std::thread::sleep(GATHER);
@@ -131,9 +137,6 @@ impl<LINE: Read + Write> Link<LINE> {
             };
             self.buffer.truncate(read.as_ref().map_or(0, |length| *length));
             read?;
-            if self.buffer.is_empty() && Instant::now() >= deadline {
-                return Err(LinkError::Silent(self.timeout));
-            }
         }
     }
 
@@ -227,6 +230,35 @@ mod tests {
         let mut link = link(&[b"boot\0\xFF\xFF", &report, &report[..4], &frame(&Reply::Reset)]);
         link.reset().unwrap();
         assert_eq!((link.noise(), link.reported()), (3, 7));
+    }
+
+    /// Another program's line: bytes without end, and no frame among them.
+    struct Chatter;
+
+    impl Read for Chatter {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            buffer[..8].copy_from_slice(b"$GPRMC,\0");
+            Ok(8)
+        }
+    }
+
+    impl Write for Chatter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_never_rests_is_silent_too() {
+        for timeout in [Duration::ZERO, Duration::from_millis(20)] {
+            let mut link = Link::new(Chatter, timeout);
+            assert!(matches!(link.hello(), Err(LinkError::Silent(_))));
+            assert!(link.noise() > 0);
+        }
     }
 
     #[test]

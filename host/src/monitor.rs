@@ -19,7 +19,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use flowcast_core::format::Header;
 use flowcast_core::wire::Reply;
 use jiff::{Timestamp, tz::TimeZone};
@@ -124,11 +124,20 @@ impl Monitor<'_, '_> {
     /// Until the user or what was recorded ends it.
     fn run(mut self, output: &Output) -> Result<()> {
         self.ask.heard(Instant::now());
+        let mut strange = Strange::default();
         loop {
             let heard = self.ear.hear();
+            let understood = matches!(heard, Heard::Reply(_));
             let idle = matches!(heard, Heard::Nothing);
             let ended = matches!(heard, Heard::End);
             if !self.take(heard, output)? {
+                return Ok(());
+            }
+            strange.heard(understood, self.ear.noise());
+            if ended && !strange.understood {
+                bail!("{}: found nothing that a board says ({} runs of other bytes)", self.ear.name, self.ear.noise());
+            }
+            if strange.is_news() && !self.tell(Event::Note { note: STRANGE.to_owned() }, output)? {
                 return Ok(());
             }
             if self.ear.answers() {
@@ -180,7 +189,19 @@ impl Monitor<'_, '_> {
                 vec![self.watch.tell(Event::Back, now)]
             }
         };
-        for event in &events {
+        self.say(&events, now, output)
+    }
+
+    /// Something that no message says; false as [`Monitor::take`].
+    fn tell(&mut self, event: Event, output: &Output) -> Result<bool> {
+        let now = Timestamp::now();
+        let event = self.watch.tell(event, now);
+        self.say(&[event], now, output)
+    }
+
+    /// Records and prints; false as [`Monitor::take`].
+    fn say(&mut self, events: &[Event], now: Timestamp, output: &Output) -> Result<bool> {
+        for event in events {
             if let (Event::Sample(row), Some(record)) = (event, self.record.as_mut()) {
                 if !record.begun() {
                     record.begin(self.watch.channels())?;
@@ -231,6 +252,42 @@ impl Monitor<'_, '_> {
             return Ok(false);
         }
         Ok(false)
+    }
+}
+
+const STRANGE: &str =
+    "bytes come, and for a while none of them was a frame: another --baud, or another program at the line?";
+/// How long, and how many runs of bytes that are no frame.
+const STRANGE_FOR: Duration = Duration::from_secs(5);
+const STRANGE_RUNS: u64 = 8;
+
+/// Whether a line says what nobody understands.
+#[derive(Debug, Default)]
+struct Strange {
+    /// Whether any frame has come.
+    understood: bool,
+    /// Since when none has, and how much else had come by then.
+    since: Option<(Instant, u64)>,
+    is_strange: bool,
+    said: bool,
+}
+
+impl Strange {
+    fn heard(&mut self, understood: bool, noise: u64) {
+        if understood || self.since.is_none() {
+            self.since = Some((Instant::now(), noise));
+            self.said &= !understood;
+        }
+        self.understood |= understood;
+        let (since, before) = self.since.unwrap_or((Instant::now(), noise));
+        self.is_strange = since.elapsed() >= STRANGE_FOR && noise >= before + STRANGE_RUNS;
+    }
+
+    /// Once, until a frame comes.
+    fn is_news(&mut self) -> bool {
+        let news = self.is_strange && !self.said;
+        self.said |= news;
+        news
     }
 }
 

@@ -13,7 +13,7 @@ use flowcast::monitor::watch::{Model, Watch};
 use flowcast_core::format::Header;
 use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::warning::{Limit, Line, Side, Watch as Limited};
-use flowcast_core::wire::{Deframer, Hello, PROTOCOL, Reply, Request};
+use flowcast_core::wire::{self, Chunk, Deframer, Hello, PROTOCOL, Reply, Request, Sampled};
 use flowcast_firmware::logger::{Gate, Logger, Plan};
 use flowcast_firmware::sampler::Sampler;
 use flowcast_firmware::sensor::{Fault, MAX_QUANTITIES, Quantity, Sensor};
@@ -420,4 +420,69 @@ fn whoever_comes_late_to_a_gated_board_leaves_it_alone_unless_told() {
         let (events, _) = watch.take(gated(0, None), time(6)).unwrap();
         assert_eq!(events[0], Event::Restart { index: 0, expected: 506 });
     }
+}
+
+/// Frames whose checksum is right and whose sense is not: from another board, or from somebody who wishes ill.
+#[test]
+fn frames_that_no_board_of_this_model_sends_are_passed_over_and_said_once() {
+    let bytes = model();
+    let gated = |index, silent, missed, channels: usize| {
+        Reply::Gated(wire::Gated {
+            index,
+            silent,
+            missed,
+            follow: 0,
+            values: [20.0].into_iter().cycle().take(channels).collect(),
+        })
+    };
+    let sampled = |index, channels: usize| {
+        Reply::Sampled(Sampled { index, values: [20.0].into_iter().cycle().take(channels).collect() })
+    };
+    let chunk = |index, channel, steps_ahead| {
+        Reply::Forecast(Chunk { index, channel, steps_ahead, values: [20.0; 6].into_iter().collect() })
+    };
+    let wrong = [
+        sampled(3, 0),
+        sampled(3, 1),
+        sampled(3, 32),
+        sampled(u32::MAX, 2),
+        gated(3, Some(2), 0, 1),
+        gated(u32::MAX, Some(2), 0, 2),
+        gated(3, Some(2), 4, 2),
+        chunk(3, 2, 1),
+        chunk(3, u16::MAX, u16::MAX),
+        chunk(u32::MAX, 0, 1),
+    ];
+    for model in [Some(&bytes), None] {
+        let model = model.map(|bytes| Model { header: header(bytes), bytes });
+        let mut watch = Watch::new(model, false);
+        let at = time(0);
+        watch.take(sampled(0, 2), at).unwrap();
+        let events: Vec<Event> = wrong.iter().flat_map(|reply| watch.take(reply.clone(), at).unwrap().0).collect();
+        assert!(matches!(&events[..], [Event::Note { .. }]), "{events:?}");
+        assert_eq!((watch.rows().len(), watch.channels().len()), (1, 2));
+        // The last sample that there can be, and whatever is drawn of it.
+        watch.take(sampled(u32::MAX - 1, 2), at).unwrap();
+        watch.take(chunk(u32::MAX - 1, 0, 1), at).unwrap();
+        screen(&watch, 80, 24, at);
+    }
+    // A gateway fills in what a board may have left out, and no more: after a long time it has nothing to build on.
+    for (index, missed) in [(4_000_000_000, 0), (4_000_000_000, 3_999_999_990), (60_000_000, 1)] {
+        let mut watch = watch(&bytes);
+        watch.take(gated(1, None, 0, 2), time(1)).unwrap();
+        watch.take(gated(index, Some(3), missed, 2), time(2)).unwrap();
+        assert!(watch.rows().len() < 100_000);
+        screen(&watch, 80, 24, time(3));
+    }
+    // Another board.
+    let hello = Hello {
+        protocol: PROTOCOL,
+        firmware: [0, 1, 0],
+        model: header(&bytes).identity,
+        channels: 1,
+        horizon: HORIZON as u16,
+        quantiles: 3,
+        state_bytes: 1,
+    };
+    assert!(watch(&bytes).take(Reply::Hello(hello), time(1)).unwrap_err().to_string().contains("1 channels"));
 }

@@ -82,8 +82,11 @@ impl Chart<'_> {
 
     /// What comes next.
     fn right(&self) -> Span<'static> {
-        let next =
-            self.watch.rows().back().and_then(|row| self.watch.forecasts().expected(self.channel, row.index + 1));
+        let next = self
+            .watch
+            .rows()
+            .back()
+            .and_then(|row| self.watch.forecasts().expected(self.channel, row.index.saturating_add(1)));
         let text = next.map(|expected| {
             let Band { lower, median, upper } = expected.band;
             format!(" next {}, {} to {} ", figures(median), figures(lower), figures(upper))

@@ -33,6 +33,7 @@ impl Record {
     pub fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().read(true).append(true).create(true).open(path);
         let file = file.with_context(|| format!("{} cannot be written to", path.display()))?;
+        ensure!(file.metadata()?.is_file(), "{} is no plain file, which a record is", path.display());
         Ok(Self { path: path.to_owned(), file, begun: false })
     }
 
@@ -53,18 +54,31 @@ impl Record {
             self.file.write_all(expected.as_bytes()).with_context(|| path.to_string())?;
             return Ok(0);
         }
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        // What a power cut left of the columns, or of the last row; one that only lacks its end is whole.
+        if !text.contains('\n') && expected.starts_with(&text) {
+            self.file.set_len(0)?;
+            self.file.write_all(expected.as_bytes()).with_context(|| path.to_string())?;
+            return Ok(0);
+        }
         let found = text.split_inclusive('\n').next().unwrap_or_default();
         ensure!(
             found.trim_end() == expected.trim_end(),
             "{path} is there with the columns {}, expected {}: record to another file",
-            found.trim_end(),
+            shortened(found.trim_end()),
             expected.trim_end()
         );
-        if whole < text.len() {
-            self.file.set_len(whole as u64).with_context(|| path.to_string())?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let rows = text[..whole].lines().count().saturating_sub(1);
+        let last = &text[whole..];
+        if last.is_empty() {
+            return Ok(rows);
         }
-        Ok(text[..whole].lines().count().saturating_sub(1))
+        if fields(last) == fields(found) {
+            self.file.write_all(b"\n").with_context(|| path.to_string())?;
+            return Ok(rows + 1);
+        }
+        self.file.set_len(whole as u64).with_context(|| path.to_string())?;
+        Ok(rows)
     }
 
     /// Whether the columns are there.
@@ -93,6 +107,18 @@ impl Record {
         let line = line(&fields)?;
         self.file.write_all(line.as_bytes()).with_context(|| self.path.display().to_string())
     }
+}
+
+/// How many fields a line of CSV has; none where it is none.
+fn fields(line: &str) -> Option<usize> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
+    reader.records().next()?.ok().map(|record| record.len())
+}
+
+/// The beginning of a line.
+fn shortened(line: &str) -> String {
+    let begin: String = line.chars().take(100).collect();
+    if begin.len() < line.len() { begin + "…" } else { begin }
 }
 
 fn columns(names: &[String]) -> Result<String> {
@@ -142,6 +168,17 @@ mod tests {
         assert_eq!(record.begin(&channels(&["a,b"])).unwrap(), 2);
         record.add(&Row { came: None, expected: vec![None], ..row(9, 1.0) }).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
+        // An editor that leaves out the last end of a line; columns that were cut, and whole ones without an end.
+        std::fs::write(&path, whole.trim_end()).unwrap();
+        assert_eq!(Record::open(&path).unwrap().begin(&channels(&["a,b"])).unwrap(), 3);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
+        let header = whole.lines().next().unwrap();
+        for cut in [10, header.len()] {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert_eq!(Record::open(&path).unwrap().begin(&channels(&["a,b"])).unwrap(), 0);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{header}\n"));
+        }
+        std::fs::write(&path, whole).unwrap();
         // Other columns are other data.
         let error = Record::open(&path).unwrap().begin(&channels(&["c"])).unwrap_err().to_string();
         assert!(error.contains("is there with the columns index,received,\"a,b\""), "{error}");

@@ -2,10 +2,11 @@
 //! the board does. It draws nothing, reads no clock and opens no line.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use flowcast_core::format::Header;
+use flowcast_core::format::{Header, MAX_CHANNELS};
 use flowcast_core::wire::{Alert, Chunk, Gated, Hello, Reply, Request, Sampled, SensorNotice, Stats};
 use jiff::Timestamp;
 
@@ -17,6 +18,8 @@ use crate::gate::gateway;
 
 /// Samples that are kept to be drawn.
 const KEPT: usize = 4_096;
+/// Samples that are filled in at once, at most; after a longer time without a report there is nothing to build on.
+const MOST_FILLED: u32 = 1 << 16;
 /// News that are kept to be shown.
 const NEWS: usize = 64;
 
@@ -75,6 +78,7 @@ pub struct Watch<'m> {
 const NO_LEVELS: &str =
     "forecasts come and cannot be read: the board does not say how many quantiles they have, --model does";
 const NO_MODEL: &str = "a gated board: with --model, samples that it did not send are filled in";
+const UNSOUND: &str = "a frame says what its board cannot: another count of channels, or a sample beyond all; such frames are passed over";
 const NO_START: &str =
     "reports follow others that did not come: nothing is filled in until the board starts anew (--anew has it do so)";
 
@@ -115,6 +119,11 @@ impl<'m> Watch<'m> {
     pub fn take(&mut self, reply: Reply, now: Timestamp) -> Result<(Vec<Event>, Option<Request>)> {
         let mut events = Vec::new();
         let mut request = None;
+        if !self.is_sound(&reply) {
+            self.once(UNSOUND, &mut events);
+            self.note(&events, now);
+            return Ok((events, request));
+        }
         match reply {
             Reply::Sampled(sampled) => self.sampled(sampled, now, &mut events),
             Reply::Gated(gated) => request = self.gated(&gated, now, &mut events)?,
@@ -154,6 +163,36 @@ impl<'m> Watch<'m> {
         }
         self.note(&events, now);
         Ok((events, request))
+    }
+
+    /// Values of a sample, where it is known how many there are: of a model what is known in advance may come too or not.
+    fn width(&self) -> Option<RangeInclusive<usize>> {
+        let exactly = |count: usize| count..=count;
+        let model = self.model.as_ref().map(|model| {
+            let channels = usize::from(model.header.channels);
+            channels.saturating_sub(model.header.known.into())..=channels
+        });
+        let told = || self.hello.as_ref().map(|hello| exactly(hello.channels.into()));
+        model.or_else(told).or_else(|| self.rows.back().map(|row| exactly(row.values.len())))
+    }
+
+    /// Whether a frame can be what the board at the line has to say: its checksum is right, but it may be from another one, or
+    /// from somebody who wishes ill.
+    fn is_sound(&self, reply: &Reply) -> bool {
+        let width = self.width().unwrap_or(1..=MAX_CHANNELS);
+        let is_one = |channel: u16| usize::from(channel) < *width.end();
+        let is_sample = |index: u32| index < u32::MAX;
+        match reply {
+            Reply::Hello(hello) => (1..=MAX_CHANNELS).contains(&usize::from(hello.channels)),
+            Reply::Sampled(Sampled { index, values }) => is_sample(*index) && width.contains(&values.len()),
+            Reply::Gated(gated) => {
+                is_sample(gated.index) && gated.missed <= gated.index && width.contains(&gated.values.len())
+            }
+            Reply::Forecast(chunk) => is_sample(chunk.index) && is_one(chunk.channel),
+            Reply::Alert(alert) => is_one(alert.channel),
+            Reply::Warning(warning) => is_one(warning.channel),
+            _ => true,
+        }
     }
 
     /// Time passes on a live line: a gated board's silence is filled in.
@@ -199,7 +238,14 @@ impl<'m> Watch<'m> {
         if let Some(model) = &self.model {
             let (found, expected) = (hello.model, model.header.identity);
             ensure!(found == expected, "the board runs model {found:08x}, --model is {expected:08x}");
+            let (found, expected) = (hello.channels, model.header.channels);
+            ensure!(found == expected, "the board has {found} channels, --model {expected}");
         } else {
+            let (found, before) = (usize::from(hello.channels), self.channels.len());
+            ensure!(
+                before == 0 || found == before,
+                "the board has {found} channels, there were {before} before: another board is at the line"
+            );
             self.levels = Levels::around_the_median(hello.quantiles.into());
             self.widen(hello.channels.into());
         }
@@ -261,13 +307,18 @@ impl<'m> Watch<'m> {
         }
         self.next = Some(index.saturating_add(1));
         let expected = self.expected(index, values.len());
-        self.push(Row { index, came: Some(now), values: values.to_vec(), expected }, events);
+        let mut values = values.to_vec();
+        values.resize(self.channels.len().max(values.len()), f32::NAN);
+        self.push(Row { index, came: Some(now), values, expected }, events);
     }
 
     fn gated(&mut self, gated: &Gated, now: Timestamp, events: &mut Vec<Event>) -> Result<Option<Request>> {
         self.widen(gated.values.len());
         self.last = Some(now);
         let report: gateway::Report = gated.report();
+        if self.next.is_some_and(|next| report.index.saturating_sub(next) > MOST_FILLED) {
+            self.filled = None;
+        }
         if self.filled.is_none()
             && let Some(Model { bytes, .. }) = &self.model
         {
