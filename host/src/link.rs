@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn link(parts: &[&[u8]]) -> Link<Tape> {
-        Link::new(Tape(parts.concat().into()), Duration::ZERO)
+        Link::new(Tape(parts.concat().into()), Duration::from_millis(50))
     }
 
     fn frame(reply: &Reply) -> Vec<u8> {
