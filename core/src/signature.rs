@@ -63,9 +63,9 @@ pub fn trailer(signature: &[u8; Signature::BYTES]) -> [u8; SIGNATURE_BYTES] {
     bytes
 }
 
-/// Whether what lies behind a model has the form of a signature; whose it is, [`verify`] finds out.
-pub fn is_signature(behind: &[u8]) -> bool {
-    behind.len() == SIGNATURE_BYTES && behind.starts_with(&HEAD)
+/// The signature that what lies behind a model starts with; whose it is, [`verify`] finds out. Bytes behind it count for nothing.
+pub fn find_signature(behind: &[u8]) -> Option<&[u8; Signature::BYTES]> {
+    behind.strip_prefix(&HEAD)?.first_chunk()
 }
 
 /// Checks the signature behind the model that `bytes` begin with.
@@ -75,8 +75,8 @@ pub fn is_signature(behind: &[u8]) -> bool {
 pub fn verify(bytes: &[u8], key: &[u8; KEY_BYTES]) -> Result<(), SignatureError> {
     let length = Header::parse(bytes)?.length();
     let (model, behind) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
-    let (head, rest) = behind.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
-    let signature = rest.first_chunk::<{ Signature::BYTES }>().filter(|_| *head == HEAD);
-    let Some(signature) = signature else { return Err(SignatureError::Unsigned { found: *head }) };
+    let Some(signature) = find_signature(behind) else {
+        return Err(SignatureError::Unsigned { found: *behind.first_chunk().unwrap_or(&[0; 8]) });
+    };
     PublicKey::new(*key).verify(model, &Signature::new(*signature)).map_err(|_| SignatureError::Foreign)
 }

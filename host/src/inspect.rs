@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use flowcast_core::format::{Channel, Header};
 use flowcast_core::seasonal::Season;
-use flowcast_core::signature::is_signature;
+use flowcast_core::signature::{SIGNATURE_BYTES, find_signature};
 use serde::Serialize;
 
 use crate::duration::{parse_duration, show_ms};
@@ -88,7 +88,7 @@ pub struct SeasonReport {
 /// What the command prints.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// What lies behind the model in its file: `nothing`, `a signature`, or `other bytes`.
+    /// What lies behind the model in its file: `nothing`, `a signature`, `a signature and other bytes`, or `other bytes`.
     pub behind: &'static str,
     /// Bytes of the model.
     pub bytes: usize,
@@ -149,9 +149,14 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let bytes = forecaster::read(&args.model)?;
     let mut report =
         inspect_at(&bytes, args.board.as_ref(), args.every).with_context(|| args.model.display().to_string())?;
-    if let (Some(board), Some(draw)) = (&mut report.board, args.draw) {
-        let Some(power) = board.power.take() else { bail!("--draw: {} is emulated and draws nothing", board.name) };
-        board.power = Some(power.measured(draw));
+    if let Some(board) = &mut report.board {
+        let asked = args.draw.map(|_| "--draw").or(args.every.map(|_| "--every"));
+        if let (None, Some(asked)) = (&board.power, asked) {
+            bail!("{asked}: {} is emulated and draws nothing", board.name);
+        }
+        if let Some(draw) = args.draw {
+            board.power = board.power.take().map(|power| power.measured(draw));
+        }
     }
     output.result(|| format!("{}: {}", args.model.display(), report.text()), &report)?;
     match &report.board {
@@ -185,8 +190,9 @@ fn inspect_at(bytes: &[u8], board: Option<&Board>, every: Option<Duration>) -> R
     let channels = (0..header.channels.into()).filter_map(|index| header.channel(bytes, index));
     let behind = match &bytes[header.length()..] {
         [] => "nothing",
-        behind if is_signature(behind) => "a signature",
-        _ => "other bytes",
+        behind if find_signature(behind).is_none() => "other bytes",
+        behind if behind.len() > SIGNATURE_BYTES => "a signature and other bytes",
+        _ => "a signature",
     };
     Ok(Report {
         behind,
@@ -271,10 +277,17 @@ impl Report {
             "{} bytes, {}, preset {}, {} weights, model {}",
             self.bytes, self.numeric, self.preset, self.parameters, self.identity
         ));
+        if self.behind.starts_with("a signature") {
+            line(format_args!("signed    by whom, `flowcast flash --key FILE.pub` checks"));
+        }
         match self.behind {
-            "nothing" => {}
-            "a signature" => line(format_args!("signed    whose it is, `flowcast flash --key` finds out")),
-            _ => line(format_args!("          found bytes behind the model that are no signature; boards ignore them")),
+            "other bytes" => {
+                line(format_args!("          found bytes behind the model that are no signature; boards ignore them"));
+            }
+            "a signature and other bytes" => {
+                line(format_args!("          found bytes behind the signature, too; `flowcast flash` leaves them out"));
+            }
+            _ => {}
         }
         line(format_args!("samples   every {}", show_ms(self.interval_ms)));
         for season in &self.seasons {

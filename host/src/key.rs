@@ -54,6 +54,9 @@ pub struct SignArgs {
 struct Report {
     /// The file that was written.
     file: PathBuf,
+    /// Of a new key: the file of the public one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public: Option<PathBuf>,
     /// The public key, in hexadecimal digits.
     key: String,
 }
@@ -74,7 +77,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let pair = KeyPair::generate();
     write_private(file, pair.sk.to_pem().as_bytes()).with_context(|| file.display().to_string())?;
     write_atomic(&public, pair.pk.to_pem().as_bytes())?;
-    let report = Report { file: file.clone(), key: hexadecimal(&pair.pk) };
+    let report = Report { file: file.clone(), public: Some(public.clone()), key: hexadecimal(&pair.pk) };
     let human = || {
         format!(
             "{}: signs models; keep it\n{}: what boards are built with, `flowcast flash --key`\npublic key {}\n",
@@ -103,7 +106,7 @@ pub fn sign(args: &SignArgs, output: &Output) -> Result<()> {
     refuse_overwriting(std::slice::from_ref(&args.key), &file)?;
     refuse_losing(&file)?;
     write_atomic(&file, &signed)?;
-    let report = Report { file, key: hexadecimal(&pair.pk) };
+    let report = Report { file, public: None, key: hexadecimal(&pair.pk) };
     let human = || format!("{}: {} bytes, signed by {}\n", report.file.display(), signed.len(), report.key);
     output.result(human, &report)
 }

@@ -8,7 +8,7 @@ use flowcast::key::hexadecimal;
 use flowcast::link::LinkError;
 use flowcast_core::format::{FormatError, Header, Numeric};
 use flowcast_core::presets::{Preset, Tiny};
-use flowcast_core::signature::{SIGNATURE_BYTES, SignatureError, trailer, verify};
+use flowcast_core::signature::{SIGNATURE_BYTES, SignatureError, find_signature, trailer, verify};
 use flowcast_core::wire::{ModelFault, Refusal};
 use flowcast_tests::{Random, random_model, random_model_as};
 
@@ -34,6 +34,9 @@ fn what_was_signed_is_taken_and_nothing_else() {
     assert_eq!(verify(&model, &own.pk), Err(SignatureError::Unsigned { found: [0; 8] }));
     assert!(matches!(verify(&whole[..whole.len() - 1], &own.pk), Err(SignatureError::Unsigned { .. })));
     assert!(matches!(verify(b"FLOW", &own.pk), Err(SignatureError::Model(FormatError::Truncated { .. }))));
+    let behind = [&whole[model.len()..], &[0xFF; 100]].concat();
+    assert_eq!(find_signature(&behind).map(|found| &found[..]), Some(&whole[model.len() + 8..]));
+    assert_eq!(find_signature(&behind[..SIGNATURE_BYTES - 1]), None);
     // Another model of the same owner, with this one's signature.
     let next = random_model(&Preset::named("tiny").unwrap(), 1, 24, 6, 2);
     let swapped = [&next[..], &whole[model.len()..]].concat();

@@ -12,6 +12,7 @@ fn a_model_is_signed_and_flashed_by_its_key() {
     bench.write("m.flow", &random_model_as(Numeric::I8, &PRESETS[0], 1, 24, 24, 1));
     let made = bench.json(&["key", "new", "own.key"]);
     assert_eq!(made["key"].as_str().unwrap().len(), 64);
+    assert_eq!((&made["file"], &made["public"]), (&"own.key".into(), &"own.key.pub".into()));
     bench.json(&["key", "new", "other.key"]);
     assert!(bench.refusal(&["key", "new", "own.key"]).contains("own.key is there already"));
     #[cfg(unix)]
@@ -62,4 +63,9 @@ fn a_model_is_signed_and_flashed_by_its_key() {
     // Whoever asks for no signature sees the same model.
     let inspected = bench.json(&["inspect", "m.flow"]);
     assert_eq!((&inspected["bytes"], &inspected["behind"]), (&plain.len().into(), &"a signature".into()));
+    // What lies behind the signature is no part of it, for `flash --key` as for `inspect`.
+    bench.write("more.flow", &[&bytes[..], b"more"].concat());
+    assert_eq!(bench.json(&["inspect", "more.flow"])["behind"], "a signature and other bytes");
+    let more = flash.map(|word| if word == "m.flow" { "more.flow" } else { word });
+    assert_eq!(bench.json(&[&more[..], &["own.key.pub"]].concat())["fits"], true);
 }
