@@ -154,6 +154,9 @@ pub struct Power {
     pub line_ms: f64,
     /// The part of the time that it is awake.
     pub duty: Option<f64>,
+    /// Whether a sample is done with before the next one is due; none where the processor's time is unknown and the rest is
+    /// no longer than the interval.
+    pub keeps_up: Option<bool>,
     /// What the chip draws; none where nothing is known.
     pub draw: Option<Draw>,
     /// Why not.
@@ -180,13 +183,17 @@ impl Power {
         let bus_ms = BUS_BITS / BUS_HZ * 1e3;
         let bytes = (sample_bytes(work) + next_bytes(work)) as f64 + forecast_bytes(work) as f64 / share;
         let line_ms = bytes * BITS_PER_BYTE / BAUD * 1e3;
-        let awake_ms = processor_ms.map(|processor| (processor + bus_ms + line_ms).min(work.interval_ms as f64));
+        let interval_ms = work.interval_ms as f64;
+        let busy_ms = processor_ms.map(|processor| processor + bus_ms + line_ms);
+        let awake_ms = busy_ms.map(|busy| busy.min(interval_ms));
+        let too_long = bus_ms + line_ms > interval_ms;
         let power = Power {
             interval_ms: work.interval_ms,
             processor_ms,
             bus_ms,
             line_ms,
-            duty: awake_ms.map(|awake| awake / work.interval_ms as f64),
+            duty: awake_ms.map(|awake| awake / interval_ms),
+            keeps_up: busy_ms.map(|busy| busy <= interval_ms).or(too_long.then_some(false)),
             draw: None,
             unknown: draw.err(),
             microjoules_per_sample: None,
@@ -201,7 +208,8 @@ impl Power {
     pub fn drawing(self, draw: Draw) -> Power {
         let interval_ms = self.interval_ms as f64;
         // Milliampere-milliseconds are microcoulombs.
-        let charge = self.duty.map(|duty| {
+        // Of a board that cannot keep up, a sample's share is not what the interval says.
+        let charge = self.duty.filter(|_| self.keeps_up == Some(true)).map(|duty| {
             let awake_ms = duty * interval_ms;
             awake_ms * draw.awake_ma + (interval_ms - awake_ms) * draw.asleep_ua / 1e3
         });
@@ -233,7 +241,11 @@ impl Power {
             self.bus_ms,
             self.line_ms
         )];
-        if let Some(duty) = self.duty {
+        if self.keeps_up == Some(false) {
+            let busy = self.bus_ms + self.line_ms + self.processor_ms.unwrap_or(0.0);
+            let bound = if self.processor_ms.is_some() { "up to" } else { "more than" };
+            lines.push(format!("cannot keep up: a sample takes {bound} {busy:.2} ms, longer than the interval"));
+        } else if let Some(duty) = self.duty {
             lines.push(format!("awake {:.4} % of the time", 100.0 * duty));
         }
         if let (Some(sample), Some(day), Some(charge)) =
@@ -313,7 +325,10 @@ mod tests {
         let rare = Power::of("nrf52840dk", &Work { interval_ms: 3_600_000, ..WORK }).unwrap();
         assert!(rare.duty.unwrap() * 5.9 < power.duty.unwrap() && rare.millijoules_per_day < power.millijoules_per_day);
         // A sample that takes longer than the interval leaves no sleep.
-        assert_eq!(Power::of("nrf52840dk", &Work { interval_ms: 1, ..WORK }).unwrap().duty, Some(1.0));
+        let late = Power::of("nrf52840dk", &Work { interval_ms: 1, ..WORK }).unwrap();
+        assert_eq!((late.duty, late.keeps_up, late.microjoules_per_sample), (Some(1.0), Some(false), None));
+        assert!(late.text()[1].starts_with("cannot keep up: a sample takes"), "{:?}", late.text());
+        assert_eq!(power.keeps_up, Some(true));
     }
 
     #[test]
@@ -328,7 +343,7 @@ mod tests {
             assert!(measured(wrong).is_err(), "{wrong}");
         }
         let slow = Power::of("rp2350", &Work { observe_cycles: None, ..WORK }).unwrap();
-        assert!(slow.duty.is_none() && slow.text()[0].contains("unknown"));
+        assert!(slow.duty.is_none() && slow.keeps_up.is_none() && slow.text()[0].contains("unknown"));
         assert!(Power::of("mps2-an386", &WORK).is_none());
         for board in crate::hardware::HARDWARE {
             assert!(Power::of(board.machine.name, &WORK).is_some(), "{}", board.machine.name);
