@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN")]
     pub time: Option<String>,
     /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub interval: Option<Duration>,
 }
 
@@ -151,6 +151,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         .with_context(|| format!("{} wants the columns {}", args.model.display(), options.columns.join(", ")))?;
     check_interval(&header, &series)?;
     output.remarks(notes);
+    output.remarks(series.review_for(&header, &model));
+    output.remarks(seen::skipped(&header, &series));
     let max_errors = errors(&args.max_errors, &header, &model, &names)?;
     let from = Some(seen::until(&header, &series)).filter(|row| *row < series.rows()).unwrap_or(0);
     crate::interrupt::listen();

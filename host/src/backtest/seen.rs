@@ -33,6 +33,22 @@ pub fn scored(header: &Header, series: &Series, held_out: Range<usize>) -> Optio
     })
 }
 
+/// A line where rows that trained the model only warm it up, or where all did and are counted nevertheless.
+pub fn skipped(header: &Header, series: &Series) -> Option<String> {
+    let seen = seen(header, series, &(0..series.rows()));
+    (!seen.is_empty()).then(|| {
+        let (count, rows) = (seen.len(), series.rows());
+        if count == rows {
+            format!("all {rows} rows trained the model: what is counted on them flatters it")
+        } else {
+            format!(
+                "{count} of the {rows} rows, those before {}, trained the model: they are not counted",
+                series.when(seen.end)
+            )
+        }
+    })
+}
+
 /// A line where streamed rows are among those that trained the model.
 pub fn streamed(header: &Header, series: &Series) -> Option<String> {
     let seen = seen(header, series, &(0..series.rows()));
