@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN")]
     pub time: Option<String>,
     /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub interval: Option<Duration>,
     /// How rows are held out, and errors scaled
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_name = "N|DURATION")]
     pub horizons: Vec<Steps>,
     /// At most this many origins [default: 200; with the protocol ett every one]
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub origins: Option<usize>,
     /// Write the report, one self-contained HTML file
     #[arg(long, value_name = "FILE.html", value_parser = |text: &str| ending_in("html", text))]

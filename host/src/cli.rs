@@ -127,9 +127,27 @@ mod tests {
             Command::Backtest(args) => assert_eq!((args.data.len(), args.horizons.len()), (2, 3)),
             other => panic!("{other:?}"),
         }
-        for wrong in [&["--horizons", "soon"], &["--test-fraction", "1.5"], &["--origins", "0"]] {
+        for wrong in [&["--horizons", "soon"], &["--test-fraction", "1.5"], &["--origins", "0"], &["--origins", "-3"]] {
             let line = ["flowcast", "backtest", "m.flow", "a.csv"].into_iter().chain(wrong.iter().copied());
             assert_eq!(Cli::try_parse_from(line).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_said_in_the_options_own_words() {
+        for (line, said) in [
+            ("detect m.flow a.csv --limit T>1 --margin NaN", "a number from 0 on"),
+            ("detect m.flow a.csv --limit T>1 --margin -1", "a number from 0 on"),
+            ("detect m.flow a.csv --threshold -1", "a score from 0.5"),
+            ("gate m.flow a.csv --interval -1h", "expected a duration"),
+            ("inspect m.flow --board rp2040 --every -1h", "expected a duration"),
+            ("backtest m.flow a.csv --origins -3", "`-3`"),
+            ("export m.safetensors --out m.flow --quantize int8 --calibrate a.csv --fine-tune 0", "at least 1"),
+            ("flash m.flow --board rp2040 --model-only --limit T>1", "cannot be used with"),
+            ("flash m.flow --board rp2040 --firmware f.elf --max-error 1", "cannot be used with"),
+        ] {
+            let error = Cli::try_parse_from(["flowcast"].into_iter().chain(line.split(' '))).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(said), "{line}: {error}");
         }
     }
 }

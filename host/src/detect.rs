@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(required = true, value_name = "DATA")]
     pub data: Vec<PathBuf>,
     /// Alert from this score on: 0.9999 is a sample as one in 10,000 is
-    #[arg(long, default_value_t = 0.9999, value_name = "P", value_parser = threshold)]
+    #[arg(long, default_value_t = 0.9999, value_name = "P", value_parser = threshold, allow_negative_numbers = true)]
     pub threshold: f64,
     /// Write every sample's forecast and score, a .csv file
     #[arg(long, value_name = "SCORES.csv", value_parser = |text: &str| ending_in("csv", text))]
@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN")]
     pub time: Option<String>,
     /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub interval: Option<Duration>,
 }
 

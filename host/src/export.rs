@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN", requires = "calibrate")]
     pub time: Option<String>,
     /// Of `--calibrate`: read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "calibrate")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "calibrate", allow_hyphen_values = true)]
     pub interval: Option<Duration>,
     /// Of `--calibrate`: how rows are held out
     #[arg(long, value_enum, default_value_t, value_name = "NAME", requires = "calibrate")]
@@ -49,11 +49,18 @@ pub struct Args {
     #[arg(long, value_name = "FRACTION", value_parser = fraction, requires = "calibrate")]
     pub test_fraction: Option<f64>,
     /// Then have the rounded model learn to forecast what the exact one does, for at most so many epochs of 20 steps
-    #[arg(long, value_name = "EPOCHS", value_parser = epochs, requires = "calibrate")]
+    #[arg(long, value_name = "EPOCHS", value_parser = some_epochs, requires = "calibrate", allow_negative_numbers = true)]
     pub fine_tune: Option<usize>,
     /// Of `--fine-tune`: seed of every random choice
     #[arg(long, default_value_t = 1, value_name = "N", requires = "fine_tune")]
     pub seed: u64,
+}
+
+fn some_epochs(text: &str) -> Result<usize, String> {
+    match epochs(text)? {
+        0 => Err("found 0, expected at least 1".to_owned()),
+        epochs => Ok(epochs),
+    }
 }
 
 fn out(text: &str) -> Result<PathBuf, String> {
@@ -156,6 +163,12 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
             let Report { bytes, numeric, identity, roundings, fine_tuning, .. } = &report;
             let costs = if roundings.is_empty() { String::new() } else { rounding::show(roundings) };
             let tuned = fine_tuning.as_ref().map_or_else(String::new, |FineTuning { before, after, history }| {
+                if after >= before {
+                    let (epochs, moved) = (history.len(), 100.0 * before);
+                    return format!(
+                        "fine-tuned in {epochs} epochs and nothing gained: the calibrated model is kept (integers move forecasts by {moved:.3} %)\n"
+                    );
+                }
                 format!(
                     "fine-tuned in {} epochs: on the rows that choose, integers move forecasts by {:.3} % ({:.3} % before)\n",
                     history.len(),

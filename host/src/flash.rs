@@ -1,6 +1,6 @@
 //! `flowcast flash`: writes a model, and the firmware that runs it, to a board through a debug probe.
 //!
-//! Everything is checked first: the model, that the board's firmware runs it, that the chip is as the table of boards says
+//! Everything is checked first: the model, that the firmware built for it runs it (of `--firmware`, only its place in flash), that the chip is as the table of boards says
 //! ([`layout`]). `--dry-run` ends there, and needs no board.
 
 pub mod chip;
@@ -12,7 +12,7 @@ pub mod slot;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use flowcast_core::format::Header;
 use flowcast_core::slot::{RECORD_BYTES, Record};
 use flowcast_core::warning::{Limit, Line};
@@ -45,15 +45,15 @@ pub struct Args {
     #[arg(long, value_enum, ignore_case = true)]
     pub slot: Option<Slot>,
     /// Write this firmware image instead of building the one for the model's preset
-    #[arg(long, value_name = "ELF", conflicts_with = "model_only")]
+    #[arg(long, value_name = "ELF", conflicts_with_all = ["model_only", "limits", "max_errors"])]
     pub firmware: Option<PathBuf>,
     /// Leave the firmware that is on the board
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["limits", "max_errors"])]
     pub model_only: bool,
     /// Tell a sample only where a gateway with the same model would be wrong by more than this, in the channel's unit: of every
     /// channel, or CHANNEL=VALUE. `flowcast gate` says what that saves, `flowcast monitor --model` is such a gateway. After a
     /// reset both ends start anew
-    #[arg(long = "max-error", value_name = "VALUE|CHANNEL=VALUE", value_delimiter = ',', value_parser = gate::max_error)]
+    #[arg(long = "max-error", value_name = "VALUE|CHANNEL=VALUE", value_delimiter = ',', value_parser = gate::max_error, allow_negative_numbers = true)]
     pub max_errors: Vec<(Option<String>, f32)>,
     /// The sensor on the board's I2C pins, at its usual address
     #[arg(long, value_enum, default_value_t, value_name = "NAME", conflicts_with_all = ["model_only", "firmware"])]
@@ -164,15 +164,6 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     };
     let limits: Vec<Limit> =
         args.limits.of(&header, &bytes)?.into_iter().map(|limit| Limit { line, ..limit }).collect();
-    ensure!(
-        limits.is_empty() || (args.firmware.is_none() && !args.model_only),
-        "--limit is built into the firmware, which --firmware and --model-only leave as it is"
-    );
-
-    ensure!(
-        args.max_errors.is_empty() || (args.firmware.is_none() && !args.model_only),
-        "--max-error is built into the firmware, which --firmware and --model-only leave as it is"
-    );
     let errors = match &args.max_errors[..] {
         [] => Vec::new(),
         wanted => gate::errors(wanted, &header, &bytes, &channel_names(&header, &bytes))?,
@@ -180,7 +171,16 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
 
     let mut refused = Board::of(board).report(&header, &preset, &Cost::of(&header), header.interval_ms).refused;
     let firmware = match &args.firmware {
-        Some(path) => Some(path.clone()),
+        Some(path) => {
+            output.remark(format!(
+                "{}: only its place in flash is checked; that it runs preset {} in {}{}, nobody has checked",
+                path.display(),
+                preset.name,
+                header.numeric.name(),
+                if key.is_some() { ", and models of this key alone" } else { "" }
+            ));
+            Some(path.clone())
+        }
         None if args.model_only => None,
         // No firmware is built for a model that it would refuse.
         None if refused.is_empty() && build::is_there(board.feature) => {

@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_parser = Board::named)]
     pub board: Option<Board>,
     /// What a battery gives where samples come at another interval than the model's
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "board")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "board", allow_hyphen_values = true)]
     pub every: Option<Duration>,
     /// What your board draws, as you measured it: volts, milliamperes awake, milliamperes asleep [default: the chip alone, where its
     /// maker's figures are known]

@@ -21,8 +21,14 @@ pub struct Limits {
     pub within: Option<Steps>,
     /// Take it for crossed no longer once everything is so far on the other side, in the channel's unit [default: a tenth of the
     /// channel's deviation]
-    #[arg(long, value_name = "VALUE", requires = "limits", allow_negative_numbers = true)]
+    #[arg(long, value_name = "VALUE", requires = "limits", value_parser = margin, allow_negative_numbers = true)]
     pub margin: Option<f32>,
+}
+
+/// `--margin`.
+fn margin(text: &str) -> Result<f32, String> {
+    let margin = text.parse::<f32>().ok().filter(|margin| margin.is_finite() && *margin >= 0.0);
+    margin.ok_or_else(|| format!("found `{text}`, expected a number from 0 on"))
 }
 
 /// A limit as it is written.
@@ -61,7 +67,7 @@ impl Limits {
     /// The limits for a model, each with its median.
     ///
     /// # Errors
-    /// The model has no such channel or does not forecast it, the reach is longer than its horizon, or the margin is none.
+    /// The model has no such channel or does not forecast it, or the reach is longer than its horizon.
     pub fn of(&self, header: &Header, model: &[u8]) -> Result<Vec<Limit>> {
         let channels = (0..usize::from(header.targets)).filter_map(|index| header.channel(model, index));
         let channels: Vec<Channel<'_>> = channels.collect();
@@ -90,7 +96,6 @@ impl Limits {
                 "--limit {wanted}: readings beyond {valid_min} to {valid_max} count as missing, expected a limit between them"
             );
             let margin = self.margin.unwrap_or(0.1 * scale);
-            ensure!(margin.is_finite() && margin >= 0.0, "--margin: found {margin}, expected a number from 0 on");
             let (side, value, within) = (wanted.side, wanted.value, within as u16);
             Ok(Limit { channel: index as u16, side, value, margin, line: Line::Median, within })
         };
@@ -124,6 +129,10 @@ mod tests {
         }
         for text in ["T2m", ">25", "T2m>", "T2m>warm", "T2m>inf", "T2m=25"] {
             assert!(text.parse::<Wanted>().unwrap_err().contains(text), "{text}");
+        }
+        assert_eq!((margin("0"), margin("1.5")), (Ok(0.0), Ok(1.5)));
+        for text in ["-1", "NaN", "inf", "wide"] {
+            assert!(margin(text).unwrap_err().contains(text), "{text}");
         }
     }
 

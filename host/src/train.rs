@@ -87,7 +87,7 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN")]
     pub time: Option<String>,
     /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub interval: Option<Duration>,
     /// Columns that are seen but not forecast: what else the board measures; as --target
     #[arg(long, value_name = "COLUMN")]

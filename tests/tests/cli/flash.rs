@@ -149,7 +149,6 @@ fn what_is_no_model_no_firmware_no_board_or_no_probe_gives_one_line() {
             flash("tiny.flow", &["--dry-run", "--max-error", "c9=1"]),
             ["--max-error c9", "the model has the channels c0"],
         ),
-        (flash("tiny.flow", &["--model-only", "--max-error", "1"]), ["--max-error is built into the firmware", ""]),
     ] {
         for part in parts {
             assert!(error.contains(part), "{part:?} in {error}");
@@ -162,6 +161,8 @@ fn what_is_no_model_no_firmware_no_board_or_no_probe_gives_one_line() {
         &["flash", "tiny.flow", "--board", "rp2040", "--slot", "c"],
         &["flash", "tiny.flow", "--board", "rp2040", "--model-only", "--firmware", "f.elf"],
         &["flash", "tiny.flow", "--board", "rp2040", "--max-error", "0"],
+        &["flash", "tiny.flow", "--board", "rp2040", "--model-only", "--max-error", "1"],
+        &["flash", "tiny.flow", "--board", "rp2040", "--firmware", "f.elf", "--limit", "c0>1"],
         &["flash", "tiny.flow", "--board", "rp2040", "--sensor", "toaster"],
         &["flash", "tiny.flow", "--board", "rp2040", "--replay", "--sensor", "sht4x"],
         &["flash", "tiny.flow", "--board", "rp2040", "--model-only", "--clock", "ds3231"],
