@@ -127,6 +127,10 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     {
         bail!("--figures {}: found a file, expected a folder", folder.display());
     }
+    if args.protocol == protocol::Name::Ett && args.origins.is_some() {
+        let said = "found --origins with --protocol ett, expected one of them: that protocol scores every window\n";
+        return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, said).into());
+    }
     let protocol = Protocol::new(args.protocol, args.test_fraction)?;
     let bytes = forecaster::read(&args.model)?;
     let mut model = forecaster::open(&bytes).with_context(|| args.model.display().to_string())?;

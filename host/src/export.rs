@@ -12,7 +12,7 @@ use crate::calibration::calibrate;
 use crate::config::TrainedModel;
 use crate::data::{ReadOptions, Series};
 use crate::duration::parse_duration;
-use crate::file::{not_ending_in, refuse_losing, refuse_overwriting, write_atomic};
+use crate::file::{ending_in, not_ending_in, refuse_losing, refuse_overwriting, write_atomic};
 use crate::output::Output;
 use crate::protocol::{self, Protocol};
 use crate::rounding::{self, Rounding};
@@ -68,7 +68,8 @@ fn out(text: &str) -> Result<PathBuf, String> {
         "safetensors",
         "expected MODEL.flow, which boards read: `flowcast train` writes MODEL.safetensors",
         text,
-    )
+    )?;
+    ending_in("flow", text)
 }
 
 /// A smaller form of the weights.

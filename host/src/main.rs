@@ -10,6 +10,10 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // What the parser alone could not see.
+            if let Some(usage) = error.downcast_ref::<clap::Error>() {
+                usage.exit();
+            }
             // The chain of causes on one line; standard error may be closed.
             let line = format!("error: {error:#}").replace('\n', " ");
             let _ = writeln!(std::io::stderr(), "{line}");

@@ -44,6 +44,14 @@ pub enum DataError {
         /// `gzip` or `xz`.
         expected: &'static str,
     },
+    /// Another kind of file that this command line knows.
+    #[error("{}: is {found}, expected a .csv, .csv.gz or .csv.xz file", file.display())]
+    NotATable {
+        /// The file as it was given.
+        file: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// Not a byte, or only empty lines.
     #[error("{}: found an empty file, expected a header line and rows of numbers", file.display())]
     Empty {
