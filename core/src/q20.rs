@@ -6,7 +6,7 @@
 //!
 //! In deviations of the training data a step is a millionth of one, and nothing that a sensor says is 2048 of them away.
 //! Sums and products saturate at the ends and products round to the nearest step, halves up: one rule, the same on
-//! every machine. No function branches on its argument.
+//! every machine. No function branches on its argument. `BOUNDS.md` says of every number of state what holds it in range.
 
 use core::hint::select_unpredictable;
 use core::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
