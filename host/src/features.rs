@@ -131,6 +131,11 @@ impl Features {
         Self { foretold: Some(foretold), ..self }
     }
 
+    /// Samples of a channel that are there, among the first `rows`.
+    pub fn readings(&self, channel: usize, rows: usize) -> usize {
+        self.samples(channel)[..rows].iter().filter(|sample| !sample.is_nan()).count()
+    }
+
     /// Samples of a channel in deviations, NaN where missing; one a row of the series.
     pub fn samples(&self, channel: usize) -> &[f32] {
         &self.channels[channel].samples

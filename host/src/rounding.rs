@@ -124,18 +124,8 @@ impl<'s> Exact<'s> {
         let median = model.config.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
         let series = self.series;
         let rows = self.rows.start..self.rows.end.saturating_sub(usize::from(model.config.horizon));
-        let stride = validation::stride(rows.clone());
         let mut found = Vec::new();
-        let mut sample = vec![0.0; series.columns.len()];
-        for row in 0..rows.end {
-            if row % 1024 == 0 {
-                crate::interrupt::check()?;
-            }
-            series.row(row, &mut sample);
-            forecaster.observe_knowing(&sample, &series.to_come(row + 1));
-            if row < rows.start || !(row - rows.start).is_multiple_of(stride) {
-                continue;
-            }
+        validation::at_origins(forecaster.as_mut(), series, 0, rows, |forecaster, row| {
             for (index, channel) in model.config.channels.iter().enumerate().take(model.config.targets.into()) {
                 let scaled = |value: f32| (value - channel.offset) / channel.scale;
                 let came = &series.values[index][row + 1..];
@@ -145,7 +135,7 @@ impl<'s> Exact<'s> {
                     }
                 });
             }
-        }
+        })?;
         ensure!(!found.is_empty(), "the model was still warming up at every origin, expected longer data");
         Ok(found)
     }

@@ -36,6 +36,19 @@ fn header(model: &[u8]) -> Header {
     Header::parse(model).unwrap()
 }
 
+/// What a board with the model answers to a greeting.
+fn hello(model: &[u8]) -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        firmware: [0, 1, 0],
+        model: header(model).identity,
+        channels: 2,
+        horizon: HORIZON as u16,
+        quantiles: 3,
+        state_bytes: 1,
+    }
+}
+
 fn watch(model: &[u8]) -> Watch<'_> {
     Watch::new(Some(Model { header: header(model), bytes: model }), false)
 }
@@ -297,15 +310,7 @@ fn without_a_model_the_board_says_how_to_read_it() {
     let notes = events.iter().filter(|event| matches!(event, Event::Note { note } if note.contains("--model")));
     assert_eq!(notes.count(), 1, "said once");
     assert!(rows(&events).iter().all(|row| row.expected == [None, None]));
-    let hello = Hello {
-        protocol: PROTOCOL,
-        firmware: [0, 1, 0],
-        model: header(&model).identity,
-        channels: 2,
-        horizon: HORIZON as u16,
-        quantiles: 3,
-        state_bytes: 1,
-    };
+    let hello = hello(&model);
     let mut watch = Watch::new(None, false);
     watch.take(Reply::Hello(hello.clone()), time(0)).unwrap();
     let events = feed(&mut watch, &said);
@@ -475,14 +480,6 @@ fn frames_that_no_board_of_this_model_sends_are_passed_over_and_said_once() {
         screen(&watch, 80, 24, time(3));
     }
     // Another board.
-    let hello = Hello {
-        protocol: PROTOCOL,
-        firmware: [0, 1, 0],
-        model: header(&bytes).identity,
-        channels: 1,
-        horizon: HORIZON as u16,
-        quantiles: 3,
-        state_bytes: 1,
-    };
+    let hello = Hello { channels: 1, ..hello(&bytes) };
     assert!(watch(&bytes).take(Reply::Hello(hello), time(1)).unwrap_err().to_string().contains("1 channels"));
 }

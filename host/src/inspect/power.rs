@@ -201,14 +201,16 @@ impl Power {
             milliampere_hours_per_day: None,
             left_out: LEFT_OUT.to_vec(),
         };
-        Some(draw.map_or(power.clone(), |draw| power.drawing(draw)))
+        Some(match draw {
+            Ok(draw) => power.drawing(draw),
+            Err(_) => power,
+        })
     }
 
     /// The same with these currents.
     pub fn drawing(self, draw: Draw) -> Power {
         let interval_ms = self.interval_ms as f64;
-        // Milliampere-milliseconds are microcoulombs.
-        // Of a board that cannot keep up, a sample's share is not what the interval says.
+        // In microcoulombs. Of a board that cannot keep up, a sample's share is not what the interval says.
         let charge = self.duty.filter(|_| self.keeps_up == Some(true)).map(|duty| {
             let awake_ms = duty * interval_ms;
             awake_ms * draw.awake_ma + (interval_ms - awake_ms) * draw.asleep_ua / 1e3

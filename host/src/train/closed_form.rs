@@ -43,10 +43,7 @@ impl ClosedForm {
         // A row's future counts as read too: none may reach into the part behind.
         let whole = |rows: &Range<usize>| rows.start..rows.end - horizon;
         let mut features = Features::new(&config, series, None);
-        let readings = |channel: &usize| {
-            let rows = whole(&split.training);
-            features.samples(*channel)[..rows.end].iter().filter(|sample| !sample.is_nan()).count()
-        };
+        let readings = |channel: &usize| features.readings(*channel, whole(&split.training).end);
         let sparsest = (0..targets).min_by_key(readings).unwrap_or(0);
         let fewest = readings(&sparsest);
         let column = || format!("column `{}` has {fewest} readings in the rows that train", series.columns[sparsest]);

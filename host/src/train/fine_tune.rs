@@ -70,8 +70,7 @@ pub fn fine_tune(
     let spread = header.tensors().find(|tensor| tensor.name == "head.spread").context("the model has no spread")?;
     let error: Vec<Vec<f32>> =
         exact.weights[spread.start..][..spread.len()].chunks(config.knots.len()).map(<[f32]>::to_vec).collect();
-    let readings = |channel| features.samples(channel)[..rows.end].iter().filter(|sample| !sample.is_nan()).count();
-    let fewest = (0..targets).map(readings).min().unwrap_or(0);
+    let fewest = (0..targets).map(|channel| features.readings(channel, rows.end)).min().unwrap_or(0);
     let shape = Shape::new(targets, config.knots.len(), fewest);
     let network = |weights: &[f32]| {
         let units = StepUnits::new(&header, &error);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
+use flowcast_core::forecaster::Streaming;
 use serde::{Deserialize, Serialize};
 
 use super::loss::loss;
@@ -68,6 +69,32 @@ pub fn stride(origins: Range<usize>) -> usize {
     (origins.len() / ORIGINS).max(1) | 1
 }
 
+/// Streams the rows from `from` to the end of `origins` through a forecaster and shows it at some of those.
+///
+/// # Errors
+/// The user interrupted.
+pub(crate) fn at_origins(
+    forecaster: &mut dyn Streaming,
+    series: &Series,
+    from: usize,
+    origins: Range<usize>,
+    mut each: impl FnMut(&dyn Streaming, usize),
+) -> Result<()> {
+    let stride = stride(origins.clone());
+    let mut sample = vec![0.0; series.columns.len()];
+    for row in from..origins.end {
+        if row % 1024 == 0 {
+            crate::interrupt::check()?;
+        }
+        series.row(row, &mut sample);
+        forecaster.observe_knowing(&sample, &series.to_come(row + 1));
+        if row >= origins.start && (row - origins.start).is_multiple_of(stride) {
+            each(forecaster, row);
+        }
+    }
+    Ok(())
+}
+
 /// Streams the rows from `from` to the end of `rows` through a model and forecasts from origins in `rows`.
 ///
 /// `error` is the linear path's, `[targets][knots]`. `from` is 0 for the whole stream as a device would see it.
@@ -88,19 +115,9 @@ pub fn validate(
     let levels = &model.config.quantiles;
     let horizon = usize::from(model.config.horizon);
     let last = rows.end.saturating_sub(horizon).max(rows.start + 1);
-    let stride = stride(rows.start..last);
     let error: Vec<Vec<f32>> = error.iter().map(|error| between_knots(&model.config.knots, error)).collect();
-    let mut sample = vec![0.0; series.columns.len()];
     let mut errors = Errors::new(levels, error.len());
-    for row in from..last {
-        if row % 1024 == 0 {
-            crate::interrupt::check()?;
-        }
-        series.row(row, &mut sample);
-        forecaster.observe_knowing(&sample, &series.to_come(row + 1));
-        if row < rows.start || !(row - rows.start).is_multiple_of(stride) {
-            continue;
-        }
+    at_origins(forecaster.as_mut(), series, from, rows.start..last, |forecaster, row| {
         for (channel, error) in error.iter().enumerate() {
             let config = &model.config.channels[channel];
             let future = &features.samples(channel)[row + 1..];
@@ -113,6 +130,6 @@ pub fn validate(
                 errors.add(channel, &scaled[..levels.len()], *came, error[step - 1]);
             });
         }
-    }
+    })?;
     Ok(errors.mean())
 }
