@@ -3,6 +3,7 @@
 //! SCL PB8, SDA PB9, with the pull-ups of the sensor's breakout; the port is USART2, out on PA2 and in on PA3 (the
 //! Nucleo's debugger shows it as a serial line), 115,200 baud.
 
+use cortex_m::peripheral::DCB;
 use embassy_stm32::flash::{Bank1Region1, Blocking, Flash};
 use embassy_stm32::i2c::{self, I2c, Master};
 use embassy_stm32::peripherals::{self, IWDG};
@@ -39,7 +40,10 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub fn take() -> (I2c<'static, mode::Blocking, Master>, Port, Receiver, Dog, Store<Sectors>) {
     static OUT: ConstStaticCell<[u8; FRAME_BYTES]> = ConstStaticCell::new([0; FRAME_BYTES]);
     static IN: ConstStaticCell<[u8; 2 * FRAME_BYTES]> = ConstStaticCell::new([0; 2 * FRAME_BYTES]);
-    let devices = embassy_stm32::init(embassy_stm32::Config::default());
+    let mut chip = embassy_stm32::Config::default();
+    // It keeps the core's clocks on in sleep. A probe that comes later turns it on by itself.
+    chip.enable_debug_during_sleep = DCB::is_debugger_attached();
+    let devices = embassy_stm32::init(chip);
     let mut bus = i2c::Config::default();
     bus.timeout = PATIENCE;
     let bus = I2c::new_blocking(devices.I2C1, devices.PB8, devices.PB9, bus);
