@@ -14,8 +14,8 @@
 //! not understood. A host may have several requests in flight, as many as the board's receiver holds.
 //!
 //! A board that samples its own sensors sends [`Reply::Hello`] when it starts and [`Reply::Sampled`] for each sample by itself, and
-//! with it what else there is to say: [`Reply::Sensor`] before it, [`Reply::Alert`], [`Reply::Warning`] and [`Reply::Forecast`]
-//! after it, the last a whole forecast or its first step.
+//! with it what else there is to say: [`Reply::Sensor`] before it, [`Reply::Alert`], [`Reply::Warning`], [`Reply::Forecast`] (a
+//! whole one or its first step) and [`Reply::Clock`] after it.
 //!
 //! All buffers are bounded: a frame has at most [`FRAME_BYTES`] bytes, so a forecast travels in chunks of at most
 //! [`FRAME_VALUES`] values.
@@ -31,7 +31,7 @@ use crate::model::ModelError;
 use crate::warning::Warning;
 
 /// Version of these messages. Board and host tell theirs in `Hello`, which therefore never changes its first field.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// Longest frame with its delimiters, in bytes; the receiver needs that much RAM.
 pub const FRAME_BYTES: usize = 256;
@@ -124,6 +124,8 @@ pub enum Reply {
     Warning(Warning),
     /// The board has sampled its own sensors, and the other end would not have expected what came.
     Gated(Gated),
+    /// A clock with a battery fails, is not believed, or is believed again.
+    Clock(ClockNotice),
 }
 
 /// What a board is and carries.
@@ -264,6 +266,43 @@ impl core::fmt::Display for SensorFault {
     }
 }
 
+/// How a board's clock with a battery does. Sent as a [`SensorNotice`] is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockNotice {
+    /// The sample that it was asked after, or is asked before, where the board goes on from what it kept.
+    pub index: u32,
+    /// What is wrong; `None`: nothing any more.
+    pub fault: Option<ClockFault>,
+    /// Times in a row, this one included; where it is believed again, those before.
+    pub run: u32,
+    /// Times since the board started.
+    pub count: u32,
+}
+
+/// What is wrong with what a clock says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClockFault {
+    /// It does not answer, or not with a time.
+    NoAnswer,
+    /// It stood still, for its battery is empty; it was set anew.
+    Stopped,
+    /// It says so many seconds less than it should.
+    Back(u32),
+    /// It says so many seconds more.
+    Ahead(u32),
+}
+
+impl core::fmt::Display for ClockFault {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoAnswer => formatter.write_str("no answer"),
+            Self::Stopped => formatter.write_str("stood still, and was set anew"),
+            Self::Back(seconds) => write!(formatter, "went back by {seconds} s"),
+            Self::Ahead(seconds) => write!(formatter, "went ahead by {seconds} s"),
+        }
+    }
+}
+
 /// What a board has seen and used since it started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
@@ -273,6 +312,8 @@ pub struct Stats {
     pub missing: u32,
     /// Frames that were no frames, since the start.
     pub bad_frames: u32,
+    /// Times that a clock with a battery failed or was not believed, since the start.
+    pub clock_faults: u32,
     /// Static RAM: initialised and zeroed data of the whole firmware, the forecaster's state in it.
     pub ram_bytes: u32,
     /// The forecaster's whole state.

@@ -45,6 +45,7 @@ impl Desk {
             samples: account.samples,
             missing: account.missing,
             bad_frames: self.bad_frames,
+            clock_faults: account.clock_faults,
             ram_bytes: meter.ram_bytes(),
             state_bytes: u32::try_from(state).unwrap_or(u32::MAX),
             stack_bytes: meter.stack_bytes(),

@@ -206,6 +206,7 @@ impl<'f, F: Streaming, PORT: Write, BUSY: OutputPin, METER: Meter> Application<'
             samples: self.samples,
             missing: self.missing,
             bad_frames: self.bad_frames,
+            clock_faults: 0,
             ram_bytes: self.meter.ram_bytes(),
             state_bytes: match &self.forecaster {
                 Ok(forecaster) => saturated(forecaster.state_bytes()),

@@ -8,6 +8,7 @@ use ds323x::ic::DS3231;
 use ds323x::interface::I2cInterface;
 use ds323x::{DateTimeAccess as _, Ds323x, NaiveDateTime};
 use embedded_hal::i2c::I2c;
+use flowcast_core::wire::ClockFault;
 
 /// The longest that a board may have been without power, in seconds: a year. What says that it was longer is out of order.
 pub const MOST_S: u32 = 366 * 24 * 60 * 60;
@@ -18,32 +19,7 @@ pub trait Calendar {
     ///
     /// # Errors
     /// Why it does not say.
-    fn now_s(&mut self) -> Result<Option<u32>, CalendarFault>;
-}
-
-/// What is wrong with what a calendar says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CalendarFault {
-    /// It does not answer, or not with a time.
-    NoAnswer,
-    /// It stood still, for its battery is empty; it was set anew.
-    Stopped,
-    /// It says so many seconds less than it should.
-    Back(u32),
-    /// It says so many seconds more.
-    Ahead(u32),
-}
-
-impl CalendarFault {
-    /// In words that need no formatting.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::NoAnswer => "no answer",
-            Self::Stopped => "stood still, and was set anew",
-            Self::Back(_) => "went back",
-            Self::Ahead(_) => "went ahead by more than it may",
-        }
-    }
+    fn now_s(&mut self) -> Result<Option<u32>, ClockFault>;
 }
 
 /// None.
@@ -51,7 +27,7 @@ impl CalendarFault {
 pub struct NoCalendar;
 
 impl Calendar for NoCalendar {
-    fn now_s(&mut self) -> Result<Option<u32>, CalendarFault> {
+    fn now_s(&mut self) -> Result<Option<u32>, ClockFault> {
         Ok(None)
     }
 }
@@ -76,17 +52,17 @@ impl<BUS: I2c> Ds3231<BUS> {
 }
 
 impl<BUS: I2c> Calendar for Ds3231<BUS> {
-    fn now_s(&mut self) -> Result<Option<u32>, CalendarFault> {
+    fn now_s(&mut self) -> Result<Option<u32>, ClockFault> {
         let Self(clock) = self;
-        let silent = |_| CalendarFault::NoAnswer;
+        let silent = |_| ClockFault::NoAnswer;
         if clock.has_been_stopped().map_err(silent)? {
             clock.set_datetime(&START).map_err(silent)?;
             clock.enable().map_err(silent)?;
             clock.clear_has_been_stopped_flag().map_err(silent)?;
-            return Err(CalendarFault::Stopped);
+            return Err(ClockFault::Stopped);
         }
         let now = clock.datetime().map_err(silent)?;
         let seconds = now.signed_duration_since(START).num_seconds();
-        u32::try_from(seconds).map(Some).map_err(|_| CalendarFault::NoAnswer)
+        u32::try_from(seconds).map(Some).map_err(|_| ClockFault::NoAnswer)
     }
 }

@@ -9,7 +9,7 @@ use flowcast_core::format::MAX_CHANNELS;
 use flowcast_core::gate;
 use flowcast_core::known::nothing;
 use flowcast_core::warning::{self, Watch};
-use flowcast_core::wire::{Alert, Gated, Unfit};
+use flowcast_core::wire::{Alert, ClockFault, ClockNotice, Gated, Unfit};
 
 use crate::sampler::Sampler;
 use crate::telemetry::Telemetry;
@@ -37,6 +37,8 @@ pub struct Logger<'l, F, const SENSORS: usize> {
     plan: Plan,
     watches: &'l mut [Watch],
     gate: Option<&'l mut Gate>,
+    /// Times in a row that a clock was not believed.
+    clock_run: u32,
     account: Account,
 }
 
@@ -56,6 +58,8 @@ pub struct Account {
     pub alerts: u32,
     /// Warnings that a limit is about to be crossed, or is.
     pub warnings: u32,
+    /// Times that a clock failed or was not believed.
+    pub clock_faults: u32,
 }
 
 impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
@@ -65,7 +69,7 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
     /// The sensors are not what the model was trained on.
     pub fn new(forecaster: &'l mut F, model: &[u8], sampler: Sampler<'l, SENSORS>, plan: Plan) -> Result<Self, Unfit> {
         sampler.check(forecaster.header(), model)?;
-        Ok(Self { forecaster, sampler, plan, watches: &mut [], gate: None, account: Account::default() })
+        Ok(Self { forecaster, sampler, plan, watches: &mut [], gate: None, clock_run: 0, account: Account::default() })
     }
 
     /// The same with limits, which cost each sample a forecast of their channels.
@@ -92,8 +96,8 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
 
     /// The same; whether with a forecast is the caller's to say.
     pub fn sample_telling<T: Telemetry>(&mut self, telemetry: &mut T, forecast: bool) -> u32 {
-        let Self { forecaster, sampler, plan, watches, gate, account } = self;
-        let Account { samples, missing, undelivered, alerts, warnings } = account;
+        let Self { forecaster, sampler, plan, watches, gate, account, .. } = self;
+        let Account { samples, missing, undelivered, alerts, warnings, .. } = account;
         let index = *samples;
         let mut tell = |sent: Result<(), T::Error>| *undelivered = undelivered.saturating_add(u32::from(sent.is_err()));
 
@@ -134,6 +138,27 @@ impl<'l, F: Streaming, const SENSORS: usize> Logger<'l, F, SENSORS> {
             _ => {}
         }
         index
+    }
+
+    /// Counts what is wrong with a clock that was asked after a sample, or that nothing is, and tells it as a sensor's faults
+    /// are told.
+    pub fn clock<T: Telemetry>(&mut self, telemetry: &mut T, index: u32, fault: Option<ClockFault>) {
+        let Self { clock_run: run, account, .. } = self;
+        if fault.is_none() && *run == 0 {
+            return;
+        }
+        if fault.is_some() {
+            *run = run.saturating_add(1);
+            account.clock_faults = account.clock_faults.saturating_add(1);
+        }
+        let notice = ClockNotice { index, fault, run: *run, count: account.clock_faults };
+        match fault {
+            Some(_) if !run.is_power_of_two() => return,
+            Some(_) => {}
+            None => *run = 0,
+        }
+        let lost = telemetry.clock(&notice).is_err();
+        account.undelivered = account.undelivered.saturating_add(lost.into());
     }
 
     /// Notes that `samples` samples were not taken.

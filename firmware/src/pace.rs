@@ -3,7 +3,9 @@
 //! The board's timer decides; it strays. The calendar says how far since the two last agreed, and the timer's time is moved
 //! by that. What would move it by more than half an interval is the calendar's fault: it is told, and the two agree anew.
 
-use crate::calendar::{CalendarFault, MOST_S};
+use flowcast_core::wire::ClockFault;
+
+use crate::calendar::MOST_S;
 
 /// Less is not the timer's fault: the calendar tells whole seconds.
 const LEAST_MS: i64 = 2_000;
@@ -43,11 +45,11 @@ impl Pace {
     ///
     /// # Errors
     /// Time has not passed, or more than a board is without power: then the grid begins now.
-    pub fn go_on(&mut self, timer_ms: u64, then_s: u32, intervals: u32, now_s: u32) -> Result<(), CalendarFault> {
+    pub fn go_on(&mut self, timer_ms: u64, then_s: u32, intervals: u32, now_s: u32) -> Result<(), ClockFault> {
         self.agreed = Some((now_s, self.now_ms(timer_ms)));
-        let passed_s = now_s.checked_sub(then_s).ok_or(CalendarFault::Back(then_s.saturating_sub(now_s)))?;
+        let passed_s = now_s.checked_sub(then_s).ok_or(ClockFault::Back(then_s.saturating_sub(now_s)))?;
         if passed_s > MOST_S {
-            return Err(CalendarFault::Ahead(passed_s));
+            return Err(ClockFault::Ahead(passed_s));
         }
         // Time of the station begins with that last sample.
         let last_ms = u64::from(intervals).saturating_mul(self.interval_ms);
@@ -83,12 +85,12 @@ impl Pace {
 
     /// Holds the timer to the calendar; returns what that would have said when a sample was due. Where it jumped, the grid
     /// stays as it is.
-    pub fn agree(&mut self, timer_ms: u64, calendar: Result<Option<u32>, CalendarFault>, due_ms: u64) -> Dated {
+    pub fn agree(&mut self, timer_ms: u64, calendar: Result<Option<u32>, ClockFault>, due_ms: u64) -> Dated {
         let now_s = match calendar {
             Ok(Some(now_s)) => now_s,
             Ok(None) => return Dated { date_s: None, fault: None },
             Err(fault) => {
-                if fault == CalendarFault::Stopped {
+                if fault == ClockFault::Stopped {
                     self.agreed = None;
                 }
                 return Dated { date_s: None, fault: Some(fault) };
@@ -101,7 +103,7 @@ impl Pace {
             let strayed_ms = told_ms.saturating_sub(signed(now_ms.saturating_sub(then_ms)));
             let seconds = u32::try_from(strayed_ms.unsigned_abs().saturating_add(500) / 1_000).unwrap_or(u32::MAX);
             if strayed_ms.abs() > MOST_MS.max(signed(self.interval_ms / 2)) {
-                fault = Some(if strayed_ms < 0 { CalendarFault::Back(seconds) } else { CalendarFault::Ahead(seconds) });
+                fault = Some(if strayed_ms < 0 { ClockFault::Back(seconds) } else { ClockFault::Ahead(seconds) });
                 self.agreed = None;
             } else if strayed_ms.abs() >= LEAST_MS {
                 self.ahead_ms = self.ahead_ms.saturating_add(strayed_ms);
@@ -121,7 +123,7 @@ pub struct Dated {
     /// Its seconds when the sample was due.
     pub date_s: Option<u32>,
     /// What is wrong with it.
-    pub fault: Option<CalendarFault>,
+    pub fault: Option<ClockFault>,
 }
 
 fn signed(ms: u64) -> i64 {

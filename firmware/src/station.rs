@@ -20,11 +20,11 @@ use embedded_io_async::{ErrorType, Read};
 use embedded_storage::nor_flash::NorFlash;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::snapshot::Snapshot;
-use flowcast_core::wire::Reply;
+use flowcast_core::wire::{ClockFault, Reply};
 
 use crate::answer::Desk;
 use crate::application::hello;
-use crate::calendar::{Calendar, CalendarFault};
+use crate::calendar::Calendar;
 use crate::logger::Logger;
 use crate::meter::Meter;
 use crate::pace::{Dated, Due, Pace};
@@ -65,7 +65,7 @@ pub struct Event {
     /// Whether the flash took what this sample had for it.
     pub stored: bool,
     /// What is wrong with the calendar.
-    pub calendar: Option<CalendarFault>,
+    pub calendar: Option<ClockFault>,
 }
 
 /// What a station started from.
@@ -81,7 +81,7 @@ pub enum Start {
         lost: u32,
         /// Whether a calendar says how long it was without power: those samples are missed before the next one. Where it is
         /// out of order, why.
-        dated: Result<bool, CalendarFault>,
+        dated: Result<bool, ClockFault>,
     },
 }
 
@@ -212,6 +212,10 @@ where
         }
         // Nobody may be there.
         let _ = telemetry.reply(&Reply::Hello(hello(logger.forecaster())));
+        if let Start::From { dated: Err(fault), .. } = start {
+            let index = logger.account().samples;
+            logger.clock(&mut telemetry, index, Some(fault));
+        }
         (Self { logger, telemetry, ear, clock, calendar, pace, watchdog, keeping }, start)
     }
 
@@ -233,6 +237,7 @@ where
         let index = self.logger.sample(&mut self.telemetry);
         self.watchdog.feed();
         let Dated { date_s, fault } = self.pace.agree(self.clock.now_ms(), self.calendar.now_s(), due_ms);
+        self.logger.clock(&mut self.telemetry, index, fault);
         let samples = self.logger.account().samples;
         let every = self.keeping.samples_per_snapshot;
         let due = every > 0 && samples.is_multiple_of(every);

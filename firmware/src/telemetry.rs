@@ -4,7 +4,9 @@ use embedded_io::Write;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::{MAX_CHANNELS, MAX_QUANTILES};
 use flowcast_core::warning::Warning;
-use flowcast_core::wire::{Alert, Chunk, FRAME_BYTES, FRAME_VALUES, Gated, Reply, Sampled, SensorNotice, encode};
+use flowcast_core::wire::{
+    Alert, Chunk, ClockNotice, FRAME_BYTES, FRAME_VALUES, Gated, Reply, Sampled, SensorNotice, encode,
+};
 
 use crate::sampler::Notice;
 
@@ -42,6 +44,12 @@ pub trait Telemetry {
     /// # Errors
     /// The line's.
     fn sensor(&mut self, index: u32, notice: Notice) -> Result<(), Self::Error>;
+
+    /// What is new of a clock with a battery.
+    ///
+    /// # Errors
+    /// The line's.
+    fn clock(&mut self, notice: &ClockNotice) -> Result<(), Self::Error>;
 
     /// What comes next, seen from the sample before.
     ///
@@ -107,6 +115,10 @@ impl<PORT: Write> Telemetry for Frames<PORT> {
     fn sensor(&mut self, index: u32, notice: Notice) -> Result<(), PORT::Error> {
         let Notice { sensor, fault, run, count } = notice;
         self.send(&Reply::Sensor(SensorNotice { index, sensor, fault, run, count }))
+    }
+
+    fn clock(&mut self, notice: &ClockNotice) -> Result<(), PORT::Error> {
+        self.send(&Reply::Clock(notice.clone()))
     }
 
     /// Every channel, step by step as it is computed, so that a long horizon takes no memory.

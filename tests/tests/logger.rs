@@ -8,8 +8,8 @@ use flowcast_core::forecaster::Streaming;
 use flowcast_core::gate::{Filler, SILENCE};
 use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::warning::{Limit, Line, Side, Warning, Watch};
-use flowcast_core::wire::{Alert, Deframer, Gated, Reply, SensorNotice, Unfit};
-use flowcast_firmware::calendar::{Calendar as _, CalendarFault, Ds3231};
+use flowcast_core::wire::{Alert, ClockFault, ClockNotice, Deframer, Gated, Reply, SensorNotice, Unfit};
+use flowcast_firmware::calendar::{Calendar as _, Ds3231};
 use flowcast_firmware::logger::{Gate, Logger, Plan};
 use flowcast_firmware::sampler::{Notice, Sampler};
 use flowcast_firmware::sensor::analog::Analog;
@@ -104,6 +104,10 @@ impl Telemetry for Heard {
     fn sensor(&mut self, index: u32, notice: Notice) -> Result<(), Infallible> {
         self.notices.push((index, notice));
         Ok(())
+    }
+
+    fn clock(&mut self, notice: &ClockNotice) -> Result<(), Infallible> {
+        panic!("{notice:?}: there is no clock")
     }
 
     fn forecast(&mut self, index: u32, forecaster: &dyn Streaming) -> Result<(), Infallible> {
@@ -485,7 +489,9 @@ fn frames_carry_what_was_told() {
     let mut logger = Logger::new(&mut forecaster, model, sampler, Plan::DEFAULT).unwrap();
     let mut frames = Frames(Vec::new());
     (0..31).for_each(|_| _ = logger.sample(&mut frames));
-    assert_eq!(logger.account().missing, 1);
+    let gone = Some(ClockFault::Back(7));
+    [None, gone, gone, gone, None, None].into_iter().for_each(|fault| logger.clock(&mut frames, 30, fault));
+    assert_eq!((logger.account().missing, logger.account().clock_faults), (1, 3));
     let bytes = frames.0;
     let mut deframer = Deframer::new();
     let replies: Vec<Reply> =
@@ -501,6 +507,11 @@ fn frames_carry_what_was_told() {
     );
     let notice = SensorNotice { index: 30, sensor: 0, fault: Some(Fault::NoAnswer), run: 1, count: 1 };
     assert!(replies.contains(&Reply::Sensor(notice)));
+    // At the first and the second of three in a row, and once when it is over.
+    let clock = [(gone, 1, 1), (gone, 2, 2), (None, 3, 3)];
+    let clock = clock.map(|(fault, run, count)| Reply::Clock(ClockNotice { index: 30, fault, run, count }));
+    let told: Vec<_> = replies.iter().filter(|reply| matches!(reply, Reply::Clock(_))).collect();
+    assert_eq!(told, clock.iter().collect::<Vec<_>>());
     let chunks: Vec<u32> = replies
         .iter()
         .filter_map(|reply| match reply {
@@ -518,7 +529,7 @@ fn a_clock_says_the_time_or_what_is_wrong() {
     let mut clock = Ds3231::new(bus.clone());
     // As it comes from the factory: it stood still (the state's highest bit). It is set, and goes on.
     bus.0.borrow_mut().clock[0x0F] = 0x80;
-    assert_eq!(clock.now_s(), Err(CalendarFault::Stopped));
+    assert_eq!(clock.now_s(), Err(ClockFault::Stopped));
     assert_eq!(clock.now_s(), Ok(Some(0)));
     assert_eq!(bus.0.borrow().clock[0x0F] & 0x80, 0);
     // 2024-02-29 23:59:58, a Thursday.
@@ -526,9 +537,9 @@ fn a_clock_says_the_time_or_what_is_wrong() {
     assert_eq!(clock.now_s(), Ok(Some(762_566_398)));
     // No date; and nobody there.
     bus.0.borrow_mut().clock[4] = 0x31;
-    assert_eq!(clock.now_s(), Err(CalendarFault::NoAnswer));
+    assert_eq!(clock.now_s(), Err(ClockFault::NoAnswer));
     for wrong in [Wrong::Unplugged, Wrong::Held] {
         bus.0.borrow_mut().wrong = wrong;
-        assert_eq!(clock.now_s(), Err(CalendarFault::NoAnswer), "{wrong:?}");
+        assert_eq!(clock.now_s(), Err(ClockFault::NoAnswer), "{wrong:?}");
     }
 }

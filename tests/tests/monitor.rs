@@ -13,7 +13,7 @@ use flowcast::monitor::watch::{Model, Watch};
 use flowcast_core::format::Header;
 use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::warning::{Limit, Line, Side, Watch as Limited};
-use flowcast_core::wire::{self, Chunk, Deframer, Hello, PROTOCOL, Reply, Request, Sampled};
+use flowcast_core::wire::{self, Chunk, ClockFault, ClockNotice, Deframer, Hello, PROTOCOL, Reply, Request, Sampled};
 use flowcast_firmware::logger::{Gate, Logger, Plan};
 use flowcast_firmware::sampler::Sampler;
 use flowcast_firmware::sensor::{Fault, MAX_QUANTITIES, Quantity, Sensor};
@@ -299,6 +299,31 @@ fn lost_messages_are_a_gap_and_a_board_that_counts_anew_has_started_again() {
     feed(&mut watch, &failing);
     assert_eq!(watch.failing()[&0].run, 2);
     assert!(screen(&watch, 80, 24, time(5)).contains("sensor 0: no answer (2 in a row)"));
+}
+
+#[test]
+fn a_clock_that_is_not_believed_is_shown_and_counted() {
+    let model = model();
+    let mut watch = watch(&model);
+    feed(&mut watch, &board(&model, 3, 0..0));
+    let mut tell = |fault, run| {
+        let notice = ClockNotice { index: 2, fault, run, count: 9 };
+        watch.take(Reply::Clock(notice), time(2)).unwrap().0
+    };
+    let told = "went ahead by 3600 s".to_owned();
+    let events = tell(Some(ClockFault::Ahead(3_600)), 2);
+    assert_eq!(events, [Event::Clock { index: 2, fault: Some(told), run: 2 }]);
+    let shown = screen(&watch, 120, 24, time(3));
+    assert!(shown.contains("clock: went ahead by 3600 s (2 in a row)") && shown.contains("clock faults 1"), "{shown}");
+    assert!(shown.contains("CLOCK at sample 2: went ahead by 3600 s, 2 in a row"), "{shown}");
+    let believed = Reply::Clock(ClockNotice { index: 3, fault: None, run: 2, count: 9 });
+    assert!(watch.take(believed, time(3)).unwrap().0[0].is_news());
+    assert_eq!((watch.health().clock_faults, watch.clock()), (1, None));
+    let shown = screen(&watch, 120, 24, time(3));
+    assert!(
+        !shown.contains("clock: ") && shown.contains("the clock is believed again at sample 3, after 2"),
+        "{shown}"
+    );
 }
 
 #[test]

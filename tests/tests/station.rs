@@ -10,8 +10,8 @@ use flowcast_core::forecaster::Streaming;
 use flowcast_core::presets::{Preset, Tiny};
 use flowcast_core::snapshot::Snapshot as _;
 use flowcast_core::warning::Warning;
-use flowcast_core::wire::{Alert, Gated, Reply};
-use flowcast_firmware::calendar::{Calendar, CalendarFault, MOST_S, NoCalendar};
+use flowcast_core::wire::{Alert, ClockFault, ClockNotice, Gated, Reply};
+use flowcast_firmware::calendar::{Calendar, MOST_S, NoCalendar};
 use flowcast_firmware::logger::{Logger, Plan};
 use flowcast_firmware::sampler::{Notice, Sampler};
 use flowcast_firmware::sensor::{Fault, MAX_QUANTITIES, Quantity, Sensor};
@@ -76,7 +76,7 @@ struct Battery<'t> {
     ahead_s: Cell<i64>,
     /// At which sample's time somebody sets it an hour ahead.
     set_at: Option<u64>,
-    fault: Option<CalendarFault>,
+    fault: Option<ClockFault>,
 }
 
 /// What it says at the start of the world.
@@ -93,7 +93,7 @@ impl<'t> Battery<'t> {
 }
 
 impl Calendar for Battery<'_> {
-    fn now_s(&mut self) -> Result<Option<u32>, CalendarFault> {
+    fn now_s(&mut self) -> Result<Option<u32>, ClockFault> {
         let now_ms = self.now_ms.get();
         if self.set_at.is_some_and(|at| now_ms / INTERVAL_MS >= at) {
             self.set_at = None;
@@ -146,9 +146,11 @@ impl Sensor for Slow<'_> {
     }
 }
 
-struct Nobody;
+/// Remembers what the clock had to say.
+#[derive(Default)]
+struct Told(Vec<ClockNotice>);
 
-impl Telemetry for Nobody {
+impl Telemetry for Told {
     type Error = Infallible;
 
     fn sample(&mut self, _: u32, _: &[f32]) -> Result<(), Infallible> {
@@ -168,6 +170,11 @@ impl Telemetry for Nobody {
     }
 
     fn sensor(&mut self, _: u32, _: Notice) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn clock(&mut self, notice: &ClockNotice) -> Result<(), Infallible> {
+        self.0.push(notice.clone());
         Ok(())
     }
 
@@ -194,6 +201,9 @@ fn says(forecaster: &dyn Streaming) -> Vec<u32> {
 struct Life {
     start: Start,
     events: Vec<Event>,
+    /// What was told of the clock.
+    clock: Vec<ClockNotice>,
+    clock_faults: u32,
     /// When each was taken, by the wall's clock.
     taken_ms: Vec<u64>,
     says: Vec<u32>,
@@ -228,14 +238,16 @@ fn live_with(
     let bytes = flash.capacity() as u32;
     let store = Store::new(&mut *flash, 0..bytes);
     let keeping = Keeping { store, buffer: &mut buffer, samples_per_snapshot: EVERY };
-    let (mut station, start) = Station::new(logger, Nobody, Ear::deaf(), (clock, calendar), dog, keeping);
+    let (mut station, start) = Station::new(logger, Told::default(), Ear::deaf(), (clock, calendar), dog, keeping);
     let (mut events, mut taken_ms) = (Vec::new(), Vec::new());
     for _ in 0..samples {
         events.push(now(station.step()));
         taken_ms.push(now_ms.get());
     }
     let says = says(station.logger().forecaster());
-    Life { start, events, taken_ms, says, longest_ms: longest_ms.get() }
+    let clock = std::mem::take(&mut station.telemetry().0);
+    let clock_faults = station.logger().account().clock_faults;
+    Life { start, events, clock, clock_faults, taken_ms, says, longest_ms: longest_ms.get() }
 }
 
 /// Runs what never waits.
@@ -347,7 +359,7 @@ fn samples_that_something_slow_took_are_a_gap() {
     let mut memory = Flash::new(PAGES);
     let store = Store::new(&mut memory, 0..(PAGES * PAGE) as u32);
     let keeping = Keeping { store, buffer: &mut buffer, samples_per_snapshot: 0 };
-    let (mut station, _) = Station::new(logger, Nobody, Ear::deaf(), (wall, NoCalendar), dog, keeping);
+    let (mut station, _) = Station::new(logger, Told::default(), Ear::deaf(), (wall, NoCalendar), dog, keeping);
     now(station.step());
     clock.set(clock.get() + 4 * INTERVAL_MS + INTERVAL_MS / 2);
     let event = now(station.step());
@@ -402,10 +414,10 @@ fn a_clock_that_jumped_meanwhile_is_told_and_not_believed() {
     // The power comes back 10.5 intervals after the last sample.
     let passed = 10 * 600 + 300;
     for (then, expected) in [
-        (Battery::ahead(now_ms, -86_400), CalendarFault::Back(86_400 - passed)),
-        (Battery::ahead(now_ms, 3 * i64::from(MOST_S)), CalendarFault::Ahead(3 * MOST_S + passed)),
-        (fault(now_ms, CalendarFault::NoAnswer), CalendarFault::NoAnswer),
-        (fault(now_ms, CalendarFault::Stopped), CalendarFault::Stopped),
+        (Battery::ahead(now_ms, -86_400), ClockFault::Back(86_400 - passed)),
+        (Battery::ahead(now_ms, 3 * i64::from(MOST_S)), ClockFault::Ahead(3 * MOST_S + passed)),
+        (fault(now_ms, ClockFault::NoAnswer), ClockFault::NoAnswer),
+        (fault(now_ms, ClockFault::Stopped), ClockFault::Stopped),
     ] {
         now_ms.set(0);
         let life = cut(now_ms, model, 10.5, then.clone());
@@ -415,6 +427,20 @@ fn a_clock_that_jumped_meanwhile_is_told_and_not_believed() {
             assert_eq!((event.index, event.missed), (100 + more as u32, 0));
             assert_eq!(event.calendar, then.fault, "what it says later fits");
         }
+        // Before the first sample already, and then as a sensor that fails; one that only jumped is believed again.
+        let told = |index, fault, run, count| ClockNotice { index, fault, run, count };
+        let lasts = then.fault.is_some();
+        let mut notices = vec![told(100, Some(expected), 1, 1)];
+        let mut run = 2;
+        while lasts && run <= 1 + life.events.len() as u32 {
+            notices.push(told(98 + run, Some(expected), run, run));
+            run *= 2;
+        }
+        if !lasts {
+            notices.push(told(100, None, 1, 1));
+        }
+        assert_eq!(life.clock, notices);
+        assert_eq!(life.clock_faults, if lasts { 1 + life.events.len() as u32 } else { 1 });
     }
 }
 
@@ -426,9 +452,12 @@ fn a_clock_that_jumps_while_the_board_runs_moves_no_sample() {
     let set = Battery { set_at: Some(40), ..Battery::new(&now_ms) };
     let life = live_with(model, &flash, &now_ms, 100, None, (set, 0));
     for (index, event) in life.events.iter().enumerate() {
-        let expected = (index == 40).then_some(CalendarFault::Ahead(3_600));
+        let expected = (index == 40).then_some(ClockFault::Ahead(3_600));
         assert_eq!((event.index as usize, event.missed, event.calendar), (index, 0, expected));
     }
+    let [jumped, believed] = [(40, Some(ClockFault::Ahead(3_600))), (41, None)];
+    let told = [jumped, believed].map(|(index, fault)| ClockNotice { index, fault, run: 1, count: 1 });
+    assert_eq!((&life.clock[..], life.clock_faults), (&told[..], 1));
     // The power goes for a while; the clock is what it was set to, and the grid goes on.
     now_ms.set(now_ms.get() + 20 * INTERVAL_MS + INTERVAL_MS / 2);
     let life = live_with(model, &flash, &now_ms, 5, None, (Battery::ahead(&now_ms, 3_600), 0));
@@ -447,7 +476,7 @@ fn a_clock_holds_a_timer_that_strays() {
             true => live_with(model, &flash, &now_ms, SAMPLES, None, (Battery::new(&now_ms), 10)),
             false => live_with(model, &flash, &now_ms, SAMPLES, None, (NoCalendar, 10)),
         };
-        assert!(life.events.iter().all(|event| event.missed == 0 && event.calendar.is_none()));
+        assert!(life.events.iter().all(|event| event.missed == 0 && event.calendar.is_none()) && life.clock.is_empty());
         (SAMPLES as u64 - 1) * INTERVAL_MS - life.taken_ms[SAMPLES - 1]
     };
     let (held, strayed) = (last(true), last(false));

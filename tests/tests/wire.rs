@@ -3,8 +3,8 @@
 use flowcast_core::format::MAX_CHANNELS;
 use flowcast_core::warning::Warning;
 use flowcast_core::wire::{
-    Alert, Chunk, Deframer, FRAME_BYTES, FRAME_VALUES, FrameError, Gated, Hello, ModelFault, Observed, Refusal, Reply,
-    Request, Sampled, SensorFault, SensorNotice, Stats, Unfit, encode, words,
+    Alert, Chunk, ClockFault, ClockNotice, Deframer, FRAME_BYTES, FRAME_VALUES, FrameError, Gated, Hello, ModelFault,
+    Observed, Refusal, Reply, Request, Sampled, SensorFault, SensorNotice, Stats, Unfit, encode, words,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -39,13 +39,14 @@ fn reply() -> impl Strategy<Value = Reply> {
             let values = bits.into_iter().map(f32::from_bits).collect();
             Reply::Forecast(Chunk { index, channel, steps_ahead, values })
         }),
-        any::<([u32; 6], Option<u32>)>().prop_map(
-            |([samples, missing, bad_frames, ram_bytes, state_bytes, stack_bytes], count)| {
+        any::<([u32; 7], Option<u32>)>().prop_map(
+            |([samples, missing, bad_frames, clock_faults, ram_bytes, state_bytes, stack_bytes], count)| {
                 let (instructions_min, instructions_max) = (count, count);
                 let stats = Stats {
                     samples,
                     missing,
                     bad_frames,
+                    clock_faults,
                     ram_bytes,
                     state_bytes,
                     stack_bytes,
@@ -77,6 +78,15 @@ fn reply() -> impl Strategy<Value = Reply> {
         any::<(u32, u8, Option<bool>, u32, u32)>().prop_map(|(index, sensor, fault, run, count)| {
             let fault = fault.map(|bus| if bus { SensorFault::Bus } else { SensorFault::OutOfRange });
             Reply::Sensor(SensorNotice { index, sensor, fault, run, count })
+        }),
+        any::<(u32, Option<u32>, u32, u32)>().prop_map(|(index, fault, run, count)| {
+            let fault = fault.map(|seconds| match seconds % 4 {
+                0 => ClockFault::NoAnswer,
+                1 => ClockFault::Stopped,
+                2 => ClockFault::Back(seconds),
+                _ => ClockFault::Ahead(seconds),
+            });
+            Reply::Clock(ClockNotice { index, fault, run, count })
         }),
         any::<(u16, String)>().prop_map(|(channel, unit)| {
             let unfit = Unfit::Unit { channel, found: words(&unit), expected: words("°C") };

@@ -73,6 +73,7 @@ fn main() -> ! {
                 samples: account.samples,
                 missing: account.missing,
                 bad_frames: 0,
+                clock_faults: account.clock_faults,
                 ram_bytes: meter.ram_bytes(),
                 state_bytes,
                 stack_bytes: meter.stack_bytes(),

@@ -2,7 +2,7 @@
 
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::warning::Warning;
-use flowcast_core::wire::{Alert, Gated, Reply, SensorFault};
+use flowcast_core::wire::{Alert, ClockFault, ClockNotice, Gated, Reply, SensorFault};
 
 use crate::sampler::Notice;
 use crate::telemetry::Telemetry;
@@ -68,6 +68,22 @@ impl<T: Telemetry> Telemetry for Journal<T> {
             None => defmt::info!("sensor {=u8} works again after {=u32} samples", sensor, run),
         }
         self.0.sensor(index, notice)
+    }
+
+    fn clock(&mut self, notice: &ClockNotice) -> Result<(), T::Error> {
+        let ClockNotice { index, fault, run, .. } = *notice;
+        match fault {
+            Some(ClockFault::NoAnswer) => defmt::warn!("sample {=u32}: the clock does not answer", index),
+            Some(ClockFault::Stopped) => defmt::warn!("sample {=u32}: the clock stood still, and was set anew", index),
+            Some(ClockFault::Back(seconds)) => {
+                defmt::warn!("sample {=u32}: the clock went back by {=u32} s", index, seconds)
+            }
+            Some(ClockFault::Ahead(seconds)) => {
+                defmt::warn!("sample {=u32}: the clock went ahead by {=u32} s", index, seconds)
+            }
+            None => defmt::info!("sample {=u32}: the clock is believed again after {=u32} times", index, run),
+        }
+        self.0.clock(notice)
     }
 
     fn forecast(&mut self, index: u32, forecaster: &dyn Streaming) -> Result<(), T::Error> {

@@ -118,6 +118,15 @@ pub enum Event {
         /// Samples in a row.
         run: u32,
     },
+    /// A clock with a battery fails or is not believed, or is believed again.
+    Clock {
+        /// The sample.
+        index: u32,
+        /// What is wrong; `None`: nothing any more.
+        fault: Option<String>,
+        /// Times in a row.
+        run: u32,
+    },
     /// A board said who it is.
     Board {
         /// The model that it runs.
@@ -135,6 +144,8 @@ pub enum Event {
         missing: u32,
         /// Frames that it did not understand.
         bad_frames: u32,
+        /// Times that its clock was not believed.
+        clock_faults: u32,
         /// Bytes of static RAM.
         ram_bytes: u32,
         /// Bytes of stack.
@@ -173,8 +184,8 @@ impl From<&Hello> for Event {
 
 impl From<&Stats> for Event {
     fn from(stats: &Stats) -> Self {
-        let Stats { missing, bad_frames, ram_bytes, stack_bytes, .. } = *stats;
-        Self::Stats { missing, bad_frames, ram_bytes, stack_bytes }
+        let Stats { missing, bad_frames, clock_faults, ram_bytes, stack_bytes, .. } = *stats;
+        Self::Stats { missing, bad_frames, clock_faults, ram_bytes, stack_bytes }
     }
 }
 
@@ -234,11 +245,18 @@ impl Event {
             Self::Sensor { index, sensor, fault: None, run } => {
                 format!("sensor {sensor} works again at sample {index}, after {run}")
             }
+            Self::Clock { index, fault: Some(fault), run } => {
+                format!("CLOCK at sample {index}: {fault}, {run} in a row")
+            }
+            Self::Clock { index, fault: None, run } => {
+                format!("the clock is believed again at sample {index}, after {run}")
+            }
             Self::Board { model, firmware, channels, horizon } => {
                 format!("board with firmware {firmware}, model {model}: {channels} channels, {horizon} steps ahead")
             }
-            Self::Stats { missing, bad_frames, ram_bytes, stack_bytes } => format!(
-                "board: {missing} samples missing, {bad_frames} bad frames, {ram_bytes} bytes of RAM, {stack_bytes} of stack"
+            Self::Stats { missing, bad_frames, clock_faults, ram_bytes, stack_bytes } => format!(
+                "board: {missing} samples missing, {bad_frames} bad frames, {clock_faults} clock faults, {ram_bytes} bytes of RAM, \
+                 {stack_bytes} of stack"
             ),
             Self::Refused { reason } => format!("the board refuses: {reason}"),
             Self::Note { note } => note.clone(),

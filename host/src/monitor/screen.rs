@@ -119,14 +119,20 @@ impl Screen<'_> {
         ];
         // What is wrong now comes before what was.
         let mut second = vec![Span::raw(" ")];
+        let wrong = |text: String| Span::styled(text, Style::new().fg(Color::Red).add_modifier(Modifier::BOLD));
         for (sensor, notice) in self.watch.failing() {
             if let Some(fault) = notice.fault {
-                let text = format!("sensor {sensor}: {fault} ({} in a row)   ", notice.run);
-                second.push(Span::styled(text, Style::new().fg(Color::Red).add_modifier(Modifier::BOLD)));
+                second.push(wrong(format!("sensor {sensor}: {fault} ({} in a row)   ", notice.run)));
             }
+        }
+        if let Some(notice) = self.watch.clock()
+            && let Some(fault) = notice.fault
+        {
+            second.push(wrong(format!("clock: {fault} ({} in a row)   ", notice.run)));
         }
         second.extend([
             count("sensor faults", health.faults, Color::Yellow),
+            count("clock faults", health.clock_faults, Color::Yellow),
             count("restarts", health.restarts, Color::Yellow),
             count("line lost", health.lost, Color::Yellow),
             count("noise", health.noise, Color::Yellow),
@@ -145,7 +151,7 @@ impl Screen<'_> {
         let first = news.len().saturating_sub(area.height.into());
         for ((time, text), y) in news.iter().skip(first).zip(area.top()..) {
             let time = time.to_zoned_datetime(self.zone.clone()).strftime("%H:%M:%S").to_string();
-            let loud = ["ALERT", "WARNING", "SENSOR"].iter().any(|word| text.starts_with(word));
+            let loud = ["ALERT", "WARNING", "SENSOR", "CLOCK"].iter().any(|word| text.starts_with(word));
             let style = if loud { Style::new().fg(Color::Red) } else { Style::new() };
             let line = Line::from(vec![
                 Span::styled(format!(" {time}  "), Style::new().fg(Color::DarkGray)),

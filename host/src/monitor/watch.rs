@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use flowcast_core::format::{Header, MAX_CHANNELS};
-use flowcast_core::wire::{Alert, Chunk, Gated, Hello, Reply, Request, Sampled, SensorNotice, Stats};
+use flowcast_core::wire::{Alert, Chunk, ClockNotice, Gated, Hello, Reply, Request, Sampled, SensorNotice, Stats};
 use jiff::Timestamp;
 
 use super::event::{Channel, Event, Row};
@@ -46,6 +46,8 @@ pub struct Health {
     pub warnings: u64,
     /// What sensors had to say, the good news aside.
     pub faults: u64,
+    /// What a clock had to say, the good news aside.
+    pub clock_faults: u64,
     /// Times that the board started again.
     pub restarts: u64,
     /// Times that the line was lost.
@@ -68,6 +70,7 @@ pub struct Watch<'m> {
     last: Option<Timestamp>,
     health: Health,
     failing: BTreeMap<u8, SensorNotice>,
+    clock: Option<ClockNotice>,
     hello: Option<Hello>,
     stats: Option<Stats>,
     news: VecDeque<(Timestamp, String)>,
@@ -97,6 +100,7 @@ impl<'m> Watch<'m> {
             last: None,
             health: Health::default(),
             failing: BTreeMap::new(),
+            clock: None,
             hello: None,
             stats: None,
             news: VecDeque::new(),
@@ -152,6 +156,12 @@ impl<'m> Watch<'m> {
                     None => drop(self.failing.remove(&sensor)),
                 }
                 events.push(Event::Sensor { index, sensor, fault: fault.map(|fault| fault.to_string()), run });
+            }
+            Reply::Clock(notice) => {
+                let ClockNotice { index, fault, run, .. } = notice;
+                self.health.clock_faults += u64::from(fault.is_some());
+                self.clock = fault.is_some().then_some(notice);
+                events.push(Event::Clock { index, fault: fault.map(|fault| fault.to_string()), run });
             }
             Reply::Hello(hello) => self.hello(hello, &mut events)?,
             Reply::Stats(stats) => {
@@ -273,6 +283,7 @@ impl<'m> Watch<'m> {
         self.rows.clear();
         self.forecasts = Forecasts::default();
         self.failing.clear();
+        self.clock = None;
         events.push(Event::Restart { index, expected });
     }
 
@@ -424,6 +435,11 @@ impl<'m> Watch<'m> {
     /// Sensors that fail.
     pub const fn failing(&self) -> &BTreeMap<u8, SensorNotice> {
         &self.failing
+    }
+
+    /// The clock, where it is not believed.
+    pub const fn clock(&self) -> Option<&ClockNotice> {
+        self.clock.as_ref()
     }
 
     /// When a sample came last.
