@@ -12,7 +12,6 @@ pub mod table;
 pub mod variant;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flowcast_core::format::Header;
@@ -20,10 +19,11 @@ use flowcast_core::presets::Preset;
 use flowcast_core::seasonal::Seasons;
 use serde::Serialize;
 
-use crate::data::{self, ReadOptions, Series};
-use crate::duration::{self, Steps, parse_duration, show_ms};
+use crate::data::{self, Series};
+use crate::duration::{self, Steps, show_ms};
 use crate::file::{refuse_overwriting, write_atomic};
 use crate::interrupt;
+use crate::measurements::Measurements;
 use crate::output::Output;
 use crate::protocol::Protocol;
 use crate::train::setup::{self, Wishes};
@@ -36,18 +36,12 @@ use variant::{Place, Variant};
 /// Train the same model with other attentions, a GRU or none in the place of Flow-Attention, and compare
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Measurements: .csv, .csv.gz or .csv.xz files of one layout
-    #[arg(required = true, value_name = "DATA")]
-    pub data: Vec<PathBuf>,
+    /// What is read
+    #[command(flatten)]
+    pub measurements: Measurements,
     /// Columns to forecast, separated by commas or each with a --target of its own; a name may hold commas
     #[arg(long, required = true, value_name = "COLUMN")]
     pub target: Vec<String>,
-    /// The column of times, if it is not found by itself
-    #[arg(long, value_name = "COLUMN")]
-    pub time: Option<String>,
-    /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub interval: Option<Duration>,
     /// Seasons: samples or durations, the main one first [default: as `flowcast train`]
     #[arg(long, value_delimiter = ',', value_name = "N|DURATION", value_parser = duration::season)]
     pub period: Vec<Steps>,
@@ -120,17 +114,17 @@ pub struct Report {
 /// # Errors
 /// Unreadable or untrainable data, an unwritable file, an interruption (which leaves the finished cells).
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let targets = data::resolve(&args.data, &args.target)?;
-    let read = ReadOptions { time: args.time.clone(), columns: targets.clone(), interval: args.interval };
+    let targets = data::resolve(&args.measurements.data, &args.target)?;
+    let read = args.measurements.options(targets.clone());
     let protocol = Protocol::Tail { test_fraction: args.test_fraction };
-    let series = protocol.read(&args.data, &read, output)?;
+    let series = protocol.read(&args.measurements.data, &read, output)?;
     let interval_ms = series.interval_ms;
     let periods = Steps::periods(&args.period, interval_ms)?;
     let horizon = args.horizon.map(|horizon| horizon.of_option("horizon", interval_ms)).transpose()?;
     let wishes =
         Wishes { periods, horizon, preset: args.preset, targets: targets.len(), known: 0, adapted: false, protocol };
     if let Some(out) = &args.out {
-        refuse_overwriting(&args.data, out)?;
+        refuse_overwriting(&args.measurements.data, out)?;
         ensure!(!out.is_dir(), "{} is a folder, expected a file to write", out.display());
         if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             ensure!(folder.is_dir(), "{} is no folder: {} cannot be written", folder.display(), out.display());
@@ -147,7 +141,7 @@ fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Res
     interrupt::listen();
     let mut cells = Cells::beside(args.out.as_deref())?;
     // Here, where the files' names are known, for a refusal to name them.
-    let names = || args.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let names = || args.measurements.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     let (config, split) = setup::prepare(series, wishes).with_context(names)?;
     output.remarks(setup::review(series, &config, &split).with_context(names)?);
     output.note("reading features and fitting the linear path in closed form");

@@ -13,17 +13,17 @@ pub mod seen;
 mod table;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::Header;
 
 use crate::baseline::Baseline;
-use crate::data::{ReadOptions, Series};
-use crate::duration::{Steps, parse_duration, show_ms};
+use crate::data::Series;
+use crate::duration::{Steps, show_ms};
 use crate::file::{ending_in, refuse_overwriting, write_atomic};
 use crate::forecaster;
+use crate::measurements::Measurements;
 use crate::output::Output;
 use crate::protocol::{self, Protocol};
 
@@ -42,15 +42,9 @@ pub struct Args {
     /// The model file
     #[arg(value_name = "MODEL.flow")]
     pub model: PathBuf,
-    /// Measurements: .csv, .csv.gz or .csv.xz files of one layout
-    #[arg(required = true, value_name = "DATA")]
-    pub data: Vec<PathBuf>,
-    /// The column of times, if it is not found by itself
-    #[arg(long, value_name = "COLUMN")]
-    pub time: Option<String>,
-    /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
-    pub interval: Option<Duration>,
+    /// What is read
+    #[command(flatten)]
+    pub measurements: Measurements,
     /// How rows are held out, and errors scaled
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     pub protocol: protocol::Name,
@@ -117,7 +111,7 @@ impl Default for Options {
 /// # Errors
 /// Unreadable model or data, a channel that the data lacks, another sampling interval, too few rows.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let inputs = [std::slice::from_ref(&args.model), args.data.as_slice()].concat();
+    let inputs = [std::slice::from_ref(&args.model), args.measurements.data.as_slice()].concat();
     for output in args.report.iter().chain(&args.figure) {
         refuse_overwriting(&inputs, output)?;
     }
@@ -135,9 +129,9 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let bytes = forecaster::read(&args.model)?;
     let mut model = forecaster::open(&bytes).with_context(|| args.model.display().to_string())?;
     let names = channel_names(model.header(), &bytes);
-    let read = ReadOptions { time: args.time.clone(), columns: names, interval: args.interval };
+    let read = args.measurements.options(names);
     let series = protocol
-        .read(&args.data, &read, output)
+        .read(&args.measurements.data, &read, output)
         .with_context(|| format!("{} wants the columns {}", args.model.display(), read.columns.join(", ")))?;
     check_interval(model.header(), &series)?;
     output.remarks(series.review_for(model.header(), &bytes));
@@ -157,6 +151,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let mut report = score(model.as_mut(), &series, &options, output)?;
     output.remarks(seen::scored(model.header(), &series, report.test_start..report.rows));
     output.remarks(report.unscored(model.header().targets.into()));
+    output.remarks(report.unscaled(model.header().targets.into()));
     ensure!(
         report.channels.iter().any(|(_, scores)| scores.overall.count > 0),
         "found no reading in rows {} to {}, which are held out: nothing can be scored",
@@ -562,7 +557,7 @@ pub(crate) mod tests {
             if name != "ETTh1" && !path.exists() {
                 continue;
             }
-            let series = Protocol::Ett.read(&[path], &ReadOptions::default(), &Output::default()).unwrap();
+            let series = Protocol::Ett.read(&[path], &crate::data::ReadOptions::default(), &Output::default()).unwrap();
             let mut model = Repeater::new(series.columns.len() as u16, 7, 96);
             model.header.interval_ms = series.interval_ms;
             let baselines = Some(vec![Baseline::LastValue]);

@@ -124,7 +124,7 @@ mod tests {
         .unwrap();
         assert!(cli.json);
         match cli.command {
-            Command::Backtest(args) => assert_eq!((args.data.len(), args.horizons.len()), (2, 3)),
+            Command::Backtest(args) => assert_eq!((args.measurements.data.len(), args.horizons.len()), (2, 3)),
             other => panic!("{other:?}"),
         }
         for wrong in [&["--horizons", "soon"], &["--test-fraction", "1.5"], &["--origins", "0"], &["--origins", "-3"]] {

@@ -12,7 +12,7 @@ use clap::Parser as _;
 use serde::Serialize;
 
 use crate::cli::Cli;
-use crate::doctor::REQUIRED;
+use crate::doctor;
 use crate::output::Output;
 use crate::setup;
 
@@ -64,7 +64,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let start = Instant::now();
     let data = bundled_data()?;
     // Before minutes of training, not after them.
-    setup::ensure(&REQUIRED.map(|(need, _)| need), !args.no_install)?;
+    setup::ensure(&doctor::needs(), !args.no_install)?;
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let mut steps = Vec::new();
     for words in commands(&data, &args.out) {

@@ -5,18 +5,17 @@ pub mod foreseen;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use flowcast_core::forecaster::Streaming;
 use serde::Serialize;
 
-use crate::backtest::{channel_names, channel_units, check_interval, seen};
-use crate::data::{self, ReadOptions, Series};
-use crate::duration::parse_duration;
+use crate::backtest::{channel_units, seen};
+use crate::data::Series;
 use crate::file::{ending_in, refuse_overwriting, write_atomic};
 use crate::forecaster;
 use crate::limit;
+use crate::measurements::Streamed;
 use crate::output::Output;
 use foreseen::{Foreseen, Judges};
 
@@ -26,12 +25,9 @@ const SHOWN: usize = 20;
 /// Stream data through the device's own code and list what came unexpectedly
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The model file
-    #[arg(value_name = "MODEL.flow")]
-    pub model: PathBuf,
-    /// Measurements: .csv, .csv.gz or .csv.xz files of one layout
-    #[arg(required = true, value_name = "DATA")]
-    pub data: Vec<PathBuf>,
+    /// The model and what is streamed through it
+    #[command(flatten)]
+    pub streamed: Streamed,
     /// Alert from this score on: 0.9999 is a sample as one in 10,000 is
     #[arg(long, default_value_t = 0.9999, value_name = "P", value_parser = threshold, allow_negative_numbers = true)]
     pub threshold: f64,
@@ -41,15 +37,6 @@ pub struct Args {
     /// Limits of the forecast, and what warnings of them are worth
     #[command(flatten)]
     pub limits: limit::Limits,
-    /// Columns of the data in the order of the model's channels [default: those named as the channels]
-    #[arg(long = "column", value_name = "COLUMN")]
-    pub columns: Vec<String>,
-    /// The column of times, if it is not found by itself
-    #[arg(long, value_name = "COLUMN")]
-    pub time: Option<String>,
-    /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
-    pub interval: Option<Duration>,
 }
 
 /// A score below 1 that an f32 can hold.
@@ -107,27 +94,17 @@ pub struct Report {
 /// # Errors
 /// The model or the data cannot be read or do not fit each other, the scores cannot be written.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let model = forecaster::read(&args.model)?;
-    let mut forecaster = forecaster::open(&model).with_context(|| args.model.display().to_string())?;
+    let path = &args.streamed.model;
+    let model = forecaster::read(path)?;
+    let mut forecaster = forecaster::open(&model).with_context(|| path.display().to_string())?;
     let header = forecaster.header().clone();
-    let columns = match args.columns.as_slice() {
-        [] => channel_names(&header, &model),
-        named => data::resolve(&args.data, named)?,
-    };
-    if columns.len() != usize::from(header.channels) {
-        bail!("--column names {} columns, the model has {} channels", columns.len(), header.channels);
-    }
+    let columns = args.streamed.columns(&header, &model)?;
     // What is wrong with the command line is said before the data are read.
     let limits = args.limits.of(&header, &model)?;
     if let Some(out) = &args.out {
-        refuse_overwriting(&[&args.data[..], std::slice::from_ref(&args.model)].concat(), out)?;
+        refuse_overwriting(&args.streamed.inputs(), out)?;
     }
-    let options = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
-    let (series, notes) = Series::read_noting(&args.data, &options)
-        .with_context(|| format!("{} wants the columns {}", args.model.display(), options.columns.join(", ")))?;
-    check_interval(&header, &series)?;
-    output.remarks(notes);
-    output.remarks(series.review_for(&header, &model));
+    let series = args.streamed.read(columns, &header, &model, output)?;
     output.remarks(seen::streamed(&header, &series));
     crate::interrupt::listen();
     let mut scores = args.out.as_ref().map(|_| csv::Writer::from_writer(Vec::new()));

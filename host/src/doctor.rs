@@ -6,7 +6,9 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use serde::Serialize;
 
+use crate::emulate::machine::{MACHINES, Machine};
 use crate::flash::probe::{self, Found};
+use crate::hardware::HARDWARE;
 use crate::line;
 use crate::output::Output;
 use crate::setup::{self, Need};
@@ -27,7 +29,7 @@ pub struct Args {
 struct Finding {
     name: String,
     /// What it is for.
-    purpose: &'static str,
+    purpose: String,
     /// Whether verification and emulation need it.
     required: bool,
     /// Where or which it is.
@@ -36,16 +38,31 @@ struct Finding {
     fix: Option<String>,
 }
 
-/// What verification and the emulated board need.
-pub const REQUIRED: [(Need, &str); 7] = [
-    (Need::Cargo, "builds everything"),
-    (Need::CCompiler, "links programs for this machine"),
-    (Need::Target("thumbv7em-none-eabihf"), "builds firmware for Cortex-M4F and M7"),
-    (Need::Target("thumbv6m-none-eabi"), "builds firmware for Cortex-M0"),
-    (Need::Target("thumbv7m-none-eabi"), "builds firmware for Cortex-M3"),
-    (Need::Target("thumbv8m.main-none-eabihf"), "builds firmware for Cortex-M33"),
-    (Need::Qemu, "emulates a board"),
-];
+/// What verification and the emulated board need, and what for: the boards say for which targets firmware is built.
+pub fn required() -> Vec<(Need, String)> {
+    let boards: Vec<Machine> = MACHINES.into_iter().chain(HARDWARE.map(|board| board.machine)).collect();
+    let mut needs = vec![
+        (Need::Cargo, "builds everything".to_owned()),
+        (Need::CCompiler, "links programs for this machine".to_owned()),
+    ];
+    for Machine { target, .. } in &boards {
+        let need = Need::Target(target);
+        if needs.iter().all(|(known, _)| *known != need) {
+            let mut processors: Vec<&str> =
+                boards.iter().filter(|board| board.target == *target).map(|board| board.processor).collect();
+            processors.sort_unstable();
+            processors.dedup();
+            needs.push((need, format!("builds firmware for {}", processors.join(", "))));
+        }
+    }
+    needs.push((Need::Qemu, "emulates a board".to_owned()));
+    needs
+}
+
+/// The same, to be installed.
+pub fn needs() -> Vec<Need> {
+    required().into_iter().map(|(need, _)| need).collect()
+}
 
 const PROBE: &str = "debug probe";
 const PROBE_PURPOSE: &str = "writes boards (flowcast flash)";
@@ -56,7 +73,7 @@ const PROBE_PURPOSE: &str = "writes boards (flowcast flash)";
 /// Something required is missing, or could not be installed.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     if args.install {
-        setup::ensure(&REQUIRED.map(|(need, _)| need), true)?;
+        setup::ensure(&needs(), true)?;
     }
     let findings = findings();
     let missing: Vec<_> = findings
@@ -77,14 +94,9 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
 }
 
 fn findings() -> Vec<Finding> {
-    let needed = REQUIRED.into_iter().map(|(need, purpose)| (need, purpose, true));
-    let useful = [
-        (Need::Target("thumbv6m-none-eabi"), "checks that the core builds for Cortex-M0+", false),
-        (Need::Target("thumbv8m.main-none-eabihf"), "checks that the core builds for Cortex-M33", false),
-        (Need::DefmtPrint, "prints the firmware's logs", false),
-    ];
+    let needed = required().into_iter().map(|(need, purpose)| (need, purpose, true));
     let mut findings: Vec<_> = needed
-        .chain(useful)
+        .chain([(Need::DefmtPrint, "prints the firmware's logs".to_owned(), false)])
         .map(|(need, purpose, required)| {
             let found = need.found();
             let fix = found.is_none().then(|| need.by_hand());
@@ -126,9 +138,9 @@ fn findings() -> Vec<Finding> {
     findings
 }
 
-fn optional(name: &str, purpose: &'static str, found: Option<String>, fix: &str) -> Finding {
+fn optional(name: &str, purpose: &str, found: Option<String>, fix: &str) -> Finding {
     let fix = found.is_none().then(|| fix.to_owned());
-    Finding { name: name.to_owned(), purpose, required: false, found, fix }
+    Finding { name: name.to_owned(), purpose: purpose.to_owned(), required: false, found, fix }
 }
 
 fn table(findings: &[Finding]) -> String {
@@ -143,4 +155,24 @@ fn table(findings: &[Finding]) -> String {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_is_looked_for_once_and_for_every_processor_that_has_it() {
+        let mut names: Vec<String> = findings().into_iter().map(|finding| finding.name).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count, "{names:?}");
+        let needs = required();
+        let of =
+            |target| needs.iter().find(|(need, _)| *need == Need::Target(target)).map(|(_, purpose)| purpose.as_str());
+        assert_eq!(of("thumbv6m-none-eabi"), Some("builds firmware for Cortex-M0, Cortex-M0+"));
+        assert_eq!(of("thumbv7em-none-eabihf"), Some("builds firmware for Cortex-M4F, Cortex-M7"));
+        assert_eq!(needs.iter().filter(|(need, _)| matches!(need, Need::Target(_))).count(), 4);
+    }
 }

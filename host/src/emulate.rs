@@ -22,8 +22,6 @@ use session::{Options, Outcome};
 /// Stream data through the firmware on an emulated board, and compare its forecasts with this machine's
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// The model, as `flowcast export` wrote it
-    pub model: PathBuf,
     /// What is streamed
     #[command(flatten)]
     pub data: Data,
@@ -46,11 +44,12 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     setup::ensure(&[Need::Qemu], false)?;
     crate::interrupt::listen();
-    let model = forecaster::read(&args.model)?;
-    let in_model = || args.model.display().to_string();
+    let path = &args.data.streamed.model;
+    let model = forecaster::read(path)?;
+    let in_model = || path.display().to_string();
     let mut host = forecaster::open(&model).with_context(in_model)?;
     let header = host.header().clone();
-    let rows = args.data.rows(&args.model, &header, &model, output)?;
+    let rows = args.data.rows(&header, &model, output)?;
 
     let firmware = match &args.firmware {
         Some(firmware) => firmware.clone(),
@@ -58,7 +57,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
             let preset = forecaster::preset(&header).with_context(in_model)?;
             let refused = args.machine.refuses(&header, &preset);
             if !refused.is_empty() {
-                bail!("{} does not run {}: {}", args.machine.name, args.model.display(), refused.join("; "));
+                bail!("{} does not run {}: {}", args.machine.name, path.display(), refused.join("; "));
             }
             output.note(format!("building the firmware for {}, preset {}", args.machine.name, preset.name));
             image::build(&args.machine, preset.name, header.numeric)?

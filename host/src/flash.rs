@@ -280,7 +280,8 @@ impl Report {
             };
         }
         let _ = match (self.fits, self.written) {
-            (false, _) => writeln!(text, "does not fit: {}", self.refused.join("; ")),
+            // Why, the error says.
+            (false, _) => writeln!(text, "does not fit; nothing was written"),
             (true, true) => writeln!(text, "model {} written, read back, board reset", self.model),
             (true, false) => writeln!(text, "fits; nothing was written (dry run)"),
         };

@@ -9,8 +9,6 @@ pub mod deadband;
 pub mod gateway;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flowcast_core::format::{Header, MAX_CHANNELS};
@@ -20,10 +18,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::backtest::{channel_names, check_interval, seen};
-use crate::data::{self, ReadOptions, Series};
-use crate::duration::parse_duration;
+use crate::backtest::{channel_names, seen};
+use crate::data::Series;
 use crate::forecaster::{self, Kept};
+use crate::measurements::Streamed;
 use crate::output::Output;
 use deadband::Deadband;
 use gateway::{Ask, Gateway};
@@ -38,12 +36,9 @@ const DEFAULT_ERROR: f32 = 0.1;
 /// Replay data through a board that reports only what its gateway would not expect, and say what that saves
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The model, as `flowcast export` wrote it
-    #[arg(value_name = "MODEL.flow")]
-    pub model: PathBuf,
-    /// Measurements: .csv, .csv.gz or .csv.xz files of one layout
-    #[arg(required = true, value_name = "DATA")]
-    pub data: Vec<PathBuf>,
+    /// The model and what is streamed through it
+    #[command(flatten)]
+    pub streamed: Streamed,
     /// The largest error of what is filled in, in the channel's unit: of every channel, or CHANNEL=VALUE [default: a tenth of each
     /// channel's deviation]
     #[arg(long = "max-error", value_name = "VALUE|CHANNEL=VALUE", value_delimiter = ',', value_parser = max_error, allow_negative_numbers = true)]
@@ -54,15 +49,6 @@ pub struct Args {
     /// Seed of which ones
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Columns of the data in the order of the model's channels [default: those named as the channels]
-    #[arg(long = "column", value_name = "COLUMN")]
-    pub columns: Vec<String>,
-    /// The column of times, if it is not found by itself
-    #[arg(long, value_name = "COLUMN")]
-    pub time: Option<String>,
-    /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
-    pub interval: Option<Duration>,
 }
 
 /// `--max-error`: of every channel, or of one.
@@ -133,28 +119,21 @@ pub struct Outcome {
 /// # Errors
 /// The model or the data cannot be read or do not fit each other; both ends differ, or an error is too large.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let model = forecaster::read(&args.model)?;
-    let header = Header::parse(&model).with_context(|| args.model.display().to_string())?;
+    let path = &args.streamed.model;
+    let model = forecaster::read(path)?;
+    let header = Header::parse(&model).with_context(|| path.display().to_string())?;
     let names = channel_names(&header, &model);
-    let columns = match args.columns.as_slice() {
-        [] => names.clone(),
-        named => data::resolve(&args.data, named)?,
-    };
-    ensure!(
-        columns.len() == names.len(),
-        "--column names {} columns, the model has {} channels",
-        columns.len(),
-        names.len()
-    );
-    let options = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
-    let (series, notes) = Series::read_noting(&args.data, &options)
-        .with_context(|| format!("{} wants the columns {}", args.model.display(), options.columns.join(", ")))?;
-    check_interval(&header, &series)?;
-    output.remarks(notes);
-    output.remarks(series.review_for(&header, &model));
+    let columns = args.streamed.columns(&header, &model)?;
+    let series = args.streamed.read(columns, &header, &model, output)?;
     output.remarks(seen::skipped(&header, &series));
     let max_errors = errors(&args.max_errors, &header, &model, &names)?;
     let from = Some(seen::until(&header, &series)).filter(|row| *row < series.rows()).unwrap_or(0);
+    ensure!(
+        series.values.iter().flat_map(|column| &column[from..]).any(|value| !value.is_nan()),
+        "found no reading in rows {} to {}, which are replayed: there is nothing to tell",
+        from + 1,
+        series.rows()
+    );
     crate::interrupt::listen();
     let mut lines = Vec::new();
     let bar = output.progress(LADDER.len() as u64, "replaying");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use ed25519_compact::{KeyPair, PublicKey};
 use flowcast_core::format::Header;
-use flowcast_core::signature::{KEY_BYTES, SIGNATURE_BYTES, trailer, verify};
+use flowcast_core::signature::{KEY_BYTES, SIGNATURE_BYTES, find_signature, trailer, verify};
 use serde::Serialize;
 
 use crate::file::{refuse_losing, refuse_overwriting, write_atomic};
@@ -35,7 +35,7 @@ pub enum Command {
     },
 }
 
-/// Sign a model: the signature goes behind it, into the same file
+/// Sign a model: the signature goes behind it, into the same file, in the place of one that is there
 #[derive(clap::Args, Clone, Debug)]
 pub struct SignArgs {
     /// The model, as `flowcast export` wrote it
@@ -59,6 +59,19 @@ struct Report {
     public: Option<PathBuf>,
     /// The public key, in hexadecimal digits.
     key: String,
+    /// Of a signed model: whose signature the file lost, if it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced: Option<Replaced>,
+}
+
+/// A signature that was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Replaced {
+    /// By the same key, of the same model.
+    Same,
+    /// By another key, or of another model.
+    Foreign,
 }
 
 /// Runs `flowcast key`.
@@ -77,7 +90,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let pair = KeyPair::generate();
     write_private(file, pair.sk.to_pem().as_bytes()).with_context(|| file.display().to_string())?;
     write_atomic(&public, pair.pk.to_pem().as_bytes())?;
-    let report = Report { file: file.clone(), public: Some(public.clone()), key: hexadecimal(&pair.pk) };
+    let report =
+        Report { file: file.clone(), public: Some(public.clone()), key: hexadecimal(&pair.pk), replaced: None };
     let human = || {
         format!(
             "{}: signs models; keep it\n{}: what boards are built with, `flowcast flash --key`\npublic key {}\n",
@@ -106,7 +120,14 @@ pub fn sign(args: &SignArgs, output: &Output) -> Result<()> {
     refuse_overwriting(std::slice::from_ref(&args.key), &file)?;
     refuse_losing(&file)?;
     write_atomic(&file, &signed)?;
-    let report = Report { file, public: None, key: hexadecimal(&pair.pk) };
+    let replaced = find_signature(&bytes[length..]).map(|_| match verify(&bytes, &pair.pk) {
+        Ok(()) => Replaced::Same,
+        Err(_) => Replaced::Foreign,
+    });
+    if replaced == Some(Replaced::Foreign) {
+        output.remark(format!("{} had a signature that is not by this key: it is replaced", args.model.display()));
+    }
+    let report = Report { file, public: None, key: hexadecimal(&pair.pk), replaced };
     let human = || format!("{}: {} bytes, signed by {}\n", report.file.display(), signed.len(), report.key);
     output.result(human, &report)
 }

@@ -30,6 +30,7 @@ pub mod key;
 pub mod limit;
 pub mod line;
 pub mod link;
+pub mod measurements;
 pub mod metrics;
 pub mod model;
 pub mod monitor;

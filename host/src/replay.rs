@@ -4,7 +4,6 @@
 //! The board forgets what it knew and is told the data as if they were its sensors' (`firmware/src/bin/replay.rs`, which
 //! `flowcast flash --replay` writes). A station keeps what it learns and refuses that.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -20,10 +19,7 @@ use crate::output::Output;
 /// Stream data through a board on a line, and compare its forecasts with this machine's
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// The model, as `flowcast export` wrote it; the board runs it too
-    #[arg(value_name = "MODEL.flow")]
-    pub model: PathBuf,
-    /// What is streamed
+    /// The model, which the board runs too, and what is streamed
     #[command(flatten)]
     pub data: Data,
     /// Where the board is: a serial port or tcp:HOST:PORT
@@ -44,10 +40,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// difference.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     crate::interrupt::listen();
-    let model = forecaster::read(&args.model)?;
-    let mut host = forecaster::open(&model).with_context(|| args.model.display().to_string())?;
+    let path = &args.data.streamed.model;
+    let model = forecaster::read(path)?;
+    let mut host = forecaster::open(&model).with_context(|| path.display().to_string())?;
     let header = host.header().clone();
-    let rows = args.data.rows(&args.model, &header, &model, output)?;
+    let rows = args.data.rows(&header, &model, output)?;
     let mut link = Link::new(line::open_to_ask(&args.line, args.baud)?, PATIENCE);
     let options = Options {
         every: args.data.every as usize,

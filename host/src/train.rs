@@ -31,13 +31,14 @@ use flowcast_core::presets::{PRESETS, Preset};
 use serde::Serialize;
 
 use crate::config::{Config, TrainedModel};
-use crate::data::{self, ReadOptions, Series};
+use crate::data::{self, Series};
 use crate::device::DeviceChoice;
-use crate::duration::{self, Steps, parse_duration, show_ms};
+use crate::duration::{self, Steps, show_ms};
 use crate::features::Features;
 use crate::file::{not_ending_in, refuse_overwriting};
 use crate::forecaster::open;
 use crate::interrupt;
+use crate::measurements::Measurements;
 use crate::model::{Network, StepUnits};
 use crate::optimizer::{AdamW, Group};
 use crate::output::Output;
@@ -77,18 +78,12 @@ const RESIDUAL_ORIGINS: usize = 2000;
 /// Train a model on measurements
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Measurements: .csv, .csv.gz or .csv.xz files of one layout
-    #[arg(required = true, value_name = "DATA")]
-    pub data: Vec<PathBuf>,
+    /// What is read
+    #[command(flatten)]
+    pub measurements: Measurements,
     /// Columns to forecast, separated by commas or each with a --target of its own; a name may hold commas
     #[arg(long, required = true, value_name = "COLUMN")]
     pub target: Vec<String>,
-    /// The column of times, if it is not found by itself
-    #[arg(long, value_name = "COLUMN")]
-    pub time: Option<String>,
-    /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
-    pub interval: Option<Duration>,
     /// Columns that are seen but not forecast: what else the board measures; as --target
     #[arg(long, value_name = "COLUMN")]
     pub covariate: Vec<String>,
@@ -220,12 +215,12 @@ pub struct Report {
 /// # Errors
 /// Unreadable or untrainable data, an unwritable file, an interruption (which leaves a checkpoint).
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let targets = data::resolve(&args.data, &args.target)?;
-    let covariates = data::resolve(&args.data, &args.covariate)?;
+    let targets = data::resolve(&args.measurements.data, &args.target)?;
+    let covariates = data::resolve(&args.measurements.data, &args.covariate)?;
     if let Some(twice) = covariates.iter().find(|column| targets.contains(column)) {
         bail!("--covariate: column {twice:?} is a target already");
     }
-    let known = data::resolve(&args.data, &args.known)?;
+    let known = data::resolve(&args.measurements.data, &args.known)?;
     for (columns, what) in [(&targets, "target"), (&covariates, "covariate")] {
         if let Some(twice) = known.iter().find(|column| columns.contains(column)) {
             bail!("--known: column {twice:?} is a {what} already");
@@ -233,9 +228,9 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     }
     ensure!(known.len() <= MAX_KNOWN, "--known: found {} columns, expected at most {MAX_KNOWN}", known.len());
     let columns = [targets.as_slice(), &covariates, &known].concat();
-    let read = ReadOptions { time: args.time.clone(), columns, interval: args.interval };
+    let read = args.measurements.options(columns);
     let protocol = Protocol::new(args.protocol, args.test_fraction)?;
-    let series = protocol.read(&args.data, &read, output)?;
+    let series = protocol.read(&args.measurements.data, &read, output)?;
     let interval_ms = series.interval_ms;
     let periods = Steps::periods(&args.period, interval_ms)?;
     let horizon = args.horizon.map(|horizon| horizon.of_option("horizon", interval_ms)).transpose()?;
@@ -258,13 +253,13 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         checkpoint: Some((checkpoint.clone(), args.resume)),
     };
     // Before the work, not after it.
-    refuse_overwriting(&args.data, &args.out)?;
+    refuse_overwriting(&args.measurements.data, &args.out)?;
     ensure!(!args.out.is_dir(), "{} is a folder, expected a file to write", args.out.display());
     if let Some(folder) = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         ensure!(folder.is_dir(), "{} is no folder: {} cannot be written", folder.display(), args.out.display());
     }
     // Here, where the files' names are known, for a refusal to name them.
-    let names = || args.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let names = || args.measurements.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     let prepared = setup::prepare(&series, &options.wishes).with_context(names)?;
     output.remarks(setup::review(&series, &prepared.0, &prepared.1).with_context(names)?);
     let (model, report) = train_prepared(&series, prepared, &options, output)?;

@@ -7,6 +7,20 @@ use flowcast_core::format::{Channel, Header, Numeric};
 use flowcast_core::presets::Preset;
 use flowcast_core::seasonal::{MEMORIES, Season, Seasons};
 
+/// The firmware's boards with their targets, the default one first. The host's tables say the same (the test `images` holds them to
+/// it); they are not at hand here, for `cargo verify` starts without candle.
+pub const BOARDS: [(&str, &str); 9] = [
+    ("mps2-an386", "thumbv7em-none-eabihf"),
+    ("mps2-an385", "thumbv7m-none-eabi"),
+    ("mps2-an500", "thumbv7em-none-eabihf"),
+    ("mps2-an505", "thumbv8m.main-none-eabihf"),
+    ("microbit", "thumbv6m-none-eabi"),
+    ("nrf52840dk", "thumbv7em-none-eabihf"),
+    ("pico", "thumbv6m-none-eabi"),
+    ("pico2", "thumbv8m.main-none-eabihf"),
+    ("stm32f411", "thumbv7em-none-eabihf"),
+];
+
 /// SplitMix64 (Steele, Lea and Flood 2014): a small generator whose numbers never change under the tests.
 #[derive(Debug, Clone)]
 pub struct Random(u64);

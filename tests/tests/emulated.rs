@@ -334,28 +334,26 @@ fn requests_that_make_no_sense_are_refused_and_change_nothing() {
 fn the_command_reads_files_and_fails_with_one_clear_line() {
     use flowcast::emulate::report::Data;
     use flowcast::emulate::{Args, run};
+    use flowcast::measurements::{Measurements, Streamed};
     use flowcast::output::Output;
 
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.flow");
     std::fs::write(&model, random_model(&preset("small"), 2, 144, 24, 13)).unwrap();
-    let data = Data {
-        data: vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mast_10min.csv.gz")],
-        samples: 300,
-        every: 10,
-        columns: vec!["T2m".into(), "RH2m".into()],
-        time: None,
-        interval: None,
-    };
-    let args = Args { model: model.clone(), data: data.clone(), machine: MACHINE, firmware: None, log: false };
+    let data = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mast_10min.csv.gz")];
+    let measurements = Measurements { data, time: None, interval: None };
+    let streamed = Streamed { model: model.clone(), measurements, columns: vec!["T2m".into(), "RH2m".into()] };
+    let data = Data { streamed: streamed.clone(), samples: 300, every: 10 };
+    let args = Args { data: data.clone(), machine: MACHINE, firmware: None, log: false };
     run(&args, &Output::new(false)).unwrap();
 
     let line = |args: Args| format!("{:#}", run(&args, &Output::new(false)).unwrap_err());
     let short = line(Args { data: Data { samples: 100, ..data.clone() }, ..args.clone() });
     assert!(short.starts_with("nothing to compare: no forecast within 100 samples, one period (144"), "{short}");
-    let missing = line(Args { data: Data { columns: vec![], ..data.clone() }, ..args.clone() });
+    let named = |columns| Data { streamed: Streamed { columns, ..streamed.clone() }, ..data.clone() };
+    let missing = line(Args { data: named(vec![]), ..args.clone() });
     assert!(missing.contains("c0"), "{missing}");
-    let count = line(Args { data: Data { columns: vec!["T2m".into()], ..data }, ..args.clone() });
+    let count = line(Args { data: named(vec!["T2m".into()]), ..args.clone() });
     assert_eq!(count, "--column names 1 columns, the model has 2 channels");
     let firmware = line(Args { firmware: Some(folder.path().join("no.elf")), ..args.clone() });
     assert!(firmware.contains("no.elf"), "{firmware}");

@@ -4,11 +4,12 @@
 //! --nocapture`.
 
 use flowcast::emulate::image::{self, With};
-use flowcast::emulate::machine::Machine;
+use flowcast::emulate::machine::{MACHINES, Machine};
 use flowcast::hardware::{HARDWARE, Hardware};
 use flowcast::inspect::board::{Board, STACK_BYTES, STATION_BYTES};
 use flowcast_core::format::Numeric;
 use flowcast_core::presets::Preset;
+use flowcast_tests::BOARDS;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags};
 
 /// Symbols that must not be linked, by a part of their name. Panics are not among them: they format nothing.
@@ -193,4 +194,11 @@ fn what_inspect_says_of_a_battery_is_what_stations_do() {
     use flowcast::inspect::power::{SAMPLES_PER_FORECAST, SUPPLIES};
     assert_eq!(SAMPLES_PER_FORECAST, flowcast_firmware::station::SAMPLES_PER_SNAPSHOT);
     assert_eq!(SUPPLIES.map(|supply| supply.board), HARDWARE.map(|hardware| hardware.machine.name));
+}
+
+#[test]
+fn every_board_is_verified_for_its_target() {
+    let emulated = MACHINES.map(|machine| (machine.name, machine.target));
+    let real = HARDWARE.map(|board| (board.feature, board.machine.target));
+    assert_eq!(BOARDS[..], [&emulated[..], &real[..]].concat());
 }

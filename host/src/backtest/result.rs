@@ -164,6 +164,29 @@ impl BacktestReport {
         })
     }
 
+    /// Why no error can be scaled, in the words of each target or of all: MASE divides by what last season's values were wrong by
+    /// before the held-out rows.
+    pub fn unscaled(&self, targets: usize) -> Vec<String> {
+        let found = self.test_start;
+        if self.protocol == protocol::Name::Tail && found <= self.period {
+            return vec![format!(
+                "no MASE: found {found} rows before those held out, expected more than a season ({} rows), whose errors it \
+                 divides by; a smaller --test-fraction leaves more",
+                self.period
+            )];
+        }
+        let scaled = |scores: &ChannelScores| scores.overall.count == 0 || scores.mase_scale.is_some();
+        let unscaled = self.channels.iter().take(targets).filter(|(_, scores)| !scaled(scores));
+        unscaled
+            .map(|(name, _)| {
+                format!(
+                    "column `{name}`: no MASE: found no two readings a season apart that differ in the first {found} rows; it is \
+                     left out of that mean"
+                )
+            })
+            .collect()
+    }
+
     /// How far ahead so many steps are, for people.
     pub fn ahead(&self, steps: usize) -> String {
         show_ms(steps as u64 * self.interval_ms)

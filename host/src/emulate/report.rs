@@ -3,38 +3,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use flowcast_core::format::Header;
 use serde::Serialize;
 
 use super::session::{self, Difference, Outcome};
-use crate::backtest::{channel_names, channel_units, check_interval};
-use crate::data::{self, ReadOptions, Series};
+use crate::backtest::channel_units;
+use crate::measurements::Streamed;
 use crate::output::Output;
 
 /// The part of the command line that says what is streamed.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Data {
-    /// The data: .csv, .csv.gz or .csv.xz; several files follow one another
-    #[arg(required = true)]
-    pub data: Vec<PathBuf>,
+    /// The model and what is streamed through it
+    #[command(flatten)]
+    pub streamed: Streamed,
     /// Stream so many samples, the last ones of the data
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub samples: u32,
     /// Ask for a forecast after each so many samples
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub every: u32,
-    /// Columns of the data in the order of the model's channels [default: those named as the channels]
-    #[arg(long = "column")]
-    pub columns: Vec<String>,
-    /// The column of times [default: the only one that reads as such]
-    #[arg(long)]
-    pub time: Option<String>,
-    /// Read the rows as evenly spaced, whatever times they carry
-    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse_duration)]
-    pub interval: Option<std::time::Duration>,
 }
 
 /// What is streamed.
@@ -52,8 +42,9 @@ impl Data {
     ///
     /// # Errors
     /// The data cannot be read, or do not fit the model.
-    pub fn rows(&self, path: &Path, header: &Header, model: &[u8], output: &Output) -> Result<Rows> {
-        let series = self.read(path, header, model, output)?;
+    pub fn rows(&self, header: &Header, model: &[u8], output: &Output) -> Result<Rows> {
+        let columns = self.streamed.columns(header, model)?;
+        let series = self.streamed.read(columns, header, model, output)?;
         let samples = session::last_rows(&series, self.samples as usize)?;
         let untold = &series.columns[header.known_channels()];
         if !untold.is_empty() {
@@ -64,24 +55,6 @@ impl Data {
         }
         let keep = samples.len().checked_sub(1 + usize::from(header.horizon)).unwrap_or(samples.len() / 2);
         Ok(Rows { samples, names: series.columns, keep })
-    }
-
-    /// The data's columns for the model's channels.
-    fn read(&self, path: &Path, header: &Header, model: &[u8], output: &Output) -> Result<Series> {
-        let columns = match self.columns.as_slice() {
-            [] => channel_names(header, model),
-            named => data::resolve(&self.data, named)?,
-        };
-        if columns.len() != usize::from(header.channels) {
-            bail!("--column names {} columns, the model has {} channels", columns.len(), header.channels);
-        }
-        let options = ReadOptions { time: self.time.clone(), columns, interval: self.interval };
-        let (series, notes) = Series::read_noting(&self.data, &options)
-            .with_context(|| format!("{} wants the columns {}", path.display(), options.columns.join(", ")))?;
-        check_interval(header, &series)?;
-        output.remarks(notes);
-        output.remarks(series.review_for(header, model));
-        Ok(series)
     }
 }
 

@@ -101,25 +101,28 @@ fn against_chip(board: &Hardware, chip: &Chip) -> Vec<String> {
     refused
 }
 
-/// Where an image leaves its region, and what it then lies on.
-fn against_image(board: &Hardware, image: &Image) -> Vec<String> {
-    let mut refused = Vec::new();
+/// Where an image leaves its region, and what it then lies on; else, where it looks for a model that is not there. One reason is
+/// enough: an image of another board has all of them.
+fn against_image(board: &Hardware, image: &Image) -> Option<String> {
     let own = |part: &Region| board.of_firmware().any(|region| region.holds(*part));
-    let within = board.of_firmware().map(|region| region.to_string()).collect::<Vec<_>>().join(" or ");
-    for part in image.regions().filter(|part| !own(part)) {
-        let others = board.regions().into_iter();
-        let others = others.filter(|(_, region)| region.meets(part) && !board.of_firmware().any(|own| own == *region));
+    let strays: Vec<Region> = image.regions().filter(|part| !own(part)).collect();
+    if let [first, .., last] | [first @ last] = strays[..] {
+        let parts = match strays.len() {
+            1 => "a part at".to_owned(),
+            count => format!("{count} parts within"),
+        };
+        let around = Region { start: first.start, bytes: last.end() - first.start };
+        let within = board.of_firmware().map(|region| region.to_string()).collect::<Vec<_>>().join(" or ");
+        let others = board.regions().into_iter().filter(|(_, region)| {
+            strays.iter().any(|part| region.meets(*part)) && !board.of_firmware().any(|own| own == *region)
+        });
         let overlapped: String = others.map(|(name, region)| format!("; it overlaps {name} at {region}")).collect();
-        refused.push(format!("firmware has a part at {part}, expected within {within}{overlapped}"));
+        return Some(format!("firmware has {parts} {around}, expected within {within}{overlapped}"));
     }
-    match image.model {
-        // What it takes for the model's region may hold both slots.
-        Some(model) if model.start != board.models[0].start || !model.holds(board.models[0]) => {
-            refused.push(format!("firmware looks for its model at {model}, expected {}", board.models[0]));
-        }
-        _ => {}
-    }
-    refused
+    // What it takes for the model's region may hold both slots.
+    let wrong = |model: &Region| model.start != board.models[0].start || !model.holds(board.models[0]);
+    let model = image.model.filter(wrong)?;
+    Some(format!("firmware looks for its model at {model}, expected {}", board.models[0]))
 }
 
 #[cfg(test)]
@@ -177,6 +180,12 @@ mod tests {
         assert_eq!(
             looking(0x000B_8000, 224 * K),
             ["firmware looks for its model at 0x000b8000 to 0x000f0000, expected 0x00080000 to 0x000b8000"]
+        );
+        // Another board's image is so for one reason, however many parts it has.
+        let parts = vec![(0x1000_0000, vec![0; 16]), (0x1000_0400, vec![0; 32])];
+        assert_eq!(
+            refused(&Image { parts, model: Some(Region { start: 0x1010_0000, bytes: K }) }, K),
+            ["firmware has 2 parts within 0x10000000 to 0x10000420, expected within 0x00000000 to 0x00080000"]
         );
         // The vectors of the STM32 lie apart, and what is remembered between them and the program.
         let board = Hardware::named("stm32f411").unwrap();

@@ -9,19 +9,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-const FIRMWARE_TARGET: &str = "thumbv7em-none-eabihf";
+use flowcast_tests::BOARDS;
+
 const PRESETS: [&str; 3] = ["tiny", "small", "base"];
-/// The other boards with their targets.
-const BOARDS: [(&str, &str); 8] = [
-    ("mps2-an385", "thumbv7m-none-eabi"),
-    ("mps2-an500", "thumbv7em-none-eabihf"),
-    ("mps2-an505", "thumbv8m.main-none-eabihf"),
-    ("microbit", "thumbv6m-none-eabi"),
-    ("nrf52840dk", "thumbv7em-none-eabihf"),
-    ("stm32f411", "thumbv7em-none-eabihf"),
-    ("pico", "thumbv6m-none-eabi"),
-    ("pico2", "thumbv8m.main-none-eabihf"),
-];
 /// Features beside the default ones that an image may be built with.
 const SENSORS: [&str; 2] = ["sht4x", "lis2dh12"];
 
@@ -77,6 +67,7 @@ fn main() -> ExitCode {
 }
 
 fn steps(install: bool) -> Vec<Step> {
+    let [(first, first_target), others @ ..] = BOARDS;
     let step = |name: &str, arguments: &str| Step {
         name: name.to_owned(),
         arguments: arguments.split(' ').map(str::to_owned).collect(),
@@ -93,7 +84,7 @@ fn steps(install: bool) -> Vec<Step> {
         step(
             "clippy for the firmware's target, warnings denied",
             &format!(
-                "clippy --package flowcast-firmware --target {FIRMWARE_TARGET} --profile firmware -- --deny warnings"
+                "clippy --package flowcast-firmware --target {first_target} --profile firmware -- --deny warnings"
             ),
         ),
     ];
@@ -101,12 +92,12 @@ fn steps(install: bool) -> Vec<Step> {
         step(
             &format!("firmware, preset {preset}"),
             &format!(
-                "build --package flowcast-firmware --target {FIRMWARE_TARGET} --profile firmware \
-                 --no-default-features --features board-mps2-an386,preset-{preset},numeric-int8"
+                "build --package flowcast-firmware --target {first_target} --profile firmware \
+                 --no-default-features --features board-{first},preset-{preset},numeric-int8"
             ),
         )
     }));
-    steps.extend(BOARDS.map(|(board, target)| {
+    steps.extend(others.map(|(board, target)| {
         step(
             &format!("clippy for the firmware of {board}, warnings denied"),
             &format!(
@@ -119,7 +110,7 @@ fn steps(install: bool) -> Vec<Step> {
         step(
             &format!("clippy for a station with the sensor {sensor} and a clock, warnings denied"),
             &format!(
-                "clippy --package flowcast-firmware --target {FIRMWARE_TARGET} --profile firmware --no-default-features \
+                "clippy --package flowcast-firmware --target {first_target} --profile firmware --no-default-features \
                  --features board-nrf52840dk,preset-tiny,numeric-int8,sensor-{sensor},clock-ds3231 -- --deny warnings"
             ),
         )

@@ -156,6 +156,14 @@ fn dead_channels_are_refused_or_said() {
     silent.json(&["export", "m.safetensors", "--out", "m.flow"]);
     let error = silent.refusal(&["backtest", "m.flow", "data.csv", "--origins", "9"]);
     assert!(error.contains("no reading in rows 577 to 720, which are held out"), "{error}");
+    let error = silent.refusal(&["gate", "m.flow", "data.csv"]);
+    assert!(error.contains("no reading in rows 577 to 720, which are replayed"), "{error}");
+    // MASE wants a season before what is held out; without, it is left out and said why.
+    let words = ["backtest", "m.flow", "data.csv", "--origins", "9", "--test-fraction", "0.99"];
+    let tested = silent.json(&words);
+    let told = "no MASE: found 7 rows before those held out, expected more than a season (12 rows)";
+    assert!(Bench::notes(&tested).contains(told), "{}", tested["notes"]);
+    assert!(tested["overall"]["mase"].is_null() && tested["overall"]["wql"].is_number());
     let [_, tested] = silent.whole_way(&["--target", "h,t"]);
     assert!(Bench::notes(&tested).contains("column `t`: no forecast of it was scored"), "{}", tested["notes"]);
     assert!(tested["overall"]["mae"].is_number() && tested["channels"]["t"]["overall"]["mae"].is_null());

@@ -104,7 +104,16 @@ fn what_does_not_fit_is_named_with_what_would() {
         |machine: usize| image::build(&MACHINES[machine], "tiny", Numeric::I8).unwrap().display().to_string();
     let (report, _) = bench.lay_out("tiny.flow", "nrf52840dk", &["--firmware", &firmware(3)]);
     let refused = report["refused"].to_string();
-    assert!(refused.contains("firmware has a part at 0x10000000 to "), "{refused}");
+    assert!(
+        refused.contains(" parts within 0x10000000 to ") && report["refused"].as_array().unwrap().len() == 1,
+        "{refused}"
+    );
+    // For people it is said once.
+    let words = ["flash", "tiny.flow", "--board", "nrf52840dk", "--dry-run", "--firmware", &firmware(3)];
+    let output = bench.run(&words);
+    let [said, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(said.ends_with("does not fit; nothing was written\n"), "{said}");
+    assert_eq!((said.matches("expected within").count(), error.matches("expected within").count()), (0, 1), "{error}");
     assert!(refused.contains("expected within 0x00000000 to 0x00080000"), "{refused}");
     let (report, _) = bench.lay_out("tiny.flow", "nrf52840dk", &["--firmware", &firmware(0)]);
     assert_eq!(

@@ -30,8 +30,15 @@ fn a_model_is_signed_and_flashed_by_its_key() {
     let bytes = bench.bytes("m.flow");
     assert!(bytes.starts_with(&plain) && bytes.len() == plain.len() + SIGNATURE_BYTES);
     // Signed twice is signed once.
-    bench.json(&["sign", "m.flow", "--key", "own.key"]);
+    assert!(signed.get("replaced").is_none());
+    assert_eq!(bench.json(&["sign", "m.flow", "--key", "own.key"])["replaced"], "same");
     assert_eq!(bench.bytes("m.flow"), bytes);
+    // Another's signature does not go in silence.
+    let other = bench.json(&["sign", "m.flow", "--key", "other.key", "--out", "others.flow"]);
+    assert_eq!((&other["replaced"], other["notes"].as_array().unwrap().len()), (&"foreign".into(), 1));
+    let other = bench.run(&["sign", "m.flow", "--key", "other.key", "--out", "others.flow"]);
+    let said = String::from_utf8(other.stderr).unwrap();
+    assert!(said.starts_with("note: m.flow had a signature that is not by this key: it is replaced"), "{said}");
     let report = bench.json(&[&flash[..], &["own.key.pub"]].concat());
     let slot = report["layout"].as_array().unwrap().iter().find(|place| place["name"] == "model A").unwrap();
     assert_eq!((&report["fits"], &slot["bytes"]), (&true.into(), &bytes.len().into()));
