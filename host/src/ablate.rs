@@ -60,8 +60,9 @@ pub struct Args {
     /// Which of the model's attentions gives place to others
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     pub place: Place,
-    /// Epochs of 20 steps of joint training; every variant takes all of them and keeps its best on validation [default:
-    /// 10 for blocks, 0 for the season's attention, whose keys have their own training and all else a closed form]
+    /// Epochs of joint training, as `flowcast train`; every variant takes all of them and keeps its best on validation
+    /// [default: 10 for blocks, 0 for the season's attention, whose keys have their own training and all else a closed
+    /// form]
     #[arg(long, value_name = "N", value_parser = train::epochs)]
     pub epochs: Option<usize>,
     /// Only these variants

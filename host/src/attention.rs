@@ -93,6 +93,8 @@ pub enum Mixer {
         /// Numbers of its state.
         units: usize,
     },
+    /// Tokens receive nothing of each other; the feed-forward network stays.
+    Alone,
     /// There is no block, and every hidden state is 0.
     None,
 }

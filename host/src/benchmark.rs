@@ -64,7 +64,7 @@ pub struct Args {
     /// The backbone: tiny, small or base
     #[arg(long, default_value = "small", value_name = "NAME", value_parser = train::preset)]
     pub preset: Preset,
-    /// Epochs of 20 steps, at most; 0 keeps the closed form
+    /// Epochs, at most: the first learns from rows, the others from sequences; 0 keeps the closed form
     #[arg(long, default_value_t = train::EPOCHS, value_name = "N", value_parser = train::epochs)]
     pub epochs: usize,
     /// Where to train: auto, cpu or cuda:N

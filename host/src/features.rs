@@ -244,6 +244,13 @@ impl Features {
         Readout { aligned, standing, level: Some(level) }
     }
 
+    /// Features of a token, relative to the location, `[Features::width]`, and the level.
+    pub fn token(&self, after: &After<'_>) -> (Vec<f32>, Level<f32>) {
+        let mut token = [0.0; MAX_FEATURES];
+        let level = after.state.features(&self.seasons, after.clocks, &mut token);
+        (token[..self.width()].to_vec(), level)
+    }
+
     /// Features after each of the first `length` samples that are there from row `start` on, up to row `end`.
     pub fn window(&self, channel: usize, start: usize, end: usize, length: usize) -> Window {
         let mut window = Window::default();

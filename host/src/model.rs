@@ -56,6 +56,9 @@ impl StepUnits {
     }
 }
 
+/// Weights of a network by name, in the units that they are trained in.
+pub type Weights = BTreeMap<String, Tensor>;
+
 /// A network whose weights can be trained. A clone shares them.
 #[derive(Clone)]
 pub struct Network {
@@ -201,6 +204,39 @@ impl Network {
         Ok(var.set(&tensor)?)
     }
 
+    /// Every weight as it is now.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn copy(&self) -> Result<Weights> {
+        let copied = self.vars.iter().map(|(name, var)| Ok((name.clone(), var.copy()?)));
+        Ok(copied.collect::<candle_core::Result<_>>()?)
+    }
+
+    /// Makes every weight what it was when [`Network::copy`] took it.
+    ///
+    /// # Errors
+    /// The copy is of another network.
+    pub fn restore(&self, copy: &Weights) -> Result<()> {
+        for (name, var) in &self.vars {
+            var.set(copy.get(name).with_context(|| format!("the copy has no tensor {name}"))?)?;
+        }
+        Ok(())
+    }
+
+    /// Sets every weight, in the order of [`Header::tensors`].
+    ///
+    /// # Errors
+    /// There are fewer than the header asks for.
+    pub fn load(&self, weights: &[f32]) -> Result<()> {
+        for tensor in self.header.tensors() {
+            let name = tensor.to_string();
+            let values = weights.get(tensor.start..tensor.start + tensor.len());
+            self.set(&name, values.with_context(|| format!("no weights for tensor {name}"))?)?;
+        }
+        Ok(())
+    }
+
     /// Every weight in the order of [`Header::tensors`].
     ///
     /// # Errors
@@ -264,6 +300,19 @@ impl Network {
     /// # Errors
     /// The sequences are not of the length that the network was made for.
     pub fn hidden(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.blocks(tokens, true)
+    }
+
+    /// The same of tokens one by one, as if nothing were received from the others: what a network says as long as its
+    /// attention's output is 0. `[batch][1][token_features]` to `[batch][d_model]`.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn hidden_alone(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.blocks(tokens, false)
+    }
+
+    fn blocks(&self, tokens: &Tensor, mixing: bool) -> Result<Tensor> {
         let (batch, length, width) = tokens.dims3()?;
         if self.mixer == Mixer::None {
             let d_model = usize::from(self.header.d_model);
@@ -273,9 +322,11 @@ impl Network {
         let mut x = self.linear("embed", &tokens.reshape((batch * length, width))?)?;
         for layer in 0..self.memories.len() {
             let name = |part: &str| format!("blocks.{layer}.{part}");
-            let normed = self.norm(&name("norm_attention"), &x)?;
-            let received = self.mix(layer, &normed, (batch, length))?;
-            x = (x + self.linear(&name("output"), &received)?)?;
+            if mixing && self.mixer != Mixer::Alone {
+                let normed = self.norm(&name("norm_attention"), &x)?;
+                let received = self.mix(layer, &normed, (batch, length))?;
+                x = (x + self.linear(&name("output"), &received)?)?;
+            }
 
             let normed = self.norm(&name("norm_feed_forward"), &x)?;
             let units = self.linear(&name("expand"), &normed)?.relu()?;

@@ -103,7 +103,7 @@ pub struct LinearPath {
 }
 
 /// A stride of about `least` that every phase of a season has its turn with.
-fn stride(least: usize, period: usize) -> usize {
+pub(crate) fn stride(least: usize, period: usize) -> usize {
     let divisor = |mut a: usize, mut b: usize| {
         while b != 0 {
             (a, b) = (b, a % b);

@@ -2,9 +2,11 @@
 //!
 //! 1. Split off the held-out end, which is never read; read season, normalisation and bounds off the rest.
 //! 2. Run core's intake and seasonal memory over it ([`crate::features`]); fit the linear path ([`crate::ridge`]).
-//! 3. Train attention, gate, head and linear path together: AdamW, warm-up and cosine decay, clipped gradients.
+//! 3. Train: first all but the attention, on rows one by one (`rows`: the first epoch), then everything together, on
+//!    sequences: AdamW, warm-up and cosine decay, clipped gradients.
 //! 4. After each epoch of 20 steps, validate the exported model with the device's own code; keep the best; stop when
-//!    four epochs brought nothing. The closed form itself is the first candidate.
+//!    three epochs brought nothing. The closed form itself is the first candidate, and of the way from there to the
+//!    best the share is kept that is best (`share`).
 //!
 //! Every random number follows from `--seed` and the step, so an interrupted training that is resumed gives the file
 //! that an uninterrupted one gives.
@@ -16,7 +18,9 @@ pub mod fine_tune;
 pub mod learning;
 pub mod loss;
 pub mod naive;
+pub(crate) mod rows;
 pub mod setup;
+mod share;
 pub(crate) mod step;
 pub mod validation;
 
@@ -44,13 +48,14 @@ use crate::optimizer::{AdamW, Group};
 use crate::output::Output;
 use crate::protocol::{self, Protocol};
 use crate::retrieval::Keys;
-use crate::ridge::LinearPath;
+use crate::ridge::{Aim, LinearPath};
 use batch::Shape;
 use checkpoint::Progress;
 use closed_form::ClosedForm;
 use learning::Learning;
 use naive::Naive;
 use setup::{Split, Wishes};
+use share::{SHARES, between};
 use step::Step;
 use validation::{Validation, validate};
 
@@ -59,7 +64,7 @@ pub const EPOCH_STEPS: usize = 20;
 /// Epochs, at most, when the user does not say.
 pub const EPOCHS: usize = 10;
 pub(crate) const WARM_UP_STEPS: usize = 10;
-const PATIENCE: usize = 4;
+const PATIENCE: usize = 3;
 /// The gradient's norm is cut to this.
 pub(crate) const MOST_GRADIENT: f64 = 1.0;
 /// The linear path is nearly right from the start; the rest begins from nothing.
@@ -110,7 +115,8 @@ pub struct Args {
     /// Let the device adapt bias and scale of its forecasts to their errors
     #[arg(long)]
     pub adapt: bool,
-    /// Epochs of 20 steps, at most; 0 keeps the closed form
+    /// Epochs, at most: the first learns from rows one by one, the others from sequences, 20 steps each; 0 keeps the
+    /// closed form
     #[arg(long, default_value_t = EPOCHS, value_name = "N", value_parser = epochs)]
     pub epochs: usize,
     /// Stop after this many minutes and keep the best so far (a finished training: nothing is left to resume)
@@ -385,7 +391,15 @@ impl Training<'_> {
 
     fn validate(&self, model: &TrainedModel, whole: bool) -> Result<Validation> {
         let from = if whole { 0 } else { self.burnt_in() };
-        Ok(validate(model, &self.features, &self.linear.error, self.series, from, &self.split.validation)?.0)
+        Ok(validate(
+            model,
+            &self.features,
+            (&self.linear.error, self.aim()),
+            self.series,
+            from,
+            &self.split.validation,
+        )?
+        .0)
     }
 
     /// The row from which a stream has settled when validation begins.
@@ -399,7 +413,8 @@ impl Training<'_> {
         let error = |config: &Config| -> Result<Vec<f64>> {
             let model = TrainedModel { config: config.clone(), weights: weights.clone() };
             let rows = &self.split.validation;
-            Ok(validate(&model, &self.features, &self.linear.error, self.series, self.burnt_in(), rows)?.1)
+            Ok(validate(&model, &self.features, (&self.linear.error, self.aim()), self.series, self.burnt_in(), rows)?
+                .1)
         };
         let rounded = error(&self.config)?;
         let mut config = self.config.clone();
@@ -430,7 +445,7 @@ impl Training<'_> {
         let first = self.model(network.weights()?);
         let closed_form = self.validate(&first, true)?;
         let start = self.validate(&first, false)?;
-        let mut best = first.weights;
+        let mut best = first.weights.clone();
         let mut progress = Progress {
             identity: identity.clone(),
             step: 0,
@@ -454,7 +469,14 @@ impl Training<'_> {
         let before = progress.seconds;
         let seconds = || before + started.elapsed().as_secs_f64();
         let bar = self.output.progress(steps as u64, "training");
-        while progress.step < steps && progress.stale < PATIENCE {
+        let late = || self.options.most.is_some_and(|most| started.elapsed() >= most);
+        let show = |progress: &mut Progress, loss: f32| {
+            progress.losses.push(loss);
+            progress.step += 1;
+            bar.set_position(progress.step as u64);
+            bar.set_message(format!("loss {loss:.4}, validation {:.4}", progress.best.loss));
+        };
+        while progress.step < steps && progress.stale < PATIENCE && !late() {
             if interrupt::requested() {
                 bar.abandon();
                 let Some((path, _)) = &self.options.checkpoint else { bail!("interrupted") };
@@ -462,15 +484,25 @@ impl Training<'_> {
                 checkpoint::save(path, &progress, &network, &best, &optimizer)?;
                 bail!("interrupted after step {} of {steps}; the same command with --resume goes on", progress.step);
             }
-            if self.options.most.is_some_and(|most| started.elapsed() >= most) {
-                break;
+            let step = self.step();
+            if progress.step == 0 {
+                let untouched = network.copy()?;
+                rows::first_epoch(&step, &self.split.validation, &network, self.options.seed, |loss| {
+                    show(&mut progress, loss);
+                    !interrupt::requested() && !late()
+                })?;
+                if interrupt::requested() {
+                    // What it drew cannot be gone on with: it begins anew.
+                    network.restore(&untouched)?;
+                    (progress.step, progress.losses) = (0, Vec::new());
+                    continue;
+                }
+            } else {
+                let drawn = (self.options.seed, progress.step - EPOCH_STEPS);
+                let loss = step.take(&network, &mut optimizer, drawn, steps - EPOCH_STEPS)?;
+                show(&mut progress, loss);
             }
-            let loss = self.step(&network, &mut optimizer, progress.step, steps)?;
-            progress.losses.push(loss);
-            progress.step += 1;
-            bar.set_position(progress.step as u64);
-            bar.set_message(format!("loss {loss:.4}, validation {:.4}", progress.best.loss));
-            if progress.step.is_multiple_of(EPOCH_STEPS) {
+            if progress.step.is_multiple_of(EPOCH_STEPS) || late() {
                 let model = self.model(network.weights()?);
                 let validation = self.validate(&model, false)?;
                 progress.history.push(validation);
@@ -485,6 +517,7 @@ impl Training<'_> {
             }
         }
         bar.finish_and_clear();
+        let best = self.shared(&first.weights, best, progress.best.loss)?;
         let model = self.with_learned_factors(self.model(best))?;
         let report = Report {
             parameters: self.header.weight_count(),
@@ -529,16 +562,27 @@ impl Training<'_> {
         Ok(model)
     }
 
-    /// One step of gradient descent; returns the batch's loss.
-    fn step(&self, network: &Network, optimizer: &mut AdamW, step: usize, steps: usize) -> Result<f32> {
+    /// The weights that were learnt, `best` with a loss of `least`, or the share of them that validation says to keep.
+    fn shared(&self, first: &[f32], best: Vec<f32>, mut least: f64) -> Result<Vec<f32>> {
+        let mut kept = best.clone();
+        for share in SHARES.into_iter().filter(|_| best != first) {
+            let between = between(&self.header, first, &best, share);
+            let loss = self.validate(&self.model(between.clone()), false)?.loss;
+            if loss < least {
+                (least, kept) = (loss, between);
+            }
+        }
+        Ok(kept)
+    }
+
+    fn step(&self) -> Step<'_> {
         let Self { header, features, linear, split, shape, device, .. } = self;
-        let (error, rows) = (&linear.error, &split.training);
-        Step { header, features, error, rows, shape: *shape, device }.take(
-            network,
-            optimizer,
-            (self.options.seed, step),
-            steps,
-        )
+        let (error, rows, aim) = (&linear.error, &split.training, self.aim());
+        Step { header, features, error, aim, rows, shape: *shape, device }
+    }
+
+    fn aim(&self) -> Aim {
+        self.options.wishes.protocol.aim()
     }
 }
 

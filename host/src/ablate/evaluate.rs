@@ -13,6 +13,8 @@ use flowcast_core::seasonal::MAX_FEATURES;
 
 use crate::features::{Features, Parts, Readout};
 use crate::model::{Network, Positions};
+use crate::ridge::Aim;
+use crate::train::loss::importance;
 use crate::train::validation::{Errors, Validation};
 
 /// Numbers that are forecast at once, about.
@@ -125,6 +127,7 @@ pub fn evaluate(
     let quantiles = header.quantiles.len();
     let longest = streams.iter().map(|stream| stream.origins.len()).max().unwrap_or(0);
     let chunk = (FORECASTS / (streams.len() * knots.len() * quantiles)).max(1);
+    let importance = importance(Aim::Median, knots);
     let mut errors = Errors::new(&header.quantiles, streams.len());
     for start in (0..longest).step_by(chunk) {
         let part = start..longest.min(start + chunk);
@@ -135,7 +138,8 @@ pub fn evaluate(
             let samples = features.samples(channel);
             for (origin, forecast) in part.clone().zip(&mut of_position) {
                 let Some(row) = stream.origins.get(origin) else { continue };
-                for ((knot, values), error) in knots.iter().zip(forecast.chunks_exact(quantiles)).zip(&error[channel]) {
+                let measures = error[channel].iter().copied().zip(importance.iter().copied());
+                for ((knot, values), measure) in knots.iter().zip(forecast.chunks_exact(quantiles)).zip(measures) {
                     let came = samples[row + usize::from(*knot)];
                     if came.is_nan() {
                         continue;
@@ -143,7 +147,7 @@ pub fn evaluate(
                     // As the device: sorted, that they never cross.
                     let mut values = values.to_vec();
                     values.sort_by(f32::total_cmp);
-                    errors.add(channel, &values, came, *error);
+                    errors.add(channel, &values, came, measure);
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use flowcast_core::format::Header;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,7 @@ use crate::retrieval::{self, Days, Keys, Trained};
 use crate::ridge::{self, Aim, LinearPath};
 use crate::train::batch::Shape;
 use crate::train::closed_form::ClosedForm;
+use crate::train::rows::first_epoch;
 use crate::train::setup::Split;
 use crate::train::step::Step;
 use crate::train::{EPOCH_STEPS, residual_quantiles};
@@ -246,26 +247,32 @@ impl Experiment {
         let network = self.network(mixer, seed)?;
         let rows = &self.split.validation;
         let (mut validation, mut least) = self.scores(&network, &self.features, rows, VALIDATION_ORIGINS)?;
-        let (mut best, mut epoch) = (copy(&network)?, 0);
+        let (mut best, mut epoch) = (network.copy()?, 0);
         let mut optimizer = AdamW::default();
-        let steps = epochs * EPOCH_STEPS;
+        let steps = epochs.saturating_sub(1) * EPOCH_STEPS;
         let mut seconds = 0.0;
-        for step in 0..steps {
-            interrupt::check()?;
-            let started = Instant::now();
-            self.step(&network, &mut optimizer, (seed, step), steps)?;
-            seconds += started.elapsed().as_secs_f64();
-            bar.inc(1);
-            if (step + 1).is_multiple_of(EPOCH_STEPS) {
-                let (scores, loss) = self.scores(&network, &self.features, rows, VALIDATION_ORIGINS)?;
-                if loss < least {
-                    (validation, least, best, epoch) = (scores, loss, copy(&network)?, (step + 1) / EPOCH_STEPS);
+        for done in 1..=epochs {
+            if done == 1 {
+                first_epoch(&self.step(), rows, &network, seed, |_| {
+                    bar.inc(1);
+                    !interrupt::requested()
+                })?;
+            } else {
+                for step in (done - 2) * EPOCH_STEPS..(done - 1) * EPOCH_STEPS {
+                    interrupt::check()?;
+                    let started = Instant::now();
+                    self.step().take(&network, &mut optimizer, (seed, step), steps)?;
+                    seconds += started.elapsed().as_secs_f64();
+                    bar.inc(1);
                 }
             }
+            interrupt::check()?;
+            let (scores, loss) = self.scores(&network, &self.features, rows, VALIDATION_ORIGINS)?;
+            if loss < least {
+                (validation, least, best, epoch) = (scores, loss, network.copy()?, done);
+            }
         }
-        for (var, best) in network.vars().values().zip(&best) {
-            var.set(best)?;
-        }
+        network.restore(&best)?;
         let (test, _) = self.scores(&network, &self.features_of(series)?, &(rows.end..series.rows()), TEST_ORIGINS)?;
         let mut parameters = 0;
         for (name, var) in network.vars() {
@@ -287,28 +294,17 @@ impl Experiment {
         })
     }
 
-    /// One step of gradient descent.
-    pub(super) fn step(
-        &self,
-        network: &Network,
-        optimizer: &mut AdamW,
-        (seed, step): (u64, usize),
-        steps: usize,
-    ) -> Result<f32> {
+    /// What is the same for every step of gradient descent.
+    pub(super) fn step(&self) -> Step<'_> {
         let Self { header, features, linear, split, shape, device, .. } = self;
-        let (error, rows) = (&linear.error, &split.training);
-        Step { header, features, error, rows, shape: *shape, device }.take(network, optimizer, (seed, step), steps)
+        let (error, rows, aim) = (&linear.error, &split.training, Aim::Median);
+        Step { header, features, error, aim, rows, shape: *shape, device }
     }
 }
 
 /// Nine decimals, which a JSON file gives back to the bit: a table is the same whether its cells were kept or not.
 fn decimal(x: f64) -> f64 {
     (x * 1e9).round() / 1e9
-}
-
-/// Every weight as it is now.
-fn copy(network: &Network) -> Result<Vec<Tensor>> {
-    Ok(network.vars().values().map(|var| var.copy()).collect::<candle_core::Result<_>>()?)
 }
 
 #[cfg(test)]
@@ -362,15 +358,16 @@ mod tests {
         let experiment = experiment(&series);
         let network = experiment.network(Variant::Flow, 1).unwrap();
         let mut optimizer = AdamW::default();
-        for step in 0..6 {
-            experiment.step(&network, &mut optimizer, (1, step), 6).unwrap();
+        for step in 0..150 {
+            experiment.step().take(&network, &mut optimizer, (1, step), 150).unwrap();
         }
         let rows = &experiment.split.validation;
         let error = &experiment.linear.error;
         let (found, absolute) =
             evaluate(&network, &experiment.header, &experiment.features, error, rows, VALIDATION_ORIGINS).unwrap();
         let model = TrainedModel { config: experiment.config.clone(), weights: network.weights().unwrap() };
-        let (device, of_device) = validate(&model, &experiment.features, error, &series, 0, rows).unwrap();
+        let (device, of_device) =
+            validate(&model, &experiment.features, (error, Aim::Median), &series, 0, rows).unwrap();
         let pairs = [(found.mse, device.mse), (found.mae, device.mae), (found.loss, device.loss)];
         for (found, device) in pairs.into_iter().chain(absolute.into_iter().zip(of_device)) {
             assert!((found - device).abs() < 1e-4 * device, "{found} and {device}");
@@ -395,14 +392,14 @@ mod tests {
         for variant in Variant::at(Place::Block) {
             let network = experiment.network(variant, 1).unwrap();
             assert!((loss(&network) - closed_form).abs() < 1e-6 * closed_form, "{variant:?}");
-            let before = copy(&network).unwrap();
+            let before = network.copy().unwrap();
             let mut optimizer = AdamW::default();
             // Head and gate start as 0, and so does the output projection: what lies behind both moves from the third on.
             for step in 0..3 {
-                experiment.step(&network, &mut optimizer, (1, step), 20).unwrap();
+                experiment.step().take(&network, &mut optimizer, (1, step), 20).unwrap();
             }
-            for ((name, var), before) in network.vars().iter().zip(before) {
-                let moved = (var.as_tensor() - before).unwrap().abs().unwrap().max_all().unwrap();
+            for (name, var) in network.vars() {
+                let moved = (var.as_tensor() - &before[name]).unwrap().abs().unwrap().max_all().unwrap();
                 let moved = moved.to_scalar::<f32>().unwrap();
                 let expected = variant.uses(name) && name != "head.spread";
                 assert_eq!(moved > 0.0, expected, "{variant:?} {name} moved by {moved}");

@@ -34,6 +34,8 @@ pub enum Variant {
     Flow,
     /// None: no block at all, or no seasonal attention (its keys constant)
     None,
+    /// No attention: a block's feed-forward network alone, on each sample by itself
+    Alone,
     /// Flow-Attention with competition and allocation, as published (what blocks have)
     Published,
     /// Linear Transformer attention (elu + 1) with the same memories
@@ -80,7 +82,7 @@ impl Variant {
     pub fn at(place: Place) -> Vec<Self> {
         let differs = |variant: &&Self| match place {
             // What models have at the season's place has neither competition nor allocation.
-            Place::Season => !matches!(variant, Self::NoCompetition | Self::NoAllocation),
+            Place::Season => !matches!(variant, Self::Alone | Self::NoCompetition | Self::NoAllocation),
             Place::Block => **variant != Self::Published,
         };
         Self::value_variants().iter().filter(differs).copied().collect()
@@ -91,7 +93,7 @@ impl Variant {
         match self {
             Self::Flow | Self::OneMemory | Self::NoCompetition | Self::NoAllocation => retrieval::ATTENTION,
             Self::Published => Mixer::FLOW,
-            Self::None => Mixer::None,
+            Self::None | Self::Alone => Mixer::None,
             Self::Linear | Self::LinearInfinite => Mixer::Attention(Attention::Linear),
             Self::Cosformer => Mixer::Attention(Attention::Cosformer),
             Self::Softmax => Mixer::Attention(Attention::Softmax { window: SOFTMAX_DAYS }),
@@ -105,7 +107,7 @@ impl Variant {
         let bins = header.seasons.bins();
         let keys = SUMMARY * HIDDEN + 2 * HIDDEN * KEY;
         match self.seasonal() {
-            Mixer::None => (0, 0),
+            Mixer::None | Mixer::Alone => (0, 0),
             Mixer::Gru { units } => (3 * units * (SUMMARY + 1 + units) + RETRIEVALS * units, bins * (units + 1)),
             Mixer::Attention(attention) => {
                 let (macs, numbers) = match attention {
@@ -140,6 +142,7 @@ impl Variant {
         match self {
             Self::Flow | Self::Published | Self::OneMemory => Mixer::FLOW,
             Self::None => Mixer::None,
+            Self::Alone => Mixer::Alone,
             Self::Linear | Self::LinearInfinite => Mixer::Attention(Attention::Linear),
             Self::Cosformer => Mixer::Attention(Attention::Cosformer),
             Self::Softmax => Mixer::Attention(Attention::Softmax { window: SOFTMAX_WINDOW }),
@@ -172,6 +175,7 @@ impl Variant {
         // What the device learns by itself is off in every variant.
         tensor != "interval.factors"
             && (self != Self::None || !(of_block || tensor == "gate.weight" || tensor == "head.weight"))
+            && (self != Self::Alone || !of_attention(tensor))
     }
 
     /// Multiply-accumulates of one sample of one channel, counted as `flowcast inspect` does ([`Cost`]).
@@ -193,7 +197,7 @@ impl Variant {
         let [layers, heads, d] = [header.layers, header.heads, header.head_dim].map(usize::from);
         layers
             * match self.mixer(header) {
-                Mixer::None => 0,
+                Mixer::None | Mixer::Alone => 0,
                 Mixer::Gru { units } => units,
                 Mixer::Attention(attention) => {
                     heads
@@ -214,11 +218,17 @@ impl Variant {
     }
 }
 
+/// Whether a tensor is of what a block mixes tokens with.
+fn of_attention(tensor: &str) -> bool {
+    let parts = ["norm_attention.", "query.", "key.", "value.", "output."];
+    tensor.starts_with("blocks.") && parts.iter().any(|part| tensor.contains(&format!(".{part}")))
+}
+
 /// Multiply-accumulates of a layer for one token: projections, elements of means that move, products with them.
 fn mixing_macs(mixer: Mixer, header: &Header) -> usize {
     let [d_model, heads, d] = [header.d_model, header.heads, header.head_dim].map(usize::from);
     match mixer {
-        Mixer::None => 0,
+        Mixer::None | Mixer::Alone => 0,
         Mixer::Gru { units } => 3 * units * (d_model + units) + d_model * units,
         Mixer::Attention(attention) => {
             let of_head = match attention {
@@ -297,6 +307,7 @@ mod tests {
         for header in headers() {
             let macs = |variant: Variant| variant.macs(&header);
             assert_eq!(macs(Variant::Flow), Cost::of(&header).macs_per_observe);
+            assert!(macs(Variant::None) < macs(Variant::Alone) && macs(Variant::Alone) < macs(Variant::Gru));
             assert!(macs(Variant::None) < macs(Variant::Linear) && macs(Variant::Linear) < macs(Variant::NoAllocation));
             assert!(macs(Variant::NoAllocation) < macs(Variant::NoCompetition));
             assert!(macs(Variant::NoCompetition) < macs(Variant::Flow) && macs(Variant::Flow) < macs(Variant::Softmax));

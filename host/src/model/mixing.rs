@@ -25,7 +25,7 @@ impl Network {
         for layer in 0..usize::from(self.header.layers) {
             let name = |part: &str| format!("blocks.{layer}.{part}");
             match mixer {
-                Mixer::Attention(Attention::Flow(_)) | Mixer::None => {}
+                Mixer::Attention(Attention::Flow(_)) | Mixer::Alone | Mixer::None => {}
                 Mixer::Attention(_) => {
                     for part in ["query.weight", "key.weight"] {
                         let weight = self.var(&name(part))?;
@@ -89,7 +89,7 @@ impl Network {
                 let bias = self.vector(&name("recurrent.bias"))?;
                 Ok(gru(&projected, &weight, &bias)?.reshape((batch * length, units))?)
             }
-            Mixer::None => Ok(normed.zeros_like()?),
+            Mixer::Alone | Mixer::None => Ok(normed.zeros_like()?),
         }
     }
 }

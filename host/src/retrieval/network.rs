@@ -98,7 +98,7 @@ impl Network {
                 add("recurrent.bias", (1, 3 * units), deviation)?;
                 add("output.weight", (RETRIEVALS, units), deviation)?;
             }
-            Mixer::None => {}
+            Mixer::None | Mixer::Alone => {}
         }
         vars.insert(
             MIX.to_owned(),
@@ -146,7 +146,9 @@ impl Network {
         let flat = of.summaries.reshape((sequences * days, SUMMARY))?;
         let came = of.residuals.narrow(1, 1, days - 1)?;
         match self.mixer {
-            Mixer::None => Ok(Tensor::zeros((sequences, RETRIEVALS, days - 1), DType::F32, &Device::Cpu)?),
+            Mixer::None | Mixer::Alone => {
+                Ok(Tensor::zeros((sequences, RETRIEVALS, days - 1), DType::F32, &Device::Cpu)?)
+            }
             Mixer::Gru { units } => {
                 let residuals = of.residuals.reshape((sequences * days, 1))?;
                 let projected = self.linear("input", &Tensor::cat(&[&flat, &residuals], 1)?)?;

@@ -52,8 +52,79 @@ pub struct Batch {
     pub future: Tensor,
     /// One over the linear path's error, 0 where the future is missing; as `future`.
     pub weight: Tensor,
-    /// Futures that are known.
-    pub known: f64,
+    /// Futures that are known, of each knot.
+    pub known: Vec<u64>,
+}
+
+/// Where forecasts are made: what the readout sees there, and what came. Row-major, one row an origin.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origins {
+    /// `[origins][knots][aligned]`
+    aligned: Vec<f32>,
+    /// `[origins][standing]`
+    standing: Vec<f32>,
+    /// `[origins]`
+    location: Vec<f32>,
+    scale: Vec<f32>,
+    /// `[origins][knots]`; see [`Batch`].
+    future: Vec<f32>,
+    weight: Vec<f32>,
+}
+
+impl Origins {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.location.len()
+    }
+
+    /// Adds one, of which `came` is the sample at each knot, NaN where missing, and `error` the linear path's.
+    pub fn push(&mut self, readout: &Readout, came: impl Iterator<Item = f32>, error: &[f32]) {
+        self.aligned.extend_from_slice(&readout.aligned);
+        self.standing.extend_from_slice(&readout.standing);
+        self.location.push(readout.level.map_or(0.0, |level| level.location));
+        self.scale.push(readout.level.map_or(1.0, |level| level.scale));
+        for (sample, error) in came.zip(error) {
+            let missing = sample.is_nan();
+            self.future.push(if missing { 0.0 } else { sample });
+            self.weight.push(if missing { 0.0 } else { 1.0 / error });
+        }
+    }
+
+    /// Adds one of another's.
+    pub fn push_from(&mut self, other: &Self, origin: usize) {
+        let count = other.len();
+        let row = |values: &[f32]| values.len() / count * origin..values.len() / count * (origin + 1);
+        self.aligned.extend_from_slice(&other.aligned[row(&other.aligned)]);
+        self.standing.extend_from_slice(&other.standing[row(&other.standing)]);
+        self.location.push(other.location[origin]);
+        self.scale.push(other.scale[origin]);
+        self.future.extend_from_slice(&other.future[row(&other.future)]);
+        self.weight.extend_from_slice(&other.weight[row(&other.weight)]);
+    }
+
+    /// A batch of them all, each with the index of its hidden state among those of `tokens`.
+    pub fn into_batch(self, tokens: Tensor, hidden: Vec<u32>, knots: usize, device: &Device) -> Result<Batch> {
+        let count = self.len();
+        let aligned = self.aligned.len() / (count * knots);
+        let standing = self.standing.len() / count;
+        let mut known = vec![0; knots];
+        for weights in self.weight.chunks_exact(knots) {
+            known.iter_mut().zip(weights).for_each(|(known, weight)| *known += u64::from(*weight > 0.0));
+        }
+        Ok(Batch {
+            tokens,
+            positions: Positions {
+                hidden: Tensor::from_vec(hidden, count, device)?,
+                aligned: Tensor::from_vec(self.aligned, (count, knots, aligned), device)?,
+                standing: Tensor::from_vec(self.standing, (count, standing), device)?,
+                location: Tensor::from_vec(self.location, (count, 1), device)?,
+                scale: Tensor::from_vec(self.scale, (count, 1), device)?,
+            },
+            future: Tensor::from_vec(self.future, (count, knots), device)?,
+            weight: Tensor::from_vec(self.weight, (count, knots), device)?,
+            known,
+        })
+    }
 }
 
 /// One sequence of a batch.
@@ -111,15 +182,9 @@ pub fn batch(
         })
         .collect();
 
-    let (aligned, knots) = (header.step_features(), features.knots());
-    let width = features.width();
+    let (width, knots) = (features.width(), features.knots());
     let mut tokens = Vec::with_capacity(sequences.len() * shape.length * header.token_features());
-    let count = sequences.len() * shape.positions;
-    let (mut hidden, mut reads) = (Vec::with_capacity(count), Vec::with_capacity(count * knots.len() * aligned));
-    let (mut standing, mut location) = (Vec::new(), Vec::with_capacity(count));
-    let mut scale = Vec::with_capacity(count);
-    let (mut future, mut weight) = (Vec::with_capacity(count * knots.len()), Vec::with_capacity(count * knots.len()));
-    let mut known = 0_u64;
+    let (mut origins, mut hidden) = (Origins::default(), Vec::with_capacity(sequences.len() * shape.positions));
     for (index, sequence) in sequences.iter().enumerate() {
         let channel = index / shape.windows;
         let window = &sequence.window;
@@ -129,34 +194,12 @@ pub fn batch(
         let samples = features.samples(channel);
         for (position, readout) in sequence.positions.iter().zip(&sequence.readouts) {
             hidden.push((index * shape.length + position) as u32);
-            reads.extend_from_slice(&readout.aligned);
-            standing.extend_from_slice(&readout.standing);
-            location.push(window.levels[*position].location);
-            scale.push(window.levels[*position].scale);
             let row = window.rows[*position];
-            for (knot, error) in knots.iter().zip(&error[channel]) {
-                let sample = samples[row + usize::from(*knot)];
-                let missing = sample.is_nan();
-                future.push(if missing { 0.0 } else { sample });
-                weight.push(if missing { 0.0 } else { 1.0 / error });
-                known += u64::from(!missing);
-            }
+            origins.push(readout, knots.iter().map(|knot| samples[row + usize::from(*knot)]), &error[channel]);
         }
     }
-    let seen = standing.len() / count;
-    Ok(Batch {
-        tokens: Tensor::from_vec(tokens, (sequences.len(), shape.length, header.token_features()), device)?,
-        positions: Positions {
-            hidden: Tensor::from_vec(hidden, count, device)?,
-            aligned: Tensor::from_vec(reads, (count, knots.len(), aligned), device)?,
-            standing: Tensor::from_vec(standing, (count, seen), device)?,
-            location: Tensor::from_vec(location, (count, 1), device)?,
-            scale: Tensor::from_vec(scale, (count, 1), device)?,
-        },
-        future: Tensor::from_vec(future, (count, knots.len()), device)?,
-        weight: Tensor::from_vec(weight, (count, knots.len()), device)?,
-        known: known as f64,
-    })
+    let tokens = Tensor::from_vec(tokens, (sequences.len(), shape.length, header.token_features()), device)?;
+    origins.into_batch(tokens, hidden, knots.len(), device)
 }
 
 impl Sequence {

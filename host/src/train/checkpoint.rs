@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 
+use super::EPOCH_STEPS;
 use super::validation::Validation;
 use crate::checksum;
 use crate::file::write_atomic;
@@ -109,7 +110,8 @@ pub fn load(path: &Path, identity: &str, network: &Network, optimizer: &mut Adam
             optimizer.moments.insert(name.clone(), moments);
         }
     }
-    optimizer.step = progress.step;
+    // The first epoch has an optimizer of its own.
+    optimizer.step = progress.step.saturating_sub(EPOCH_STEPS);
     let best = take("best".to_owned())?.to_vec1()?;
     Ok((progress, best))
 }

@@ -4,9 +4,15 @@
 //! ```text
 //! e = (y − q) / σ      loss = 2 · mean_τ max(τ e_τ, (τ − 1) e_τ) + ½ · e_0.5²
 //! ```
+//!
+//! A horizon has many far steps and few near ones, and what moves the far ones shakes the near ones, whose errors are
+//! small. So each of the four groups of steps that intervals are corrected in ([`Groups`]) counts as much as the others.
 
 use anyhow::Result;
 use candle_core::Tensor;
+use flowcast_core::probe::{GROUPS, Groups};
+
+use crate::ridge::Aim;
 
 const PINBALL: f64 = 2.0;
 const SQUARED: f64 = 0.5;
@@ -26,21 +32,43 @@ pub fn loss(levels: &[f32], quantiles: &[f32], future: f32, error: f32) -> f64 {
     PINBALL * pinball / levels.len() as f64 + SQUARED * squared
 }
 
-/// The mean loss of a batch: quantiles `[count][horizon][quantiles]`, future and weight (1/σ, 0 where missing)
-/// `[count][horizon]`, of which `known` are not missing.
+/// What each of some steps counts, 1 in the mean: every group of a horizon's steps the same, or every step where the
+/// [`Aim`] is the literature's measure, which makes no difference between them.
+pub fn importance(aim: Aim, steps: &[u16]) -> Vec<f32> {
+    if aim == Aim::Mean {
+        return vec![1.0; steps.len()];
+    }
+    let groups = Groups::<f32>::new(steps.last().copied().unwrap_or(1));
+    let mut sizes = [0_usize; GROUPS];
+    steps.iter().for_each(|step| sizes[groups.group(*step)] += 1);
+    let share = steps.len() as f32 / sizes.iter().filter(|size| **size > 0).count() as f32;
+    steps.iter().map(|step| share / sizes[groups.group(*step)] as f32).collect()
+}
+
+/// The mean loss of a batch: quantiles `[count][knots][quantiles]`, future and weight (1/σ, 0 where missing)
+/// `[count][knots]`, of which `known` of each knot are not missing and count `importance`, both `[knots]`.
 ///
 /// # Errors
 /// The device fails.
-pub fn batch_loss(levels: &[f32], quantiles: &Tensor, future: &Tensor, weight: &Tensor, known: f64) -> Result<Tensor> {
+pub fn batch_loss(
+    levels: &[f32],
+    quantiles: &Tensor,
+    (future, weight): (&Tensor, &Tensor),
+    known: &[u64],
+    importance: &[f32],
+) -> Result<Tensor> {
     let e = future.unsqueeze(2)?.broadcast_sub(quantiles)?.broadcast_mul(&weight.unsqueeze(2)?)?;
     let count = levels.len();
     let tau = Tensor::from_slice(levels, (1, 1, count), e.device())?;
     // max(τ e, (τ − 1) e) = τ e + max(0, −e)
-    let pinball = (e.broadcast_mul(&tau)? + e.neg()?.relu()?)?.sum_all()?;
+    let pinball = (e.broadcast_mul(&tau)? + e.neg()?.relu()?)?.sum(2)?.sum(0)?;
     let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
-    let squared = e.narrow(2, median, 1)?.sqr()?.sum_all()?;
+    let squared = e.narrow(2, median, 1)?.squeeze(2)?.sqr()?.sum(0)?;
     let total = ((pinball * (PINBALL / count as f64))? + (squared * SQUARED)?)?;
-    Ok((total / known.max(1.0))?)
+    let shares = Tensor::from_slice(importance, importance.len(), e.device())?;
+    let counted: f64 =
+        known.iter().zip(importance).map(|(known, importance)| *known as f64 * f64::from(*importance)).sum();
+    Ok(((total * shares)?.sum_all()? / counted.max(1.0))?)
 }
 
 #[cfg(test)]
@@ -51,13 +79,30 @@ mod tests {
     #[test]
     fn both_forms_agree() {
         let levels = [0.1, 0.5, 0.9];
-        let (quantiles, future, error) = ([[-1.0_f32, 0.5, 2.0], [0.0, 1.0, 3.0]], [0.25_f32, 4.0], [0.5_f32, 2.0]);
-        let expected = (0..2).map(|i| loss(&levels, &quantiles[i], future[i], error[i])).sum::<f64>() / 2.0;
+        let quantiles = [[[-1.0_f32, 0.5, 2.0], [0.0, 1.0, 3.0]], [[0.0, 0.25, 1.0], [-2.0, -1.0, 0.0]]];
+        // One is missing.
+        let (future, error) = ([[0.25_f32, 4.0], [1.5, 0.0]], [0.5_f32, 2.0]);
+        let (weight, known, importance) = ([[2.0_f32, 0.5], [2.0, 0.0]], [2, 1], [0.5, 1.5]);
+        let came = [(0, 0), (0, 1), (1, 0)];
+        let each = |(row, knot): (usize, usize)| {
+            f64::from(importance[knot]) * loss(&levels, &quantiles[row][knot], future[row][knot], error[knot])
+        };
+        let expected = came.map(each).iter().sum::<f64>() / 2.5;
         let device = Device::Cpu;
-        let quantiles = Tensor::new(&[quantiles], &device).unwrap();
-        let future = Tensor::new(&[future], &device).unwrap();
-        let weight = Tensor::new(&[error.map(|error| 1.0 / error)], &device).unwrap();
-        let found = batch_loss(&levels, &quantiles, &future, &weight, 2.0).unwrap().to_scalar::<f32>().unwrap();
+        let tensor = |values: [[f32; 2]; 2]| Tensor::new(&values, &device).unwrap();
+        let quantiles = Tensor::new(&quantiles, &device).unwrap();
+        let found = batch_loss(&levels, &quantiles, (&tensor(future), &tensor(weight)), &known, &importance).unwrap();
+        let found = found.to_scalar::<f32>().unwrap();
         assert!((f64::from(found) - expected).abs() < 1e-6, "{found} {expected}");
+    }
+
+    #[test]
+    fn every_group_of_steps_counts_the_same() {
+        let steps: Vec<u16> = (1..=24).collect();
+        let found = importance(Aim::Median, &steps);
+        assert!((found.iter().sum::<f32>() / 24.0 - 1.0).abs() < 1e-6);
+        assert!((found[0] - 6.0).abs() < 1e-6, "the next sample is a group of its own: {found:?}");
+        assert_eq!(importance(Aim::Median, &[1]), [1.0]);
+        assert_eq!(importance(Aim::Mean, &steps), [1.0; 24]);
     }
 }

@@ -3,15 +3,19 @@
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use flowcast_core::format::Header;
 
-use super::batch::{Shape, batch};
-use super::loss::batch_loss;
+use super::batch::{Batch, Shape, batch};
+use super::loss::{batch_loss, importance};
 use super::{MOST_GRADIENT, WARM_UP_STEPS, group};
 use crate::features::Features;
 use crate::model::Network;
 use crate::optimizer::{AdamW, gradient_norm, schedule};
+use crate::ridge::Aim;
+
+/// Share of the rates with which sequences move the weights that rows have taught: more shakes them.
+const AFTER_ROWS: f64 = 0.1;
 
 /// What is the same for every step.
 pub(crate) struct Step<'a> {
@@ -21,12 +25,23 @@ pub(crate) struct Step<'a> {
     pub features: &'a Features,
     /// The linear path's error, `[targets][knots]`.
     pub error: &'a [Vec<f32>],
+    /// What the loss of each step ahead counts.
+    pub aim: Aim,
     /// The rows that train.
     pub rows: &'a Range<usize>,
     /// Of a batch.
     pub shape: Shape,
     /// Where the network lives.
     pub device: &'a Device,
+}
+
+/// How a batch's tokens stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tokens {
+    /// Sequences, whose tokens attend to those before them.
+    InSequence,
+    /// Each by itself.
+    Alone,
 }
 
 impl Step<'_> {
@@ -39,15 +54,41 @@ impl Step<'_> {
         steps: usize,
     ) -> Result<f32> {
         let batch = batch(self.header, self.features, self.error, self.rows, self.shape, (seed, step), self.device)?;
-        let hidden = network.hidden(&batch.tokens)?;
+        let rate = AFTER_ROWS * schedule(step, WARM_UP_STEPS, steps);
+        self.descend(network, &batch, Tokens::InSequence, optimizer, rate)
+    }
+
+    /// A batch's loss.
+    pub fn loss(&self, network: &Network, batch: &Batch, tokens: Tokens) -> Result<Tensor> {
+        let hidden = match tokens {
+            Tokens::InSequence => network.hidden(&batch.tokens)?,
+            Tokens::Alone => network.hidden_alone(&batch.tokens)?,
+        };
         let quantiles = network.forecast(&hidden, &batch.positions)?;
-        let loss = batch_loss(&self.header.quantiles, &quantiles, &batch.future, &batch.weight, batch.known)?;
+        let importance = importance(self.aim, self.features.knots());
+        batch_loss(&self.header.quantiles, &quantiles, (&batch.future, &batch.weight), &batch.known, &importance)
+    }
+
+    /// Moves the weights by a batch, at a share of the peak rate, and returns its loss.
+    pub fn descend(
+        &self,
+        network: &Network,
+        batch: &Batch,
+        tokens: Tokens,
+        optimizer: &mut AdamW,
+        rate: f64,
+    ) -> Result<f32> {
+        let loss = self.loss(network, batch, tokens)?;
         let gradients = loss.backward()?;
         let norm = gradient_norm(network.vars(), &gradients)?;
         let value = loss.to_scalar::<f32>()?;
-        ensure!(norm.is_finite() && value.is_finite(), "the loss is {value} at step {step}, expected a finite number");
+        ensure!(
+            norm.is_finite() && value.is_finite(),
+            "the loss is {value} after {} steps, expected a finite number",
+            optimizer.step
+        );
         let clip = (MOST_GRADIENT / norm).min(1.0);
-        optimizer.step(network.vars(), &gradients, clip, schedule(step, WARM_UP_STEPS, steps), group)?;
+        optimizer.step(network.vars(), &gradients, clip, rate, group)?;
         Ok(value)
     }
 }

@@ -6,11 +6,12 @@ use anyhow::Result;
 use flowcast_core::forecaster::Streaming;
 use serde::{Deserialize, Serialize};
 
-use super::loss::loss;
+use super::loss::{importance, loss};
 use crate::config::{TrainedModel, between_knots};
 use crate::data::Series;
 use crate::features::Features;
 use crate::forecaster::open;
+use crate::ridge::Aim;
 
 /// Forecasts that a validation makes, about.
 const ORIGINS: usize = 300;
@@ -31,7 +32,9 @@ pub(crate) struct Errors<'a> {
     levels: &'a [f32],
     median: usize,
     squared: f64,
+    /// Of losses, each as often as it counts, and how often that is.
     total: f64,
+    counted: f64,
     /// Of each target.
     absolute: Vec<f64>,
     counts: Vec<u64>,
@@ -41,24 +44,34 @@ impl<'a> Errors<'a> {
     /// None yet, of forecasts with these quantile levels for some targets.
     pub fn new(levels: &'a [f32], targets: usize) -> Self {
         let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
-        Self { levels, median, squared: 0.0, total: 0.0, absolute: vec![0.0; targets], counts: vec![0; targets] }
+        Self {
+            levels,
+            median,
+            squared: 0.0,
+            total: 0.0,
+            counted: 0.0,
+            absolute: vec![0.0; targets],
+            counts: vec![0; targets],
+        }
     }
 
-    /// Adds a target's forecast, ascending and in deviations like what came, where the linear path's error is `error`.
-    pub fn add(&mut self, target: usize, quantiles: &[f32], came: f32, error: f32) {
+    /// Adds a target's forecast, ascending and in deviations like what came, of a step at which the linear path's error is
+    /// `error` and a loss counts `importance`.
+    pub fn add(&mut self, target: usize, quantiles: &[f32], came: f32, (error, importance): (f32, f32)) {
         let miss = f64::from(came - quantiles[self.median]);
         self.squared += miss * miss;
         self.absolute[target] += miss.abs();
-        self.total += loss(self.levels, quantiles, came, error);
+        self.total += f64::from(importance) * loss(self.levels, quantiles, came, error);
+        self.counted += f64::from(importance);
         self.counts[target] += 1;
     }
 
     /// All alike, and each target's mean absolute error.
     pub fn mean(&self) -> (Validation, Vec<f64>) {
-        let Self { squared, total, absolute, counts, .. } = self;
+        let Self { squared, total, counted, absolute, counts, .. } = self;
         let count = counts.iter().sum::<u64>().max(1) as f64;
-        let validation =
-            Validation { mse: squared / count, mae: absolute.iter().sum::<f64>() / count, loss: total / count };
+        let mae = absolute.iter().sum::<f64>() / count;
+        let validation = Validation { mse: squared / count, mae, loss: total / counted.max(f64::MIN_POSITIVE) };
         let of_target = |(absolute, count): (&f64, &u64)| absolute / (*count).max(1) as f64;
         (validation, absolute.iter().zip(counts).map(of_target).collect())
     }
@@ -97,7 +110,7 @@ pub(crate) fn at_origins(
 
 /// Streams the rows from `from` to the end of `rows` through a model and forecasts from origins in `rows`.
 ///
-/// `error` is the linear path's, `[targets][knots]`. `from` is 0 for the whole stream as a device would see it.
+/// `error` is the linear path's, `[targets][knots]`; `aim` says what each step's loss counts. `from` is 0 for the whole stream as a device would see it.
 /// Returns each target's mean absolute error too.
 ///
 /// # Errors
@@ -105,7 +118,7 @@ pub(crate) fn at_origins(
 pub fn validate(
     model: &TrainedModel,
     features: &Features,
-    error: &[Vec<f32>],
+    (error, aim): (&[Vec<f32>], Aim),
     series: &Series,
     from: usize,
     rows: &Range<usize>,
@@ -116,6 +129,7 @@ pub fn validate(
     let horizon = usize::from(model.config.horizon);
     let last = rows.end.saturating_sub(horizon).max(rows.start + 1);
     let error: Vec<Vec<f32>> = error.iter().map(|error| between_knots(&model.config.knots, error)).collect();
+    let importance = importance(aim, &(1..=model.config.horizon).collect::<Vec<u16>>());
     let mut errors = Errors::new(levels, error.len());
     at_origins(forecaster.as_mut(), series, from, rows.start..last, |forecaster, row| {
         for (channel, error) in error.iter().enumerate() {
@@ -127,7 +141,7 @@ pub fn validate(
                 for (scaled, quantile) in scaled.iter_mut().zip(quantiles) {
                     *scaled = (quantile - config.offset) / config.scale;
                 }
-                errors.add(channel, &scaled[..levels.len()], *came, error[step - 1]);
+                errors.add(channel, &scaled[..levels.len()], *came, (error[step - 1], importance[step - 1]));
             });
         }
     })?;
