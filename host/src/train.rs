@@ -431,7 +431,7 @@ impl Training<'_> {
     /// What must be the same for a checkpoint to be gone on with.
     fn identity(&self) -> Result<String> {
         let mut bytes = serde_json::to_vec(&self.config)?;
-        bytes.extend(format!("{} {} {:?}", self.options.seed, self.options.epochs, self.split).into_bytes());
+        bytes.extend(format!("rows first {} {} {:?}", self.options.seed, self.options.epochs, self.split).into_bytes());
         for values in &self.series.values {
             bytes.extend_from_slice(bytemuck::cast_slice(values));
         }
