@@ -11,8 +11,9 @@ use flowcast::features::Features;
 use flowcast::model::{Network, StepUnits};
 use flowcast::optimizer::{AdamW, Group};
 use flowcast::protocol::Protocol;
+use flowcast::ridge::Aim;
 use flowcast::train::batch::{Shape, batch};
-use flowcast::train::loss::batch_loss;
+use flowcast::train::loss::{batch_loss, importance};
 use flowcast::train::setup::{Wishes, prepare};
 use flowcast_core::presets::PRESETS;
 
@@ -37,6 +38,7 @@ fn training(criterion: &mut Criterion) {
         let features = Features::new(&config, &series, None);
         let shape = Shape::new(3, config.knots.len(), split.training.len() - 144);
         let error = vec![vec![1.0; config.knots.len()]; 3];
+        let importance = importance(Aim::Median, &config.knots);
         let device = Device::Cpu;
         let units = StepUnits::new(&header, &error);
         let network =
@@ -46,7 +48,8 @@ fn training(criterion: &mut Criterion) {
         let forward = || {
             let hidden = network.hidden(&one.tokens).expect("hidden states");
             let quantiles = network.forecast(&hidden, &one.positions).expect("quantiles");
-            batch_loss(&config.quantiles, &quantiles, &one.future, &one.weight, one.known).expect("a loss")
+            let came = (&one.future, &one.weight);
+            batch_loss(&config.quantiles, &quantiles, came, &one.known, &importance).expect("a loss")
         };
         let mut optimizer = AdamW::default();
 
