@@ -1,5 +1,5 @@
-//! What a board with a sensor (`--bin station`) takes of a battery: how long a sample keeps it awake, and, where the chip's
-//! maker says what it draws awake and asleep, the charge and energy of a day.
+//! What a board with a sensor (`--bin station`) takes of a battery: how long a sample keeps it awake, and, by what the
+//! chip's maker says that it draws awake and asleep, the charge and energy of a day.
 //!
 //! ```text
 //! awake  = (observe + forecast / SAMPLES_PER_FORECAST) / clock + bus + line        s for each sample
@@ -8,7 +8,7 @@
 //!
 //! A sample is told with what is expected of the next, and now and then with a whole forecast. The processor waits for its bus
 //! and for its line, so that it is awake for both. Currents are typical values at 25 °C. Where a maker's figure is of a chip that
-//! has more to do than a station, it bounds what a station takes; a chip for whose sleep no figure was found has none here.
+//! has more to do than a station, it bounds what a station takes.
 
 use flowcast_core::wire::{Chunk, FRAME_BYTES, FRAME_VALUES, Reply, Sampled, encode};
 use serde::Serialize;
@@ -35,7 +35,7 @@ pub struct Supply {
     /// Its processor's clock, as the firmware sets it.
     pub clock_hz: f64,
     /// What the chip draws.
-    pub draw: Result<Draw, &'static str>,
+    pub draw: Draw,
 }
 
 /// What a chip draws, by its maker.
@@ -81,44 +81,53 @@ pub const SUPPLIES: [Supply; 4] = [
     Supply {
         board: "nrf52840dk",
         clock_hz: 64e6,
-        draw: Ok(Draw {
+        draw: Draw {
             volts: 3.0,
             awake_ma: 3.3,
             asleep_ua: 3.16,
             at_most: false,
             source: "nRF52840 Product Specification v1.11, current consumption: ICPU0 (CoreMark from flash, 64 MHz, DC/DC), \
                      ION_RAMON_RTC (System ON, all RAM kept, waking by RTC)",
-        }),
+        },
     },
     Supply {
         board: "rp2040",
-        clock_hz: 125e6,
-        draw: Err("the RP2040's datasheet (section 5.7) has none in numbers for a core that waits at 125 MHz, as here"),
+        clock_hz: 48e6,
+        // Awake, the core's supply of the media player, which keeps both cores and more at work, and the pins' of the boot program:
+        // 10.9 + 1.2 mA. Asleep, all supplies of the boot program that waits for a host: 9.0 + 1.2 + 0.2 mA.
+        draw: Draw {
+            volts: 3.3,
+            awake_ma: 12.1,
+            asleep_ua: 10_400.0,
+            at_most: true,
+            source: "RP2040 datasheet, section 5.7.2, at 48 MHz as here: Popcorn (core's supply) and BOOTSEL mode, idle, whose USB \
+                     never rests",
+        },
     },
     Supply {
         board: "rp2350",
         clock_hz: 150e6,
         // All its supplies: 14,690 + 216 + 506 + 22 + 1 + 62 µA. CoreMark on one core takes 11,780.
-        draw: Ok(Draw {
+        draw: Draw {
             volts: 3.3,
             awake_ma: 15.497,
             asleep_ua: 15_497.0,
             at_most: true,
             source: "RP2350 datasheet, section 14.9.7.3: hello_serial, whose core and UART never rest; none was found for a core \
                      that waits while its clocks run, as here",
-        }),
+        },
     },
     Supply {
         board: "stm32f411",
         clock_hz: 16e6,
-        draw: Ok(Draw {
+        draw: Draw {
             volts: 3.6,
             awake_ma: 4.8,
             asleep_ua: 1_300.0,
             at_most: true,
             source: "STM32F411xC/xE datasheet DS10314 Rev 8, 16 MHz from HSI, all peripherals on: table 24 (Run mode, from flash, \
                      ART accelerator off), table 26 (Sleep mode)",
-        }),
+        },
     },
 ];
 
@@ -176,10 +185,8 @@ pub struct Power {
     /// Whether a sample is done with before the next one is due; none where the processor's time is unknown and the rest is
     /// no longer than the interval.
     pub keeps_up: Option<bool>,
-    /// What the chip draws; none where nothing is known.
-    pub draw: Option<Draw>,
-    /// Why not.
-    pub unknown: Option<&'static str>,
+    /// What the chip draws.
+    pub draw: Draw,
     /// Microjoules of a sample and of the sleep after it.
     pub microjoules_per_sample: Option<f64>,
     /// Millijoules of a day.
@@ -213,18 +220,13 @@ impl Power {
             line_ms,
             duty: awake_ms.map(|awake| awake / interval_ms),
             keeps_up: busy_ms.map(|busy| busy <= interval_ms).or(too_long.then_some(false)),
-            draw: None,
-            unknown: draw.err(),
+            draw,
             microjoules_per_sample: None,
             millijoules_per_day: None,
             milliampere_hours_per_day: None,
-            left_out: LEFT_OUT.into_iter().chain([PORT]).collect(),
+            left_out: LEFT_OUT.into_iter().chain((!draw.at_most).then_some(PORT)).collect(),
         };
-        Some(match draw {
-            Ok(draw) if draw.at_most => Power { left_out: LEFT_OUT.to_vec(), ..power.drawing(draw) },
-            Ok(draw) => power.drawing(draw),
-            Err(_) => power,
-        })
+        Some(power.drawing(draw))
     }
 
     /// The same with these currents.
@@ -237,8 +239,7 @@ impl Power {
         });
         let samples_per_day = DAY_MS / interval_ms;
         Power {
-            draw: Some(draw),
-            unknown: None,
+            draw,
             microjoules_per_sample: charge.map(|charge| draw.volts * charge),
             millijoules_per_day: charge.map(|charge| draw.volts * charge * samples_per_day / 1e3),
             milliampere_hours_per_day: charge.map(|charge| charge * samples_per_day / 3.6e6),
@@ -273,22 +274,20 @@ impl Power {
         if let (Some(sample), Some(day), Some(charge)) =
             (self.microjoules_per_sample, self.millijoules_per_day, self.milliampere_hours_per_day)
         {
-            let bound = if self.draw.is_some_and(|draw| draw.at_most) { "at most " } else { "" };
+            let bound = if self.draw.at_most { "at most " } else { "" };
             lines.push(format!(
                 "{bound}{} a sample with the sleep after it, {} and {charge:.3} mAh a day",
                 show_energy(sample),
                 show_energy(1e3 * day)
             ));
         }
-        if let Some(Draw { volts, awake_ma, asleep_ua, at_most, source }) = self.draw {
-            let what = match (source == MEASURED, at_most) {
-                (true, _) => "measured",
-                (false, true) => "chip alone, at most",
-                (false, false) => "chip alone",
-            };
-            lines.push(format!("{what}: {awake_ma} mA awake, {asleep_ua} µA asleep, {volts} V ({source})"));
-        }
-        lines.extend(self.unknown.map(|reason| format!("what the chip draws is unknown: {reason}")));
+        let Draw { volts, awake_ma, asleep_ua, at_most, source } = self.draw;
+        let what = match (source == MEASURED, at_most) {
+            (true, _) => "measured",
+            (false, true) => "chip alone, at most",
+            (false, false) => "chip alone",
+        };
+        lines.push(format!("{what}: {awake_ma} mA awake, {asleep_ua} µA asleep, {volts} V ({source})"));
         lines.push(format!("left out: {}", self.left_out.join("; ")));
         lines
     }
@@ -370,13 +369,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_said() {
-        let unknown = Power::of("rp2040", &WORK).unwrap();
-        assert!(unknown.duty.is_some() && unknown.millijoules_per_day.is_none() && unknown.unknown.is_some());
-        let told = unknown.clone().measured(measured("3.3, 24,7.5").unwrap());
-        let awake = unknown.duty.unwrap() * 600_000.0;
-        let joules = 3.3 * (awake * 24e-6 + (600_000.0 - awake) * 7.5e-6) * 144.0;
-        assert!((told.millijoules_per_day.unwrap() / 1e3 - joules).abs() < 1e-6 && told.unknown.is_none());
+    fn bounds_are_called_so_and_measurements_take_their_place() {
+        let bounded = Power::of("rp2040", &WORK).unwrap();
+        let joules = |power: &Power, volts: f64, awake_ma: f64, asleep_ma: f64| {
+            let awake = power.duty.unwrap() * 600_000.0;
+            let expected = volts * (awake * awake_ma + (600_000.0 - awake) * asleep_ma) * 144.0 / 1e6;
+            assert!((power.millijoules_per_day.unwrap() / 1e3 - expected).abs() < 1e-6);
+        };
+        joules(&bounded, 3.3, 12.1, 10.4);
+        let told = bounded.clone().measured(measured("3.3, 24,7.5").unwrap());
+        joules(&told, 3.3, 24.0, 7.5);
+        assert!(bounded.text()[2].starts_with("at most ") && !told.text()[2].contains("at most"));
         for wrong in ["", "3.3", "3.3,24", "3.3,24,7,1", "3.3,-1,7", "nan,1,1", "3.3,inf,1", "300,1,1"] {
             assert!(measured(wrong).is_err(), "{wrong}");
         }
@@ -387,12 +390,13 @@ mod tests {
             bound.text()[2].starts_with("at most 30.7 J a sample")
                 && bound.text()[3].starts_with("chip alone, at most: ")
         );
-        assert!(!bound.left_out.contains(&PORT) && unknown.left_out.contains(&PORT));
+        let typical = Power::of("nrf52840dk", &WORK).unwrap();
+        assert!(!bound.left_out.contains(&PORT) && typical.left_out.contains(&PORT));
         let sleeps = Power::of("stm32f411", &WORK).unwrap();
         let share = sleeps.duty.unwrap();
         let joules = 3.6 * 86.4e3 * (share * 4.8e-3 + (1.0 - share) * 1.3e-3);
         assert!((sleeps.millijoules_per_day.unwrap() / 1e3 - joules).abs() < 1e-6);
-        let typical = Power::of("nrf52840dk", &WORK).unwrap().text();
+        let typical = typical.text();
         assert!(typical[2].contains(" µJ a sample") && !typical[2].contains("at most"), "{}", typical[2]);
         assert!(typical[3].starts_with("chip alone: 3.3 mA awake"), "{}", typical[3]);
         let slow = Power::of("rp2350", &Work { observe_cycles: None, ..WORK }).unwrap();
