@@ -13,7 +13,8 @@ pub mod variant;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use flowcast_core::format::Header;
 use flowcast_core::presets::Preset;
 use flowcast_core::seasonal::Seasons;
@@ -115,6 +116,7 @@ pub struct Report {
 /// # Errors
 /// Unreadable or untrainable data, an unwritable file, an interruption (which leaves the finished cells).
 pub fn run(args: &Args, output: &Output) -> Result<()> {
+    variants(args)?;
     let targets = data::resolve(&args.measurements.data, &args.target)?;
     let read = args.measurements.options(targets.clone());
     let protocol = Protocol::Tail { test_fraction: args.test_fraction };
@@ -138,6 +140,23 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     output.result(|| report.text(), &report)
 }
 
+/// The variants that were asked for, each once.
+///
+/// # Errors
+/// One that is no other model at that place.
+fn variants(args: &Args) -> Result<Vec<Variant>> {
+    let at_place = Variant::at(args.place);
+    let names = || at_place.iter().map(|variant| variant.name()).collect::<Vec<_>>().join(", ");
+    if let Some(same) = args.variants.iter().find(|variant| !at_place.contains(variant)) {
+        let place = args.place.to_possible_value().map(|place| place.get_name().to_owned()).unwrap_or_default();
+        bail!("--variants: {} is no other model at --place {place}, expected some of {}", same.name(), names());
+    }
+    let mut variants = if args.variants.is_empty() { at_place } else { args.variants.clone() };
+    variants.sort();
+    variants.dedup();
+    Ok(variants)
+}
+
 fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Result<Report> {
     interrupt::listen();
     let mut cells = Cells::beside(args.out.as_deref())?;
@@ -155,10 +174,7 @@ fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Res
         config.horizon
     );
     let identity = identity(series, &experiment, args)?;
-    let epochs = args.epochs();
-    let mut variants = if args.variants.is_empty() { Variant::at(args.place) } else { args.variants.clone() };
-    variants.sort();
-    variants.dedup();
+    let (epochs, variants) = (args.epochs(), variants(args)?);
     // Seed by seed, that an interrupted table is complete for some.
     let pending: Vec<(u64, Variant)> = (1..=args.seeds)
         .flat_map(|seed| variants.iter().map(move |variant| (seed, *variant)))
@@ -267,6 +283,19 @@ mod tests {
     struct Line {
         #[command(flatten)]
         args: Args,
+    }
+
+    #[test]
+    fn a_variant_that_is_none_at_its_place_is_refused() {
+        let asked = |words: &str| {
+            let line = format!("flowcast data.csv --target x {words}");
+            variants(&Line::try_parse_from(line.split_whitespace()).unwrap().args).map_err(|error| error.to_string())
+        };
+        for words in ["--variants alone", "--variants none,no-competition", "--place block --variants published"] {
+            assert!(asked(words).unwrap_err().contains("is no other model at --place"), "{words}");
+        }
+        assert_eq!(asked("--place block --variants none,alone,none"), Ok(vec![Variant::None, Variant::Alone]));
+        assert_eq!(asked("").unwrap(), Variant::at(Place::Season));
     }
 
     #[test]

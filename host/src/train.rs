@@ -304,10 +304,10 @@ impl Report {
     }
 
     fn text(&self, config: &Config, out: &Path) -> String {
-        let gain = 100.0 * (1.0 - self.validation.mae / self.closed_form.mae);
+        let gain = 100.0 * (1.0 - self.validation.loss / self.closed_form.loss);
         let joint = match self.epochs {
             0 => String::new(),
-            _ => format!("; the joint training took {gain:.1} % off the MAE"),
+            _ => format!("; the joint training took {gain:.1} % off the loss"),
         };
         format!(
             "{}: {} parameters, {} channels every {}, seasons of {} samples, {} steps ahead\n\
