@@ -43,11 +43,12 @@ struct ChannelState<
     const D_MODEL: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    const LAYERS: usize,
+    const FLOWS: usize,
 > {
     intake: Intake<R>,
     seasonal: SeasonalState<SLOTS, R>,
-    flow: [FlowState<R, HEADS, HEAD_DIM>; LAYERS],
+    /// One a block, where the blocks have an attention.
+    flow: [FlowState<R, HEADS, HEAD_DIM>; FLOWS],
     /// h, the last block's output after its norm.
     hidden: [R; D_MODEL],
     /// After the last sample.
@@ -112,9 +113,10 @@ impl<M> Bound<M> {
 /// assert_eq!(refused.to_string(), "model is truncated: found 24 bytes, expected 132");
 /// ```
 ///
-/// `CHANNELS` and `SLOTS` are capacities: the file says how many of them are used. `SLOTS` holds one period of every
-/// season and the seasonal attention's bins (see [`Seasons::capacity`]). The other sizes are the backbone's and must be the file's: take a type of
-/// [`crate::presets`].
+/// `CHANNELS`, `SLOTS` and `FLOWS` are capacities: the file says how many of them are used. `SLOTS` holds one period of every
+/// season and the seasonal attention's bins (see [`Seasons::capacity`]). `FLOWS` are blocks whose attention has room for its
+/// state: `LAYERS`, or 0 for models whose blocks have none, which takes a third less RAM. The other sizes are the backbone's
+/// and must be the file's: take a type of [`crate::presets`].
 #[derive(Debug, Clone)]
 pub struct Forecaster<
     'm,
@@ -125,10 +127,11 @@ pub struct Forecaster<
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
+    const FLOWS: usize = LAYERS,
 > {
     model: Bound<Model<'m, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>>,
     /// The first ones are the model's channels.
-    channels: [ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>; CHANNELS],
+    channels: [ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, FLOWS>; CHANNELS],
     clocks: Clocks,
     /// Samples since the start, missing ones too, up to `u32::MAX`.
     samples: u32,
@@ -146,8 +149,9 @@ pub struct Forecast<
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
+    const FLOWS: usize = LAYERS,
 > {
-    forecaster: &'f Forecaster<'m, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+    forecaster: &'f Forecaster<'m, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>,
     model: &'f Model<'m, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
     told: Told<'f, R>,
 }
@@ -269,12 +273,14 @@ impl<
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Forecaster<'m, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+    const FLOWS: usize,
+> Forecaster<'m, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>
 {
     /// A forecaster without a model.
     pub const fn unbound() -> Self {
         const { assert!(CHANNELS >= 1 && CHANNELS <= MAX_CHANNELS, "a model has 1 to 32 channels") };
         const { assert!(SLOTS >= 2, "a season has at least 2 slots") };
+        const { assert!(FLOWS == LAYERS || FLOWS == 0, "every block's attention has room for its state, or none") };
         Self {
             model: Bound::Nothing,
             channels: [const { ChannelState::new() }; CHANNELS],
@@ -297,15 +303,17 @@ impl<
     /// model.
     ///
     /// # Errors
-    /// The bytes are no model, or one of another backbone, or one that needs more channels or slots than there are.
+    /// The bytes are no model, or one of another backbone, or one that needs more channels, slots or attention than there is.
     pub fn bind(&mut self, model: &'m [u8]) -> Result<(), ModelError> {
         self.model = Bound::Nothing;
         self.reset();
         let model = Model::parse(model)?;
         let header = model.header();
-        for (name, found, capacity) in
-            [("slots", header.seasons.capacity() as u16, SLOTS), ("channels", header.channels, CHANNELS)]
-        {
+        for (name, found, capacity) in [
+            ("slots", header.seasons.capacity() as u16, SLOTS),
+            ("channels", header.channels, CHANNELS),
+            ("layers of attention", header.attending_layers(), FLOWS),
+        ] {
             if usize::from(found) > capacity {
                 return Err(ModelError::Capacity { name, found, capacity: capacity as u16 });
             }
@@ -403,8 +411,9 @@ impl<
             }
             M::begin(Part::Embedding);
             let mut token = model.embed(&features, &state.level);
-            for (layer, (block, flow)) in model.blocks().iter().zip(&mut state.flow).enumerate() {
-                block.step::<D_MODEL, HEAD_DIM, M>(flow, &mut token, |flows| trace(channel, layer, flows));
+            let mut flows = state.flow.iter_mut();
+            for (layer, block) in model.blocks().iter().enumerate() {
+                block.step::<D_MODEL, HEAD_DIM, M>(flows.next(), &mut token, |flows| trace(channel, layer, flows));
             }
             M::begin(Part::Norm);
             state.hidden = model.norm(&token);
@@ -477,7 +486,7 @@ impl<
     }
 
     /// What comes next; `None` until one period has passed.
-    pub fn forecast(&self) -> Option<Forecast<'_, 'm, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
+    pub fn forecast(&self) -> Option<Forecast<'_, 'm, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>> {
         self.forecast_knowing(&nothing)
     }
 
@@ -485,7 +494,7 @@ impl<
     pub fn forecast_knowing<'f>(
         &'f self,
         known: &'f Known<'f>,
-    ) -> Option<Forecast<'f, 'm, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>> {
+    ) -> Option<Forecast<'f, 'm, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>> {
         let model = self.model.get()?;
         let forecast = Forecast { forecaster: self, model, told: Told { known, columns: &self.channels } };
         (self.samples >= model.header().seasons.period()).then_some(forecast)
@@ -516,14 +525,14 @@ impl<
     const D_MODEL: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    const LAYERS: usize,
-> ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+    const FLOWS: usize,
+> ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, FLOWS>
 {
     const fn new() -> Self {
         Self {
             intake: Intake::NONE,
             seasonal: SeasonalState::new(),
-            flow: [const { FlowState::<R, HEADS, HEAD_DIM>::ZERO }; LAYERS],
+            flow: [const { FlowState::<R, HEADS, HEAD_DIM>::ZERO }; FLOWS],
             hidden: [R::ZERO; D_MODEL],
             level: Level::ZERO,
             next: NextSample::NONE,
@@ -577,7 +586,11 @@ impl<
 
     /// Compares what was forecast for now with the sample that came, `None` if none did.
     #[inline]
-    fn learn(&mut self, model: &Model<'_, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>, sample: Option<R>) {
+    fn learn<const LAYERS: usize>(
+        &mut self,
+        model: &Model<'_, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+        sample: Option<R>,
+    ) {
         let due = self.schedule.advance(model.groups());
         let resolved = self.probes.resolve(&due, sample);
         if model.header().corrected {
@@ -597,8 +610,8 @@ impl<
     const D_MODEL: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    const LAYERS: usize,
-> Columns<R> for [ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>; CHANNELS]
+    const FLOWS: usize,
+> Columns<R> for [ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, FLOWS>; CHANNELS]
 {
     fn column(&self, channel: usize) -> Option<Column<'_, R>> {
         let state = self.get(channel)?;
@@ -613,9 +626,9 @@ impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
     /// What a channel's forecast starts from; [`Self::prepare`] computes the rest. (In two, so that it is made where it
     /// stands: it is dear to move.)
     #[inline(always)]
-    fn of<const SLOTS: usize>(
+    fn of<const SLOTS: usize, const FLOWS: usize>(
         model: &'f Model<'m, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
-        state: &'f ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
+        state: &'f ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, FLOWS>,
         clocks: &Clocks,
         channel: usize,
         told: Told<'f, R>,
@@ -638,7 +651,10 @@ impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
 
     /// Computes what every step has in common, from the state of all channels.
     #[inline(never)]
-    fn prepare<const SLOTS: usize>(&mut self, channels: &[ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>]) {
+    fn prepare<const SLOTS: usize, const FLOWS: usize>(
+        &mut self,
+        channels: &[ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, FLOWS>],
+    ) {
         let header = self.model.header();
         let seasons = &header.seasons;
         let Some(state) = channels.get(self.channel) else { return };
@@ -682,7 +698,8 @@ impl<
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Forecast<'f, 'm, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+    const FLOWS: usize,
+> Forecast<'f, 'm, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>
 {
     /// Steps ahead that the forecast reaches.
     pub fn horizon(&self) -> usize {
@@ -814,7 +831,8 @@ impl<
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Streaming for Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+    const FLOWS: usize,
+> Streaming for Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>
 {
     fn header(&self) -> &Header {
         self.model.get().map_or(&NO_MODEL, |model| model.header())

@@ -28,7 +28,7 @@ use crate::seasonal::{
 };
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 /// The most quantile levels of a model.
 pub const MAX_QUANTILES: usize = 9;
 /// The most channels of a model.
@@ -64,7 +64,8 @@ const FLAG_MIXED: u8 = 2;
 const FLAG_CORRECTED: u8 = 4;
 const FLAG_ADAPTED: u8 = 8;
 const FLAG_RETRIEVAL: u8 = 16;
-const FLAGS: u8 = FLAG_RING | FLAG_MIXED | FLAG_CORRECTED | FLAG_ADAPTED | FLAG_RETRIEVAL;
+const FLAG_ATTENTION: u8 = 32;
+const FLAGS: u8 = FLAG_RING | FLAG_MIXED | FLAG_CORRECTED | FLAG_ADAPTED | FLAG_RETRIEVAL | FLAG_ATTENTION;
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 const CRC_BYTES: usize = 4;
 const NAME_BYTES: usize = 32;
@@ -108,7 +109,7 @@ mod field {
     pub const RETRIEVAL_GAIN: usize = 112;
     pub const KNOWN: usize = 120;
     pub const RESERVED: Range<usize> = 121..128;
-    /// The quantile levels, then the heads' memory gains, then the knots, then (aligned) the channels.
+    /// The quantile levels, then the memory gains of the heads that there are, then the knots, then (aligned) the channels.
     pub const TABLES: usize = 128;
 
     pub mod channel {
@@ -226,6 +227,8 @@ pub struct Header {
     pub head_dim: u16,
     /// Blocks.
     pub layers: u16,
+    /// Whether the blocks have a Flow-Attention; without one, a token receives nothing from those before it.
+    pub attention: bool,
     /// Hidden units of a feed-forward layer.
     pub d_ff: u16,
     /// How the weights lie.
@@ -254,9 +257,9 @@ pub struct Header {
     pub seasons: Seasons,
     /// Milliseconds between samples.
     pub interval_ms: u64,
-    /// κ of the attention's conserved source.
+    /// κ of the attention's conserved source; 0 without one.
     pub source_clamp: f32,
-    /// The largest sink_incoming and source_outgoing.
+    /// The largest sink_incoming and source_outgoing; 0 without an attention.
     pub flow_limit: f32,
     /// Seasonal features enter a token within ± this many scales.
     pub feature_clamp: f32,
@@ -462,6 +465,7 @@ impl Header {
         heads: 0,
         head_dim: 0,
         layers: 0,
+        attention: false,
         d_ff: 0,
         numeric: Numeric::F32,
         channels: 0,
@@ -529,7 +533,7 @@ impl Header {
             }
         };
         let flags = byte(field::FLAGS);
-        within("flags", flags, 0..=FLAGS, "0 to 31")?;
+        within("flags", flags, 0..=FLAGS, "0 to 63")?;
         expect("seasonal memories", byte(field::MEMORIES), MEMORIES as u8, "4")?;
         expect("ring of samples", byte(field::RING), RING as u8, "24")?;
         zero(body, field::RESERVED)?;
@@ -565,6 +569,7 @@ impl Header {
             heads: u16_at(body, field::HEADS),
             head_dim: u16_at(body, field::HEAD_DIM),
             layers: u16_at(body, field::LAYERS),
+            attention: flags & FLAG_ATTENTION != 0,
             d_ff: u16_at(body, field::D_FF),
             numeric,
             channels: u16_at(body, field::CHANNELS),
@@ -622,8 +627,13 @@ impl Header {
         }
         within("slots of all seasons", seasons.capacity(), 2..=65535, "2 to 65535")?;
         within("interval", self.interval_ms, 1..=10_000_000_000_000, "1 ms to 300 years")?;
-        within("source clamp", self.source_clamp, 0.0..=10.0, "0 to 10")?;
-        within("flow limit", self.flow_limit, 1.0..=1e4, "1 to 1e4")?;
+        if self.attention {
+            within("source clamp", self.source_clamp, 0.0..=10.0, "0 to 10")?;
+            within("flow limit", self.flow_limit, 1.0..=1e4, "1 to 1e4")?;
+        } else {
+            expect("source clamp", self.source_clamp, 0.0, "0 without an attention")?;
+            expect("flow limit", self.flow_limit, 0.0, "0 without an attention")?;
+        }
         within("feature clamp", self.feature_clamp, 1.0..=1e4, "1 to 1e4")?;
         within("scale floor", seasons.scale_floor, 1e-6..=1e6, "1e-6 to 1e6")?;
         for gain in seasons.memory_gain {
@@ -740,9 +750,10 @@ impl Header {
         bytemuck::try_cast_slice(knots).map_err(|_| FormatError::Misaligned)
     }
 
-    /// The 1/N of each head of a block, 0 for an infinite memory. `bytes` is the file that this header was read from.
+    /// The 1/N of each head of a block, 0 for an infinite memory; none without an attention. `bytes` is the file that this
+    /// header was read from.
     pub fn head_gains<'m>(&self, bytes: &'m [u8], layer: usize) -> impl Iterator<Item = f32> + 'm {
-        let heads = usize::from(self.heads);
+        let heads = self.attending_heads();
         let start = field::TABLES + 4 * (self.quantiles.len() + layer * heads);
         (0..heads).map(move |head| f32_at(bytes, start + 4 * head))
     }
@@ -784,8 +795,18 @@ impl Header {
         Ok((numbers, matrices))
     }
 
+    /// Heads of a block that attend: all or none.
+    fn attending_heads(&self) -> usize {
+        if self.attention { self.heads.into() } else { 0 }
+    }
+
+    /// Blocks that attend: all or none.
+    pub fn attending_layers(&self) -> u16 {
+        if self.attention { self.layers } else { 0 }
+    }
+
     fn knots_start(&self) -> usize {
-        field::TABLES + 4 * (self.quantiles.len() + usize::from(self.layers) * usize::from(self.heads))
+        field::TABLES + 4 * (self.quantiles.len() + usize::from(self.layers) * self.attending_heads())
     }
 
     fn tables_end(&self) -> usize {
@@ -880,6 +901,7 @@ impl Header {
         let knots = usize::from(self.knots);
         let quantiles = self.quantiles.len();
         let in_blocks = TENSORS_IN_BLOCK * usize::from(self.layers);
+        let a = if self.attention { d } else { 0 };
         let (hidden, key) = if self.seasons.retrieval.is_some() { (HIDDEN, KEY) } else { (0, 0) };
         match index {
             0 => (None, "retrieval.expand.weight", [1, hidden, SUMMARY]),
@@ -892,16 +914,16 @@ impl Header {
             7 => (None, "embed.bias", [1, 1, d]),
             _ if index - TENSORS_BEFORE < in_blocks => {
                 let (name, shape) = match (index - TENSORS_BEFORE) % TENSORS_IN_BLOCK {
-                    0 => ("norm_attention.gain", [1, 1, d]),
-                    1 => ("norm_attention.bias", [1, 1, d]),
-                    2 => ("query.weight", [1, d, d]),
-                    3 => ("query.bias", [1, 1, d]),
-                    4 => ("key.weight", [1, d, d]),
-                    5 => ("key.bias", [1, 1, d]),
-                    6 => ("value.weight", [1, d, d]),
-                    7 => ("value.bias", [1, 1, d]),
-                    8 => ("output.weight", [1, d, d]),
-                    9 => ("output.bias", [1, 1, d]),
+                    0 => ("norm_attention.gain", [1, 1, a]),
+                    1 => ("norm_attention.bias", [1, 1, a]),
+                    2 => ("query.weight", [1, a, d]),
+                    3 => ("query.bias", [1, 1, a]),
+                    4 => ("key.weight", [1, a, d]),
+                    5 => ("key.bias", [1, 1, a]),
+                    6 => ("value.weight", [1, a, d]),
+                    7 => ("value.bias", [1, 1, a]),
+                    8 => ("output.weight", [1, a, d]),
+                    9 => ("output.bias", [1, 1, a]),
                     10 => ("norm_feed_forward.gain", [1, 1, d]),
                     11 => ("norm_feed_forward.bias", [1, 1, d]),
                     12 => ("expand.weight", [1, ff, d]),
@@ -931,7 +953,7 @@ impl Header {
 
     /// Writes a model into `out`, which is [`Header::length`] bytes, and returns its identity.
     ///
-    /// `head_gains` is `[layers][heads]`; `knots` ascends from 1 to the horizon; `weights` holds every tensor in the
+    /// `head_gains` is `[layers][heads]`, empty without an attention; `knots` ascends from 1 to the horizon; `weights` holds every tensor in the
     /// order of [`Header::tensors`]: for an eight-bit model each row of a matrix is divided by its largest magnitude
     /// over 127 and rounded. What was written has been parsed again: a file that this returns for is a file that boards
     /// accept.
@@ -947,7 +969,7 @@ impl Header {
         out: &mut [u8],
     ) -> Result<u32, FormatError> {
         self.check_fields()?;
-        size("head gains", head_gains.len(), usize::from(self.layers) * usize::from(self.heads))?;
+        size("head gains", head_gains.len(), usize::from(self.layers) * self.attending_heads())?;
         size("knots", knots.len(), self.knots.into())?;
         size("channels", channels.len(), self.channels.into())?;
         size("weights", weights.len(), self.weight_count())?;
@@ -967,6 +989,7 @@ impl Header {
             (self.corrected, FLAG_CORRECTED),
             (self.adapted, FLAG_ADAPTED),
             (seasons.retrieval.is_some(), FLAG_RETRIEVAL),
+            (self.attention, FLAG_ATTENTION),
         ];
         let flags = flags.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag);
         put(out, field::NUMERIC, &[numeric, flags]);

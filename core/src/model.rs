@@ -16,7 +16,7 @@
 use core::fmt;
 
 use crate::attention::FlowParameters;
-use crate::block::Block;
+use crate::block::{Attention, Block};
 use crate::conformal::Factors;
 use crate::format::{Channel, FormatError, Header, LEVEL_FEATURES, MAX_QUANTILES, Tensors};
 use crate::kernel::COLUMNS;
@@ -181,19 +181,23 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
         });
         let embed = linear(&mut tensors, D_MODEL, header.token_features(), D_MODEL);
         let blocks = core::array::from_fn(|layer| {
-            let mut memory_gain = [R::ZERO; HEADS];
-            for (gain, stored) in memory_gain.iter_mut().zip(header.head_gains(bytes, layer)) {
-                *gain = R::of(stored);
-            }
-            let [source_clamp, flow_limit] = [header.source_clamp, header.flow_limit].map(R::of);
-            let flow = FlowParameters { memory_gain, source_clamp, flow_limit };
+            let attention = header.attention.then(|| {
+                let mut memory_gain = [R::ZERO; HEADS];
+                for (gain, stored) in memory_gain.iter_mut().zip(header.head_gains(bytes, layer)) {
+                    *gain = R::of(stored);
+                }
+                let [source_clamp, flow_limit] = [header.source_clamp, header.flow_limit].map(R::of);
+                Attention {
+                    norm: norm(&mut tensors),
+                    query: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
+                    key: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
+                    value: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
+                    output: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
+                    flow: FlowParameters { memory_gain, source_clamp, flow_limit },
+                }
+            });
             Block {
-                norm_attention: norm(&mut tensors),
-                query: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
-                key: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
-                value: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
-                output: linear(&mut tensors, D_MODEL, D_MODEL, D_MODEL),
-                flow,
+                attention,
                 norm_feed_forward: norm(&mut tensors),
                 expand: linear(&mut tensors, d_ff, D_MODEL, d_ff),
                 contract: Linear { weight: tensors.transposed::<R>(d_ff, D_MODEL), bias: tensors.vector::<R>(D_MODEL) },
@@ -268,7 +272,7 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
         self.encoder.as_ref()
     }
 
-    /// The blocks, whose states the caller holds.
+    /// The blocks, whose attentions' states the caller holds.
     pub fn blocks(&self) -> &[Block<'m, R, HEADS>; LAYERS] {
         &self.blocks
     }

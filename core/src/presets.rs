@@ -26,13 +26,15 @@ pub const PRESETS: [Preset; 3] = [
     Preset { name: "base", d_model: 64, heads: 8, head_dim: 8, layers: 2, d_ff: 128 },
 ];
 
-/// The smallest: a Cortex-M0+ at a sample a second.
-pub type Tiny<'m, const CHANNELS: usize, const SLOTS: usize, R = f32> = Forecaster<'m, R, CHANNELS, SLOTS, 16, 2, 8, 1>;
+/// The smallest: a Cortex-M0+ at a sample a second. `FLOWS` of 0 has no room for an attention in the blocks.
+pub type Tiny<'m, const CHANNELS: usize, const SLOTS: usize, R = f32, const FLOWS: usize = 1> =
+    Forecaster<'m, R, CHANNELS, SLOTS, 16, 2, 8, 1, FLOWS>;
 /// The default.
-pub type Small<'m, const CHANNELS: usize, const SLOTS: usize, R = f32> =
-    Forecaster<'m, R, CHANNELS, SLOTS, 32, 4, 8, 1>;
+pub type Small<'m, const CHANNELS: usize, const SLOTS: usize, R = f32, const FLOWS: usize = 1> =
+    Forecaster<'m, R, CHANNELS, SLOTS, 32, 4, 8, 1, FLOWS>;
 /// For large boards and long histories.
-pub type Base<'m, const CHANNELS: usize, const SLOTS: usize, R = f32> = Forecaster<'m, R, CHANNELS, SLOTS, 64, 8, 8, 2>;
+pub type Base<'m, const CHANNELS: usize, const SLOTS: usize, R = f32, const FLOWS: usize = 2> =
+    Forecaster<'m, R, CHANNELS, SLOTS, 64, 8, 8, 2, FLOWS>;
 
 impl Preset {
     /// The preset of that name.

@@ -259,6 +259,7 @@ pub(crate) mod tests {
                 heads: 0,
                 head_dim: 0,
                 layers: 0,
+                attention: false,
                 d_ff: 0,
                 numeric: Numeric::F32,
                 channels,

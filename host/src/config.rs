@@ -93,7 +93,7 @@ pub struct Config {
     pub known: u16,
     /// Time of the first row that training did not read, in milliseconds since 1970; 0 where the data told no times.
     pub seen_until_ms: u64,
-    /// Memory of each head in samples, `[layers][heads]`; `None` is infinite.
+    /// Memory of each head in samples, `[layers][heads]`; `None` is infinite. Empty where the blocks have no attention.
     pub memories: Vec<Vec<Option<f32>>>,
     /// The channels, in the order of a sample.
     pub channels: Vec<ChannelConfig>,
@@ -181,11 +181,13 @@ impl Config {
     pub fn header(&self) -> Result<Header> {
         let preset = self.preset()?;
         let channels = self.channels.len() as u16;
+        let attention = !self.memories.is_empty();
         Ok(Header {
             d_model: preset.d_model as u16,
             heads: preset.heads as u16,
             head_dim: preset.head_dim as u16,
             layers: preset.layers as u16,
+            attention,
             d_ff: preset.d_ff as u16,
             numeric: Numeric::F32,
             channels,
@@ -200,8 +202,8 @@ impl Config {
             adapted: self.adapted,
             seasons: self.seasons(),
             interval_ms: self.interval_ms,
-            source_clamp: SOURCE_CLAMP,
-            flow_limit: FLOW_LIMIT,
+            source_clamp: if attention { SOURCE_CLAMP } else { 0.0 },
+            flow_limit: if attention { FLOW_LIMIT } else { 0.0 },
             feature_clamp: FEATURE_CLAMP,
             quantiles: heapless_levels(&self.quantiles)?,
             seen_until_ms: self.seen_until_ms,
@@ -209,7 +211,7 @@ impl Config {
         })
     }
 
-    /// 1/N of each head, `[layers][heads]`; 0 for an infinite memory.
+    /// 1/N of each head, `[layers][heads]`; 0 for an infinite memory. Empty without an attention.
     pub fn head_gains(&self) -> Vec<Vec<f32>> {
         let gain = |memory: &Option<f32>| memory.map_or(0.0, |samples| 1.0 / samples.max(1.0));
         self.memories.iter().map(|heads| heads.iter().map(gain).collect()).collect()
@@ -287,6 +289,19 @@ pub struct TrainedModel {
 }
 
 impl TrainedModel {
+    /// The same model without what its blocks' attention needs: it forecasts as one whose attention puts out zeros.
+    ///
+    /// # Errors
+    /// The configuration is no model's.
+    pub fn without_attention(&self) -> Result<Self> {
+        let config = Config { memories: Vec::new(), ..self.config.clone() };
+        let (from, to) = (self.config.header()?, config.header()?);
+        let kept: Vec<String> = to.tensors().map(|tensor| tensor.to_string()).collect();
+        let of_kept = from.tensors().filter(|tensor| kept.contains(&tensor.to_string()));
+        let weights = of_kept.flat_map(|tensor| &self.weights[tensor.start..][..tensor.len()]).copied().collect();
+        Ok(Self { config, weights })
+    }
+
     /// Writes `MODEL.safetensors`; the same model and training give the same bytes.
     ///
     /// # Errors
@@ -379,5 +394,75 @@ impl TrainedModel {
         let Config { knots, .. } = &self.config;
         header.write(&self.config.head_gains().concat(), knots, &self.config.records(), &self.weights, &mut bytes)?;
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flowcast_core::presets::PRESETS;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::forecaster::open;
+
+    /// Whatever its other weights, an attention that puts out zeros is the same as none, to the bit.
+    #[test]
+    fn an_attention_that_says_nothing_can_be_left_out() {
+        for preset in PRESETS {
+            let channel = ChannelConfig {
+                name: "x".to_owned(),
+                unit: String::new(),
+                offset: 0.0,
+                scale: 1.0,
+                valid_min: -9.0,
+                valid_max: 9.0,
+                stuck_limit: 0,
+                resolution: 0.0,
+            };
+            let config = Config {
+                preset: preset.name.to_owned(),
+                interval_ms: 3_600_000,
+                periods: vec![24],
+                horizon: 12,
+                knots: knots(12),
+                quantiles: vec![0.1, 0.5, 0.9],
+                own_readouts: false,
+                retrieval: false,
+                ring: true,
+                mixed: false,
+                corrected: true,
+                adapted: false,
+                targets: 1,
+                known: 0,
+                seen_until_ms: 0,
+                memories: Config::spread_memories(&preset, 24),
+                channels: vec![channel],
+            };
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let header = config.header().unwrap();
+            let weights = header.tensors().flat_map(|tensor| {
+                let most = if tensor.name.starts_with("output.") { 0.0 } else { 0.3 };
+                (0..tensor.len()).map(|_| most * rng.random_range(-1.0..1.0_f32)).collect::<Vec<_>>()
+            });
+            let whole = TrainedModel { weights: weights.collect(), config };
+            let without = whole.without_attention().unwrap();
+            assert!(without.weights.len() + 4 * preset.layers * preset.d_model.pow(2) < whole.weights.len());
+            for numeric in [Numeric::F32, Numeric::I8] {
+                let (whole, without) = (whole.to_flow_as(numeric).unwrap(), without.to_flow_as(numeric).unwrap());
+                let (mut whole, mut without) = (open(&whole).unwrap(), open(&without).unwrap());
+                assert!(without.snapshot_bytes() < whole.snapshot_bytes());
+                for row in 0..200 {
+                    let sample = [(row as f32 * 0.26).sin() + rng.random_range(-0.5..0.5_f32)];
+                    whole.observe(&sample);
+                    without.observe(&sample);
+                    let (mut expected, mut found) = ([0.0; 36], [0.0; 36]);
+                    let written = whole.forecast_into(0, &mut expected);
+                    assert_eq!(without.forecast_into(0, &mut found), written);
+                    assert_eq!(expected.map(f32::to_bits), found.map(f32::to_bits), "{} {numeric:?}", preset.name);
+                }
+                assert!(whole.is_ready());
+            }
+        }
     }
 }

@@ -186,7 +186,8 @@ fn inspect_at(bytes: &[u8], board: Option<&Board>, every: Option<Duration>) -> R
         let milliseconds = samples.map(|samples| (f64::from(samples) * header.interval_ms as f64).round() as u64);
         Memory { samples, milliseconds }
     };
-    let memories = (0..header.layers.into()).map(|layer| header.head_gains(bytes, layer).map(memory).collect());
+    let memories =
+        (0..header.attending_layers().into()).map(|layer| header.head_gains(bytes, layer).map(memory).collect());
     let channels = (0..header.channels.into()).filter_map(|index| header.channel(bytes, index));
     let behind = match &bytes[header.length()..] {
         [] => "nothing",
@@ -217,7 +218,13 @@ fn inspect_at(bytes: &[u8], board: Option<&Board>, every: Option<Duration>) -> R
         memories: memories.collect(),
         layers: layers(&header),
         slots: header.seasons.capacity(),
-        state_bytes: state_bytes(&preset, header.numeric, header.channels.into(), header.seasons.capacity()),
+        state_bytes: state_bytes(
+            &preset,
+            header.numeric,
+            header.channels.into(),
+            header.seasons.capacity(),
+            header.attention,
+        ),
         cost,
         board: board.map(|board| board.report(&header, &preset, &cost, interval_ms)),
     })

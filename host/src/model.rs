@@ -70,7 +70,7 @@ pub struct Network {
     mixer: Mixer,
     /// Whether it computes as an eight-bit file does.
     rounded: bool,
-    /// One a layer.
+    /// One a layer; none without an attention.
     memories: Vec<Memories>,
     device: Device,
 }
@@ -105,8 +105,8 @@ fn initial(name: &str, len: usize, inputs: usize, rng: &mut impl Rng) -> Vec<f32
 }
 
 impl Network {
-    /// A network with its first weights; the same seed gives the same ones. `head_gains` is `[layers][heads]`,
-    /// `length` the length of the sequences that it will see.
+    /// A network with its first weights; the same seed gives the same ones. `head_gains` is `[layers][heads]`, empty without
+    /// an attention, `length` the length of the sequences that it will see.
     ///
     /// # Errors
     /// The device is out of memory.
@@ -300,7 +300,7 @@ impl Network {
     /// # Errors
     /// The sequences are not of the length that the network was made for.
     pub fn hidden(&self, tokens: &Tensor) -> Result<Tensor> {
-        self.blocks(tokens, true)
+        self.blocks(tokens, self.header.attention)
     }
 
     /// The same of tokens one by one, as if nothing were received from the others: what a network says as long as its
@@ -320,7 +320,7 @@ impl Network {
         }
         // Rows of one matrix wherever sequences do not matter: candle multiplies those fastest.
         let mut x = self.linear("embed", &tokens.reshape((batch * length, width))?)?;
-        for layer in 0..self.memories.len() {
+        for layer in 0..usize::from(self.header.layers) {
             let name = |part: &str| format!("blocks.{layer}.{part}");
             if mixing && self.mixer != Mixer::Alone {
                 let normed = self.norm(&name("norm_attention"), &x)?;

@@ -7,6 +7,7 @@
 //! 4. After each epoch of 20 steps, validate the exported model with the device's own code; keep the best; stop when
 //!    three epochs brought nothing. The closed form itself is the first candidate, and of the way from there to the
 //!    best the share is kept that is best (`share`).
+//! 5. Leave the blocks' attention out of the model where the best is hardly better than the best without one.
 //!
 //! Every random number follows from `--seed` and the step, so an interrupted training that is resumed gives the file
 //! that an uninterrupted one gives.
@@ -65,6 +66,8 @@ pub const EPOCH_STEPS: usize = 20;
 pub const EPOCHS: usize = 10;
 pub(crate) const WARM_UP_STEPS: usize = 10;
 const PATIENCE: usize = 3;
+/// The blocks' attention takes a third of a board's work and state: it stays where it takes so much off the loss.
+const ATTENTION_PAYS: f64 = 0.01;
 /// The gradient's norm is cut to this.
 pub(crate) const MOST_GRADIENT: f64 = 1.0;
 /// The linear path is nearly right from the start; the rest begins from nothing.
@@ -193,6 +196,8 @@ pub struct Report {
     pub parameters: usize,
     /// Epochs that were run.
     pub epochs: usize,
+    /// Whether the blocks' attention pays, and stays in the model.
+    pub attention: bool,
     /// Seconds that training took, before an interruption too.
     pub seconds: f64,
     /// `cpu` or `cuda`.
@@ -431,7 +436,10 @@ impl Training<'_> {
     /// What must be the same for a checkpoint to be gone on with.
     fn identity(&self) -> Result<String> {
         let mut bytes = serde_json::to_vec(&self.config)?;
-        bytes.extend(format!("rows first {} {} {:?}", self.options.seed, self.options.epochs, self.split).into_bytes());
+        bytes.extend(
+            format!("rows first, silent kept {} {} {:?}", self.options.seed, self.options.epochs, self.split)
+                .into_bytes(),
+        );
         for values in &self.series.values {
             bytes.extend_from_slice(bytemuck::cast_slice(values));
         }
@@ -446,19 +454,22 @@ impl Training<'_> {
         let closed_form = self.validate(&first, true)?;
         let start = self.validate(&first, false)?;
         let mut best = first.weights.clone();
+        // The best whose attention says nothing: the closed form, or the first epoch.
+        let mut silent = first.weights.clone();
         let mut progress = Progress {
             identity: identity.clone(),
             step: 0,
             stale: 0,
             seconds: 0.0,
             best: start,
+            silent: start,
             history: Vec::new(),
             losses: Vec::new(),
         };
         if let Some((path, true)) = &self.options.checkpoint
             && path.exists()
         {
-            (progress, best) = checkpoint::load(path, &identity, &network, &mut optimizer)?;
+            (progress, [best, silent]) = checkpoint::load(path, &identity, &network, &mut optimizer)?;
             self.output.note(format!("going on after step {} of {steps}", progress.step));
         } else if let Some((path, true)) = &self.options.checkpoint {
             self.output.remark(format!(
@@ -481,7 +492,7 @@ impl Training<'_> {
                 bar.abandon();
                 let Some((path, _)) = &self.options.checkpoint else { bail!("interrupted") };
                 progress.seconds = seconds();
-                checkpoint::save(path, &progress, &network, &best, &optimizer)?;
+                checkpoint::save(path, &progress, &network, [&best, &silent], &optimizer)?;
                 bail!("interrupted after step {} of {steps}; the same command with --resume goes on", progress.step);
             }
             let step = self.step();
@@ -510,17 +521,24 @@ impl Training<'_> {
                 if validation.loss < progress.best.loss {
                     (progress.best, progress.stale, best) = (validation, 0, model.weights);
                 }
+                if progress.history.len() == 1 {
+                    (progress.silent, silent) = (progress.best, best.clone());
+                }
                 if let Some((path, _)) = &self.options.checkpoint {
                     progress.seconds = seconds();
-                    checkpoint::save(path, &progress, &network, &best, &optimizer)?;
+                    checkpoint::save(path, &progress, &network, [&best, &silent], &optimizer)?;
                 }
             }
         }
         bar.finish_and_clear();
-        let best = self.shared(&first.weights, best, progress.best.loss)?;
-        let model = self.with_learned_factors(self.model(best))?;
+        let attends = progress.best.loss < (1.0 - ATTENTION_PAYS) * progress.silent.loss;
+        let (best, least) = if attends { (best, progress.best.loss) } else { (silent, progress.silent.loss) };
+        let model = self.model(self.shared(&first.weights, best, least)?);
+        let model = if attends { model } else { model.without_attention()? };
+        let model = self.with_learned_factors(model)?;
         let report = Report {
-            parameters: self.header.weight_count(),
+            parameters: model.weights.len(),
+            attention: attends,
             epochs: progress.history.len(),
             seconds: seconds(),
             device: if self.device.is_cpu() { "cpu" } else { "cuda" },
@@ -544,6 +562,7 @@ impl Training<'_> {
 
     /// A model whose intervals start as the device would have corrected them by the end of the rows that train.
     fn with_learned_factors(&self, mut model: TrainedModel) -> Result<TrainedModel> {
+        let header = model.config.header()?;
         let bytes = model.to_flow()?;
         let mut forecaster = open(&bytes)?;
         let mut sample = vec![0.0; self.series.columns.len()];
@@ -551,10 +570,10 @@ impl Training<'_> {
             self.series.row(row, &mut sample);
             forecaster.observe_knowing(&sample, &self.series.to_come(row + 1));
         }
-        let factors = (0..usize::from(self.header.targets))
+        let factors = (0..usize::from(header.targets))
             .flat_map(|channel| forecaster.interval_factors(channel))
             .flat_map(|factors| [factors.lower, factors.upper]);
-        let place = self.header.tensors().find(|tensor| tensor.name == "interval.factors");
+        let place = header.tensors().find(|tensor| tensor.name == "interval.factors");
         let place = place.context("the model has no tensor interval.factors")?;
         for (weight, factor) in model.weights[place.start..place.start + place.len()].iter_mut().zip(factors) {
             *weight = factor;

@@ -73,6 +73,19 @@ pub fn random_model_as(
     horizon: usize,
     seed: u64,
 ) -> Vec<u8> {
+    random_model_with(true, numeric, preset, channels, period, horizon, seed)
+}
+
+/// As [`random_model_as`], with or without an attention in its blocks.
+pub fn random_model_with(
+    attention: bool,
+    numeric: Numeric,
+    preset: &Preset,
+    channels: usize,
+    period: u32,
+    horizon: usize,
+    seed: u64,
+) -> Vec<u8> {
     /// Most slots of the seasonal memory on every board.
     const SLOTS: u32 = 288;
     let slot_samples = period.div_ceil(SLOTS);
@@ -85,6 +98,7 @@ pub fn random_model_as(
         heads: preset.heads as u16,
         head_dim: preset.head_dim as u16,
         layers: preset.layers as u16,
+        attention,
         d_ff: preset.d_ff as u16,
         numeric,
         channels: channels as u16,
@@ -114,8 +128,8 @@ pub fn random_model_as(
             retrieval: Some([1.0 / 5.0, 1.0 / 30.0]),
         },
         interval_ms: 600_000,
-        source_clamp: 1.0,
-        flow_limit: 100.0,
+        source_clamp: if attention { 1.0 } else { 0.0 },
+        flow_limit: if attention { 100.0 } else { 0.0 },
         feature_clamp: 12.0,
         quantiles: [0.1, 0.5, 0.9].into_iter().collect(),
         seen_until_ms: 0,
@@ -134,6 +148,7 @@ pub fn random_model_as(
         .collect();
     // One memory is infinite, the others differ.
     let gains: Vec<f32> = (0..preset.layers * preset.heads)
+        .filter(|_| attention)
         .map(|head| if head == 0 { 0.0 } else { 1.0 / (24.0 * head as f32) })
         .collect();
     let names: Vec<String> = (0..channels).map(|index| format!("c{index}")).collect();

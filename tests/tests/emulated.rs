@@ -14,7 +14,7 @@ use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::Numeric;
 use flowcast_core::presets::{PRESETS, Preset};
 use flowcast_core::wire::{FRAME_BYTES, ModelFault, Refusal, Reply, Request, Stats, encode};
-use flowcast_tests::{Random, random_model, random_model_as};
+use flowcast_tests::{Random, random_model, random_model_as, random_model_with};
 
 const MACHINE: Machine = MACHINES[0];
 
@@ -150,7 +150,7 @@ fn every_board_says_what_the_host_says() {
         let used = outcome.stats.ram_bytes + outcome.stats.stack_bytes;
         assert!((used as usize) < machine.ram_bytes, "{}: {used} bytes of RAM", machine.name);
         assert!(outcome.stats.instructions_max.is_some(), "{} counts instructions", machine.name);
-        let told = state_bytes(&preset("tiny"), Numeric::I8, machine.channels, machine.slots);
+        let told = state_bytes(&preset("tiny"), Numeric::I8, machine.channels, machine.slots, true);
         assert_eq!(outcome.stats.state_bytes as usize, told, "{}: as `flowcast inspect` counts", machine.name);
     }
 }
@@ -158,15 +158,18 @@ fn every_board_says_what_the_host_says() {
 #[test]
 fn sparse_forecasts_and_gaps_are_equal_too() {
     let mut random = Random::new(7);
-    let model = aligned(&random_model(&preset("small"), 4, 144, 50, 7));
     let mut rows = wave(6_000, 4, 144, &mut random);
     spoil(&mut rows[144..], &mut random);
     rows[2_000..3_500].fill(vec![f32::NAN; 4]);
-    let mut host = forecaster::open(&model).unwrap();
-    let options = Options { every: 37, ..Options::default() };
-    let outcome = board("small", &model).stream(host.as_mut(), &rows, options).unwrap();
-    assert_eq!(outcome.difference, None);
-    assert_eq!(outcome.forecasts as usize, 6_000 / 37 - 143 / 37);
+    // A firmware that has room for an attention runs a model without one, too.
+    for attention in [true, false] {
+        let model = aligned(&random_model_with(attention, Numeric::F32, &preset("small"), 4, 144, 50, 7));
+        let mut host = forecaster::open(&model).unwrap();
+        let options = Options { every: 37, ..Options::default() };
+        let outcome = board("small", &model).stream(host.as_mut(), &rows, options).unwrap();
+        assert_eq!(outcome.difference, None);
+        assert_eq!(outcome.forecasts as usize, 6_000 / 37 - 143 / 37);
+    }
 }
 
 #[test]

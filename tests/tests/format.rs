@@ -76,12 +76,18 @@ const QUANTILES: [f32; 3] = [0.05, 0.5, 0.9];
 const MEMORY_GAIN: [f32; 4] = [1.0, 0.3, 0.1, 0.03];
 const RETRIEVAL_GAIN: [f32; 2] = [0.2, 0.04];
 
-fn header(numeric: Numeric) -> Header {
+/// A form of the weights, and whether the blocks have an attention.
+type Kind = (Numeric, bool);
+
+const KINDS: [Kind; 4] = [(Numeric::F32, true), (Numeric::I8, true), (Numeric::F32, false), (Numeric::I8, false)];
+
+fn header((numeric, attention): Kind) -> Header {
     Header {
         d_model: D_MODEL,
         heads: HEADS,
         head_dim: HEAD_DIM,
         layers: LAYERS,
+        attention,
         d_ff: D_FF,
         numeric,
         channels: CHANNELS,
@@ -108,8 +114,8 @@ fn header(numeric: Numeric) -> Header {
             retrieval: Some(RETRIEVAL_GAIN),
         },
         interval_ms: 0x0000_0123_4567_89ab,
-        source_clamp: 1.5,
-        flow_limit: 65.0,
+        source_clamp: if attention { 1.5 } else { 0.0 },
+        flow_limit: if attention { 65.0 } else { 0.0 },
         feature_clamp: 12.5,
         quantiles: QUANTILES.into_iter().collect(),
         seen_until_ms: 0x0000_0198_7654_3210,
@@ -139,8 +145,8 @@ fn channels() -> [Channel<'static>; CHANNELS as usize] {
 }
 
 /// 1/N of each head; weights that tell where they belong.
-fn head_gains() -> Vec<f32> {
-    (0..LAYERS * HEADS).map(|index| f32::from(index) / 16.0).collect()
+fn head_gains(attention: bool) -> Vec<f32> {
+    (0..LAYERS * HEADS).filter(|_| attention).map(|index| f32::from(index) / 16.0).collect()
 }
 
 fn weights(count: usize) -> Vec<f32> {
@@ -148,7 +154,7 @@ fn weights(count: usize) -> Vec<f32> {
 }
 
 /// Names and shapes of the tensors by the document, in its order.
-fn tensors() -> Vec<(String, Vec<usize>)> {
+fn tensors(attention: bool) -> Vec<(String, Vec<usize>)> {
     let features = 4 * usize::from(SLOTS[0].min(24)) + 24;
     let seen = 8 * PERIODS.len() + 7 + 24 + 2 * usize::from(CHANNELS - KNOWN - 1) + 2 + 3 * usize::from(KNOWN);
     let size = |name: &str| -> usize {
@@ -170,18 +176,19 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
         .filter(|row| row[0].contains('.'))
         .map(|row| (row[0].trim_matches('`').to_owned(), row[1].split(" × ").map(size).collect()))
         .collect();
-    let (first, last) = (
-        rows.iter().position(|(name, _)| name == "norm_attention.gain").unwrap(),
-        rows.iter().position(|(name, _)| name == "norm.gain").unwrap(),
-    );
+    let place = |wanted: &str| rows.iter().position(|(name, _)| name == wanted).unwrap();
+    let (first, last) = (place("norm_attention.gain"), place("norm.gain"));
+    let begin = if attention { first } else { place("norm_feed_forward.gain") };
     let blocks = (0..LAYERS).flat_map(|layer| {
-        rows[first..last].iter().map(move |(name, shape)| (format!("blocks.{layer}.{name}"), shape.clone()))
+        rows[begin..last].iter().map(move |(name, shape)| (format!("blocks.{layer}.{name}"), shape.clone()))
     });
     rows[..first].iter().cloned().chain(blocks).chain(rows[last..].iter().cloned()).collect()
 }
 
 /// Bytes of the tables.
-const TABLES: usize = 4 * (QUANTILES.len() + (LAYERS * HEADS) as usize) + 2 * KNOTS.len();
+fn table_bytes(attention: bool) -> usize {
+    4 * (QUANTILES.len() + head_gains(attention).len()) + 2 * KNOTS.len()
+}
 
 /// A row of eight-bit weights by the document.
 fn row_words(row: &[u8]) -> Vec<u8> {
@@ -200,12 +207,12 @@ fn pairs(rows: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// The weights' bytes by the document: those of form 0 or, of eight bits, those of form 1.
-fn laid_out(numeric: Numeric) -> Vec<u8> {
-    let count = tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+fn laid_out((numeric, attention): Kind) -> Vec<u8> {
+    let count = tensors(attention).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     let weights = weights(count);
     let (mut numbers, mut matrices) = (Vec::new(), Vec::new());
     let mut start = 0;
-    for (name, shape) in tensors() {
+    for (name, shape) in tensors(attention) {
         let len: usize = shape.iter().product();
         let values = &weights[start..start + len];
         start += len;
@@ -263,17 +270,18 @@ fn laid_out(numeric: Numeric) -> Vec<u8> {
 }
 
 /// The file by the document.
-fn by_hand(numeric: Numeric) -> Vec<u8> {
-    let weights = laid_out(numeric);
-    let weights_start = (128 + TABLES).next_multiple_of(16) + 64 * usize::from(CHANNELS);
+fn by_hand(kind: Kind) -> Vec<u8> {
+    let (numeric, attention) = kind;
+    let weights = laid_out(kind);
+    let weights_start = (128 + table_bytes(attention)).next_multiple_of(16) + 64 * usize::from(CHANNELS);
     let length = weights_start + weights.len() + 4;
-    let header = header(numeric);
+    let header = header(kind);
 
     let mut fields = BTreeMap::from([
         ("magic", b"FLOW".to_vec()),
-        ("version", vec![6, 0]),
+        ("version", vec![7, 0]),
         ("numeric", vec![u8::from(numeric == Numeric::I8)]),
-        ("flags", vec![1 + 2 + 4 + 16]),
+        ("flags", vec![1 + 2 + 4 + 16 + 32 * u8::from(attention)]),
         ("length", (length as u32).to_le_bytes().to_vec()),
         ("weights", (weights_start as u32).to_le_bytes().to_vec()),
         ("memories", vec![4]),
@@ -311,7 +319,7 @@ fn by_hand(numeric: Numeric) -> Vec<u8> {
         fields.insert(name, size.to_le_bytes().to_vec());
     }
     let mut file = record("Header", 128, &mut fields);
-    for number in QUANTILES.into_iter().chain(head_gains()) {
+    for number in QUANTILES.into_iter().chain(head_gains(attention)) {
         file.extend(number.to_le_bytes());
     }
     file.extend(KNOTS.iter().flat_map(|knot| knot.to_le_bytes()));
@@ -345,13 +353,13 @@ fn the_checksum_is_the_one_of_zlib() {
 
 #[test]
 fn the_writer_writes_what_the_document_says() {
-    for numeric in [Numeric::F32, Numeric::I8] {
-        let file = by_hand(numeric);
-        let header = header(numeric);
+    for kind in KINDS {
+        let file = by_hand(kind);
+        let header = header(kind);
         assert_eq!(header.length(), file.len());
         let mut written = vec![0xff; file.len()];
         let weights = weights(header.weight_count());
-        let identity = header.write(&head_gains(), &KNOTS, &channels(), &weights, &mut written).unwrap();
+        let identity = header.write(&head_gains(kind.1), &KNOTS, &channels(), &weights, &mut written).unwrap();
         assert_eq!(written.iter().zip(&file).position(|(written, file)| written != file), None);
         assert_eq!(identity.to_le_bytes(), file[file.len() - 4..]);
     }
@@ -359,13 +367,20 @@ fn the_writer_writes_what_the_document_says() {
 
 #[test]
 fn the_reader_finds_every_field_that_the_document_places() {
-    let file = AlignedBytes::from(by_hand(Numeric::F32).as_slice());
+    for attention in [true, false] {
+        finds_every_field(attention);
+    }
+}
+
+fn finds_every_field(attention: bool) {
+    let (float, integer) = ((Numeric::F32, attention), (Numeric::I8, attention));
+    let file = AlignedBytes::from(by_hand(float).as_slice());
     let read = Header::parse(&file).unwrap();
     let identity = u32::from_le_bytes(file[file.len() - 4..].try_into().unwrap());
-    assert_eq!(read, Header { identity, ..header(Numeric::F32) });
+    assert_eq!(read, Header { identity, ..header(float) });
     let gains: Vec<f32> =
         (0..LAYERS.into()).flat_map(|layer| read.head_gains(&file, layer).collect::<Vec<_>>()).collect();
-    assert_eq!(gains, head_gains());
+    assert_eq!(gains, head_gains(attention));
     for (index, channel) in channels().into_iter().enumerate() {
         assert_eq!(read.channel(&file, index), Some(channel));
     }
@@ -373,33 +388,35 @@ fn the_reader_finds_every_field_that_the_document_places() {
     assert_eq!(read.knots(&file).unwrap(), KNOTS);
     let numbers: Vec<u32> = weights(read.weight_count()).into_iter().map(f32::to_bits).collect();
     assert_eq!(read.weights(&file).unwrap(), (numbers.as_slice(), &[][..]));
-    let eight = AlignedBytes::from(by_hand(Numeric::I8).as_slice());
+    let eight = AlignedBytes::from(by_hand(integer).as_slice());
     let read = Header::parse(&eight).unwrap();
     let (numbers, matrices) = read.weights(&eight).unwrap();
     let read: Vec<u8> = [numbers, matrices].map(bytemuck::cast_slice::<u32, u8>).concat();
-    assert_eq!(laid_out(Numeric::I8), read);
+    assert_eq!(laid_out(integer), read);
 }
 
 #[test]
 fn the_tensors_are_those_of_the_document() {
-    let header = header(Numeric::I8);
-    let expected = tensors();
-    let mut start = 0;
-    for (index, tensor) in header.tensors().enumerate() {
-        let (name, shape) = &expected[index];
-        assert_eq!(&tensor.to_string(), name);
-        let found: Vec<usize> = tensor.shape[3 - shape.len()..].to_vec();
-        assert_eq!((&found, tensor.start), (shape, start), "{name}");
-        start += tensor.len();
+    for attention in [true, false] {
+        let header = header((Numeric::I8, attention));
+        let expected = tensors(attention);
+        let mut start = 0;
+        for (index, tensor) in header.tensors().enumerate() {
+            let (name, shape) = &expected[index];
+            assert_eq!(&tensor.to_string(), name);
+            let found: Vec<usize> = tensor.shape[3 - shape.len()..].to_vec();
+            assert_eq!((&found, tensor.start), (shape, start), "{name}");
+            start += tensor.len();
+        }
+        assert_eq!(header.tensors().count(), expected.len());
+        assert_eq!(header.weight_count(), start);
     }
-    assert_eq!(header.tensors().count(), expected.len());
-    assert_eq!(header.weight_count(), start);
 }
 
 /// The order in which the document says that a reader refuses.
 #[test]
 fn what_is_refused_first_is_named_first() {
-    let good = by_hand(Numeric::F32);
+    let good = by_hand((Numeric::F32, true));
     let seal = |mut file: Vec<u8>| {
         let end = file.len() - 4;
         let checksum = crc32(&file[..end]);
@@ -421,7 +438,7 @@ fn what_is_refused_first_is_named_first() {
     assert_eq!(Header::parse(&bad[..3]), Err(FormatError::Truncated { found: 3, expected: 132 }));
 
     // Reserved bytes, the space between the tables and the channels, and the end of a text.
-    let tables = 128 + TABLES;
+    let tables = 128 + table_bytes(true);
     for reserved in [121, 127, tables, tables.next_multiple_of(16) - 1] {
         let mut file = good.clone();
         assert_eq!(file[reserved], 0);
@@ -434,4 +451,8 @@ fn what_is_refused_first_is_named_first() {
     let mut file = good.clone();
     file[tables.next_multiple_of(16) + 55] = b'x';
     assert!(name(&seal(file)).contains("channel 0"), "a name goes on after its end");
+    // What only an attention needs is not kept without one.
+    let mut file = by_hand((Numeric::F32, false));
+    file[48..52].copy_from_slice(&1.0_f32.to_le_bytes());
+    assert!(name(&seal(file)).contains("source clamp 1, expected 0 without an attention"));
 }

@@ -3,13 +3,14 @@
 
 #![allow(clippy::boxed_local, reason = "a forecaster is too large to lie on a test's stack")]
 
+use flowcast::file::AlignedBytes;
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::Numeric;
 use flowcast_core::model::ModelError;
 use flowcast_core::presets::{Base, PRESETS, Preset, Small, Tiny};
 use flowcast_core::q20::Q20;
 use flowcast_core::snapshot::{HEADER_BYTES, Snapshot, SnapshotError};
-use flowcast_tests::{Random, random_model_as};
+use flowcast_tests::{Random, random_model_as, random_model_with};
 use proptest::prelude::*;
 
 fn model(preset: &str, channels: usize, period: u32, seed: u64) -> Vec<u32> {
@@ -251,7 +252,7 @@ fn what_is_no_snapshot_of_this_model_is_refused_and_changes_nothing() {
 #[test]
 fn a_snapshot_has_the_length_that_the_document_says() {
     let document = include_str!("../../core/SNAPSHOT.md");
-    let (d_model, heads, head_dim, layers, channels, slots) = (32, 4, 8, 1, 2, 24 + 28 + 24 * 7);
+    let (d_model, heads, head_dim, channels, slots) = (32, 4, 8, 2, 24 + 28 + 24 * 7);
     let of_table = |heading: &str| -> Vec<usize> {
         let section = document.split(heading).nth(1).unwrap_or_else(|| panic!("a section {heading}"));
         let section = section.split("\n## ").next().unwrap();
@@ -259,12 +260,30 @@ fn a_snapshot_has_the_length_that_the_document_says() {
     };
     let sum = |heading| of_table(heading).iter().sum::<usize>();
     let fixed = sum("## Channel");
-    let channel =
-        fixed + slots * 17 + layers * (4 + heads * (4 * 4 * head_dim + 4 + 4 * head_dim * head_dim)) + 4 * d_model;
-    let expected = sum("## Header") + sum("## Clocks") + channels * channel + 4;
-    let model = model("small", channels, 24, 1);
-    let forecaster = Small::<2, 300>::new(bytemuck::cast_slice(&model)).unwrap();
-    assert_eq!(forecaster.header().seasons.capacity(), slots);
-    println!("small, 2 channels, {slots} slots: {} bytes", forecaster.snapshot_bytes());
-    assert_eq!(forecaster.snapshot_bytes(), expected);
+    // Of blocks that have an attention.
+    for layers in [1, 0] {
+        let channel =
+            fixed + slots * 17 + layers * (4 + heads * (4 * 4 * head_dim + 4 + 4 * head_dim * head_dim)) + 4 * d_model;
+        let expected = sum("## Header") + sum("## Clocks") + channels * channel + 4;
+        let small = Preset::named("small").unwrap();
+        let model = AlignedBytes::from(&*random_model_with(layers > 0, Numeric::F32, &small, channels, 24, 30, 1));
+        let forecaster = Small::<2, 300>::new(&model).unwrap();
+        assert_eq!(forecaster.header().seasons.capacity(), slots);
+        println!("small, 2 channels, {slots} slots, {layers} of attention: {} bytes", forecaster.snapshot_bytes());
+        assert_eq!(forecaster.snapshot_bytes(), expected);
+    }
+}
+
+/// One without room for an attention goes on from a snapshot of one with it, and refuses a model that needs it.
+#[test]
+fn a_forecaster_without_an_attention_needs_no_room_for_one() {
+    let tiny = Preset::named("tiny").unwrap();
+    let model = |attention, numeric| AlignedBytes::from(&*random_model_with(attention, numeric, &tiny, 2, 24, 30, 4));
+    let rows = samples(560, 2, 24, &mut Random::new(4));
+    let (float, integer) = (model(false, Numeric::F32), model(false, Numeric::I8));
+    check(open(Tiny::<2, 256>::new(&float)), open(Tiny::<2, 256, f32, 0>::new(&float)), &rows, 300, 7);
+    check(open(Tiny::<2, 256, Q20, 0>::new(&integer)), open(Tiny::<2, 256, Q20>::new(&integer)), &rows, 300, 7);
+    assert!(size_of::<Tiny<'_, 2, 256, Q20, 0>>() + 2 * 800 < size_of::<Tiny<'_, 2, 256, Q20>>());
+    let error = Tiny::<2, 256, f32, 0>::new(&model(true, Numeric::F32)).expect_err("there is no room");
+    assert_eq!(error.to_string(), "model needs 1 layers of attention, this program holds 0");
 }

@@ -30,7 +30,8 @@ impl<
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+    const FLOWS: usize,
+> Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>
 {
     /// For constants: compiles where a forecaster of this type holds the model, as far as its header says.
     ///
@@ -44,7 +45,7 @@ impl<
     /// #     }
     /// #     file
     /// # }
-    /// # const EMPTY: [u8; 128] = with([0; 128], 0, &[0x4C46, 0x574F, 6]);
+    /// # const EMPTY: [u8; 128] = with([0; 128], 0, &[0x4C46, 0x574F, 7]);
     /// # // `small`, two channels, a season of 144 samples, two a slot.
     /// # const MODEL: &[u8] = &with(with(with(EMPTY, 16, &[32, 4, 8, 1]), 28, &[2]), 80, &[144, 0, 2, 0]);
     /// const _: () = Small::<2, 72>::holds(MODEL);
@@ -62,14 +63,14 @@ impl<
     /// #     }
     /// #     file
     /// # }
-    /// # const EMPTY: [u8; 128] = with([0; 128], 0, &[0x4C46, 0x574F, 6]);
+    /// # const EMPTY: [u8; 128] = with([0; 128], 0, &[0x4C46, 0x574F, 7]);
     /// # const MODEL: &[u8] = &with(with(with(EMPTY, 16, &[32, 4, 8, 1]), 28, &[2]), 80, &[144, 0, 2, 0]);
     /// const _: () = Small::<2, 71>::holds(MODEL);
     /// ```
     ///
     /// # Panics
     /// The bytes are no model of this version, or the model is of another backbone or form, or has more channels or needs
-    /// more slots than there are: with a constant, when compiled.
+    /// more slots or attention than there is: with a constant, when compiled.
     pub const fn holds(model: &[u8]) {
         let Some(needs) = Needs::of(model) else {
             panic!("these bytes are no model of the version that this crate reads")
@@ -88,6 +89,10 @@ impl<
         assert!(
             needs.slots <= SLOTS,
             "the model needs more slots than the forecaster holds: `flowcast inspect` says how many"
+        );
+        assert!(
+            needs.flows as usize <= FLOWS,
+            "the model's blocks have an attention, and the forecaster no room for it"
         );
     }
 }

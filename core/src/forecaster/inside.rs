@@ -14,7 +14,8 @@ pub type Trace<'t> = dyn FnMut(usize, usize, &[FlowTrace<f32>]) + 't;
 pub trait Inside: Streaming {
     /// As [`Streaming::observe_knowing`]; `trace` is called at targets' samples that enter.
     fn observe_traced(&mut self, sample: &[f32], known: &Known<'_>, trace: &mut Trace<'_>);
-    /// 1/N of a head of a layer, N its memory in samples; 0 is infinite. `None` beyond those that there are.
+    /// 1/N of a head of a layer, N its memory in samples; 0 is infinite. `None` beyond those that there are,
+    /// and where the blocks have no attention.
     fn memory_gain(&self, layer: usize, head: usize) -> Option<f32>;
     /// What the seasonal memories of a channel hold for a slot of a season, in deviations of the training data, shortest
     /// memory first; `None` where it was never visited.
@@ -29,7 +30,8 @@ impl<
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Inside for Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+    const FLOWS: usize,
+> Inside for Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>
 {
     fn observe_traced(&mut self, sample: &[f32], known: &Known<'_>, trace: &mut Trace<'_>) {
         Forecaster::observe_traced(self, sample, known, |channel, layer, flows| {
@@ -38,7 +40,8 @@ impl<
     }
 
     fn memory_gain(&self, layer: usize, head: usize) -> Option<f32> {
-        self.model.get()?.blocks().get(layer)?.flow.memory_gain.get(head).map(|gain| gain.to_f32())
+        let attention = self.model.get()?.blocks().get(layer)?.attention.as_ref()?;
+        attention.flow.memory_gain.get(head).map(|gain| gain.to_f32())
     }
 
     fn seasonal_means(&self, channel: usize, season: usize, slot: usize) -> Option<[f32; MEMORIES]> {

@@ -12,10 +12,10 @@ impl<
     const D_MODEL: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    const LAYERS: usize,
-> ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+    const FLOWS: usize,
+> ChannelState<R, SLOTS, D_MODEL, HEADS, HEAD_DIM, FLOWS>
 {
-    fn save(&self, slots: usize, writer: &mut Writer<'_>) {
+    fn save(&self, header: &Header, writer: &mut Writer<'_>) {
         let Self {
             intake: _,
             seasonal,
@@ -32,8 +32,10 @@ impl<
             missing,
             missing_run,
         } = self;
-        seasonal.save(slots, writer);
-        flow.save(writer);
+        seasonal.save(header.seasons.capacity(), writer);
+        for flow in flow.iter().take(header.attending_layers().into()) {
+            flow.save(writer);
+        }
         hidden.save(writer);
         level.save(writer);
         next.save(writer);
@@ -47,7 +49,7 @@ impl<
         missing_run.save(writer);
     }
 
-    fn load(&mut self, slots: usize, reader: &mut Reader<'_>) {
+    fn load(&mut self, header: &Header, reader: &mut Reader<'_>) {
         let Self {
             intake: _,
             seasonal,
@@ -64,8 +66,10 @@ impl<
             missing,
             missing_run,
         } = self;
-        seasonal.load(slots, reader);
-        flow.load(reader);
+        seasonal.load(header.seasons.capacity(), reader);
+        for flow in flow.iter_mut().take(header.attending_layers().into()) {
+            flow.load(reader);
+        }
         hidden.load(reader);
         level.load(reader);
         next.load(reader);
@@ -88,13 +92,14 @@ impl<
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+    const FLOWS: usize,
+> Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>
 {
     fn save(&self, header: &Header, writer: &mut Writer<'_>) {
         self.samples.save(writer);
         self.clocks.save(writer);
         for state in self.channels.iter().take(header.channels.into()) {
-            state.save(header.seasons.capacity(), writer);
+            state.save(header, writer);
         }
     }
 
@@ -113,7 +118,8 @@ impl<
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
-> Snapshot for Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>
+    const FLOWS: usize,
+> Snapshot for Forecaster<'_, R, CHANNELS, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>
 {
     fn snapshot_bytes(&self) -> usize {
         self.model.get().map_or(0, |model| self.state_length(model.header()))
@@ -132,7 +138,7 @@ impl<
         samples.load(&mut reader);
         clocks.load(&mut reader);
         for state in channels.iter_mut().take(header.channels.into()) {
-            state.load(header.seasons.capacity(), &mut reader);
+            state.load(header, &mut reader);
         }
         if reader.is_sound() && clocks.belong_to(&header.seasons) {
             return Ok(());

@@ -1,6 +1,6 @@
 //! What a program must be to run a model, read when it is compiled.
 
-use super::{FLAG_RETRIEVAL, MAGIC, Numeric, VERSION, field};
+use super::{FLAG_ATTENTION, FLAG_RETRIEVAL, MAGIC, Numeric, VERSION, field};
 use crate::seasonal::{BIN_SLOTS, MAX_BINS, MAX_SEASONS};
 
 /// What a model file asks of a program, as its header says it. Whether the file is whole and sound, [`super::Header::parse`]
@@ -15,6 +15,8 @@ pub struct Needs {
     pub channels: u16,
     /// Slots that a channel's memory must hold.
     pub slots: usize,
+    /// Blocks that have an attention, whose state a channel must hold.
+    pub flows: u16,
 }
 
 impl Needs {
@@ -52,7 +54,8 @@ impl Needs {
             u16_in(model, field::HEAD_DIM),
             u16_in(model, field::LAYERS),
         ];
-        Some(Self { numeric, backbone, channels: u16_in(model, field::CHANNELS), slots })
+        let flows = if model[field::FLAGS] & FLAG_ATTENTION != 0 { backbone[3] } else { 0 };
+        Some(Self { numeric, backbone, channels: u16_in(model, field::CHANNELS), slots, flows })
     }
 }
 

@@ -103,7 +103,7 @@ impl Board {
     /// Bytes of RAM that its firmware for a preset takes at most, stack and all.
     pub fn ram_bytes(&self, preset: &Preset, numeric: Numeric) -> usize {
         let Machine { channels, slots, .. } = self.machine;
-        self.states * state_bytes(preset, numeric, channels, slots) + self.other_bytes
+        self.states * state_bytes(preset, numeric, channels, slots, true) + self.other_bytes
     }
 
     /// A real one.
@@ -176,7 +176,7 @@ impl Board {
     /// Whether it holds a model, and what that costs it with so many milliseconds between samples.
     pub fn report(&self, header: &Header, preset: &Preset, cost: &Cost, interval_ms: u64) -> BoardReport {
         let Machine { channels, slots, ram_bytes: ram_available_bytes, .. } = self.machine;
-        let state_bytes = state_bytes(preset, header.numeric, channels, slots);
+        let state_bytes = state_bytes(preset, header.numeric, channels, slots, true);
         let ram_bytes = self.ram_bytes(preset, header.numeric);
         let mut refused = self.machine.refuses(header, preset);
         if ram_bytes > ram_available_bytes {

@@ -31,7 +31,7 @@ impl Cost {
     /// Of a model.
     pub fn of(header: &Header) -> Cost {
         let [d_model, heads, head_dim] = [header.d_model, header.heads, header.head_dim].map(usize::from);
-        let [layers, d_ff] = [header.layers, header.d_ff].map(usize::from);
+        let [layers, attending, d_ff] = [header.layers, header.attending_layers(), header.d_ff].map(usize::from);
         let [channels, targets] = [header.channels, header.targets].map(usize::from);
         let [horizon, knots] = [header.horizon, header.knots].map(usize::from);
         let quantiles = header.quantiles.len();
@@ -48,7 +48,7 @@ impl Cost {
         let feed_forward = 2 * d_model * d_ff;
         let observe = header.seasons.aligned() + TRENDS + memory;
         // A target's alone: nothing is forecast of a covariate.
-        let token = pooling + keys + embedding + layers * (projections + attention + feed_forward);
+        let token = pooling + keys + embedding + layers * feed_forward + attending * (projections + attention);
         let start = header.readout_features() * (d_model + 1);
         let knot = header.readout_features() - aligned + quantiles * d_model;
         let step = 3 * aligned + memory + quantiles + 1;
@@ -62,28 +62,47 @@ impl Cost {
     }
 }
 
-/// Bytes of a forecaster for just `channels` channels and `slots` slots on a 32-bit microcontroller: all of its state,
-/// the model's header and the addresses of its weights (not the weights, which stay in flash).
+/// Bytes of a forecaster for just `channels` channels and `slots` slots on a 32-bit microcontroller, with or without room
+/// for the blocks' attention: all of its state, the model's header and the addresses of its weights (not the weights, which
+/// stay in flash).
 ///
 /// A forecaster is its model and, for each channel of its capacity, intake and state. Those hold numbers of 1 and 4
 /// bytes only and are the same everywhere: the difference of two real forecasters' sizes tells them. The model's
 /// addresses and lengths take 4 bytes there and 8 here.
-pub fn state_bytes(preset: &Preset, numeric: Numeric, channels: usize, slots: usize) -> usize {
+pub fn state_bytes(preset: &Preset, numeric: Numeric, channels: usize, slots: usize, attention: bool) -> usize {
     match numeric {
-        Numeric::F32 => bytes_in::<f32>(preset, channels, slots),
-        Numeric::I8 => bytes_in::<Q20>(preset, channels, slots),
+        Numeric::F32 => bytes_in::<f32>(preset, channels, slots, attention),
+        Numeric::I8 => bytes_in::<Q20>(preset, channels, slots, attention),
     }
 }
 
-fn bytes_in<R: Element>(preset: &Preset, channels: usize, slots: usize) -> usize {
-    // A channel with readings in 64 bits is padded to 8 bytes: what is measured must be padded alike.
-    match (preset.name, seasonal(slots) % 8 == seasonal(4) % 8) {
-        ("tiny", true) => bytes_of::<R, 4, 16, 2, 8, 1>(channels, slots),
-        ("tiny", false) => bytes_of::<R, 8, 16, 2, 8, 1>(channels, slots),
-        ("small", true) => bytes_of::<R, 4, 32, 4, 8, 1>(channels, slots),
-        ("small", false) => bytes_of::<R, 8, 32, 4, 8, 1>(channels, slots),
-        (_, true) => bytes_of::<R, 4, 64, 8, 8, 2>(channels, slots),
-        (_, false) => bytes_of::<R, 8, 64, 8, 8, 2>(channels, slots),
+fn bytes_in<R: Element>(preset: &Preset, channels: usize, slots: usize, attention: bool) -> usize {
+    match (preset.name, attention) {
+        ("tiny", true) => bytes_padded::<R, 16, 2, 8, 1, 1>(channels, slots),
+        ("tiny", false) => bytes_padded::<R, 16, 2, 8, 1, 0>(channels, slots),
+        ("small", true) => bytes_padded::<R, 32, 4, 8, 1, 1>(channels, slots),
+        ("small", false) => bytes_padded::<R, 32, 4, 8, 1, 0>(channels, slots),
+        (_, true) => bytes_padded::<R, 64, 8, 8, 2, 2>(channels, slots),
+        (_, false) => bytes_padded::<R, 64, 8, 8, 2, 0>(channels, slots),
+    }
+}
+
+/// A channel with readings in 64 bits is padded to 8 bytes: what is measured must be padded alike.
+fn bytes_padded<
+    R: Element,
+    const D_MODEL: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const LAYERS: usize,
+    const FLOWS: usize,
+>(
+    channels: usize,
+    slots: usize,
+) -> usize {
+    if seasonal(slots) % 8 == seasonal(4) % 8 {
+        bytes_of::<R, 4, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>(channels, slots)
+    } else {
+        bytes_of::<R, 8, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>(channels, slots)
     }
 }
 
@@ -99,13 +118,14 @@ fn bytes_of<
     const HEADS: usize,
     const HEAD_DIM: usize,
     const LAYERS: usize,
+    const FLOWS: usize,
 >(
     channels: usize,
     slots: usize,
 ) -> usize {
     // Forecasters for 2 and for 4 channels of few slots: half of what lies between them is one channel.
-    let two = size_of::<Forecaster<'_, R, 2, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
-    let four = size_of::<Forecaster<'_, R, 4, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS>>();
+    let two = size_of::<Forecaster<'_, R, 2, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>>();
+    let four = size_of::<Forecaster<'_, R, 4, SLOTS, D_MODEL, HEADS, HEAD_DIM, LAYERS, FLOWS>>();
     let measured = (four - two) / 2;
     let model = two - 2 * measured;
     let channel = measured + seasonal(slots) - seasonal(SLOTS);
@@ -141,12 +161,16 @@ mod tests {
             (bytes - 4 * words::<f32>(layers)).next_multiple_of(8)
         }
         let [tiny, small, base] = PRESETS;
+        let bytes = |preset, channels, slots, attention| state_bytes(preset, Numeric::F32, channels, slots, attention);
         for (found, real, layers) in [
-            (state_bytes(&tiny, Numeric::F32, 1, 2), size_of::<Tiny<'_, 1, 2>>(), 1),
-            (state_bytes(&tiny, Numeric::F32, 5, 145), size_of::<Tiny<'_, 5, 145>>(), 1),
-            (state_bytes(&small, Numeric::F32, 3, 144), size_of::<Small<'_, 3, 144>>(), 1),
-            (state_bytes(&small, Numeric::F32, 8, 288), size_of::<Small<'_, 8, 288>>(), 1),
-            (state_bytes(&base, Numeric::F32, 32, 287), size_of::<Base<'_, 32, 287>>(), 2),
+            (bytes(&tiny, 1, 2, true), size_of::<Tiny<'_, 1, 2>>(), 1),
+            (bytes(&tiny, 5, 145, true), size_of::<Tiny<'_, 5, 145>>(), 1),
+            (bytes(&tiny, 5, 145, false), size_of::<Tiny<'_, 5, 145, f32, 0>>(), 1),
+            (bytes(&small, 3, 144, true), size_of::<Small<'_, 3, 144>>(), 1),
+            (bytes(&small, 8, 288, true), size_of::<Small<'_, 8, 288>>(), 1),
+            (bytes(&small, 4, 24, false), size_of::<Small<'_, 4, 24, f32, 0>>(), 1),
+            (bytes(&base, 32, 287, true), size_of::<Base<'_, 32, 287>>(), 2),
+            (bytes(&base, 32, 287, false), size_of::<Base<'_, 32, 287, f32, 0>>(), 2),
         ] {
             // The end of either may be padded to 8.
             let expected = narrowed(real, layers);

@@ -43,7 +43,7 @@ pub struct Diagnostics {
     pub seasons: Vec<Season>,
     /// Periods that each seasonal memory reaches back, shortest first.
     pub reach: [f32; MEMORIES],
-    /// 1/N of each head, layer after layer.
+    /// 1/N of each head, layer after layer; none without an attention in the blocks.
     pub memory_gains: Vec<f32>,
     /// Rows whose attention is kept: the last ones.
     pub flow_rows: Range<usize>,
@@ -125,7 +125,7 @@ pub fn collect(
     let test = report.test_start..rows;
     let flow_samples = (FLOW_PERIODS * header.seasons.period() as usize).min(FLOW_SAMPLES).min(rows);
     let flow_rows = rows - flow_samples..rows;
-    let layers = usize::from(header.layers);
+    let layers = usize::from(header.attending_layers());
     let heads = usize::from(header.heads);
     let targets = usize::from(header.targets);
     // As the back-test's origins: no common divisor with the period, so that every phase has its turn.

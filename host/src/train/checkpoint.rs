@@ -40,6 +40,8 @@ pub struct Progress {
     pub seconds: f64,
     /// The best validation so far.
     pub best: Validation,
+    /// The best whose attention said nothing.
+    pub silent: Validation,
     /// Validation of every epoch.
     pub history: Vec<Validation>,
     /// Loss of every step's batch.
@@ -57,7 +59,13 @@ pub fn path(out: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn save(path: &Path, progress: &Progress, network: &Network, best: &[f32], optimizer: &AdamW) -> Result<()> {
+pub fn save(
+    path: &Path,
+    progress: &Progress,
+    network: &Network,
+    [best, silent]: [&[f32]; 2],
+    optimizer: &AdamW,
+) -> Result<()> {
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
     let mut put = |name: String, tensor: &Tensor| -> Result<()> {
         tensors.insert(name, (tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1()?));
@@ -70,7 +78,9 @@ pub fn save(path: &Path, progress: &Progress, network: &Network, best: &[f32], o
             put(format!("second/{name}"), second)?;
         }
     }
-    tensors.insert("best".to_owned(), (vec![best.len()], best.to_vec()));
+    for (name, weights) in [("best", best), ("silent", silent)] {
+        tensors.insert(name.to_owned(), (vec![weights.len()], weights.to_vec()));
+    }
     let views = tensors
         .iter()
         .map(|(name, (shape, values))| {
@@ -83,11 +93,17 @@ pub fn save(path: &Path, progress: &Progress, network: &Network, best: &[f32], o
     write_atomic(path, &bytes)
 }
 
-/// Reads a checkpoint into a network and an optimizer; returns where it stood and the best weights.
+/// Reads a checkpoint into a network and an optimizer; returns where it stood, the best weights, and the best whose attention
+/// said nothing.
 ///
 /// # Errors
 /// The file is none, was altered, or is one of another training.
-pub fn load(path: &Path, identity: &str, network: &Network, optimizer: &mut AdamW) -> Result<(Progress, Vec<f32>)> {
+pub fn load(
+    path: &Path,
+    identity: &str,
+    network: &Network,
+    optimizer: &mut AdamW,
+) -> Result<(Progress, [Vec<f32>; 2])> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let not_ours = || format!("{} is no checkpoint of `flowcast train`", path.display());
     let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(not_ours)?;
@@ -113,5 +129,6 @@ pub fn load(path: &Path, identity: &str, network: &Network, optimizer: &mut Adam
     // The first epoch has an optimizer of its own.
     optimizer.step = progress.step.saturating_sub(EPOCH_STEPS);
     let best = take("best".to_owned())?.to_vec1()?;
-    Ok((progress, best))
+    let silent = take("silent".to_owned())?.to_vec1()?;
+    Ok((progress, [best, silent]))
 }
