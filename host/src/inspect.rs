@@ -126,7 +126,7 @@ pub struct Report {
     pub quantiles: Vec<f32>,
     /// The channels.
     pub channels: Vec<ChannelReport>,
-    /// Memories, `[layers][heads]`.
+    /// Memories, `[layers][heads]`; none where the blocks have no attention.
     pub memories: Vec<Vec<Memory>>,
     /// Every tensor.
     pub layers: Vec<Layer>,
@@ -347,6 +347,9 @@ impl Report {
                 channel.name, channel.valid_min, channel.valid_max, channel.offset, channel.scale
             ));
         }
+        if self.memories.is_empty() {
+            line(format_args!("blocks    without an attention: a program needs no room for one (FLOWS 0)"));
+        }
         for (layer, heads) in self.memories.iter().enumerate() {
             let heads = heads.iter().map(Memory::text).collect::<Vec<_>>().join(", ");
             line(format_args!("block {layer}   heads remember {heads}"));
@@ -356,10 +359,11 @@ impl Report {
             line(format_args!("tensor    {:<34} {:>14} {:>8} bytes", layer.name, shape.join(" x "), layer.bytes));
         }
         line(format_args!(
-            "state     {} bytes of RAM on a 32-bit microcontroller, for CHANNELS {} and SLOTS {}",
+            "state     {} bytes of RAM on a 32-bit microcontroller, for CHANNELS {}, SLOTS {} and FLOWS {}",
             self.state_bytes,
             self.channels.len(),
-            self.slots
+            self.slots,
+            self.memories.len()
         ));
         line(format_args!(
             "cost      {} multiply-accumulates for each observe, {} for each step of a channel's forecast, {} for all",

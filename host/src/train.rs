@@ -314,8 +314,9 @@ impl Report {
             0 => String::new(),
             _ => format!("; the joint training took {gain:.1} % off the loss"),
         };
+        let blocks = if self.attention { "" } else { ", without an attention in the blocks" };
         format!(
-            "{}: {} parameters, {} channels every {}, seasons of {} samples, {} steps ahead\n\
+            "{}: {} parameters{blocks}, {} channels every {}, seasons of {} samples, {} steps ahead\n\
              validation: MSE {:.4}, MAE {:.4} (closed form {:.4}, {:.4}{joint})\n\
              {} epochs in {:.0} s on the {}\n",
             out.display(),
