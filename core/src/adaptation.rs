@@ -214,14 +214,20 @@ mod tests {
         let x: std::vec::Vec<f32> = (0..SAMPLES).map(|now| series(now, displacement(now), noise(&mut state))).collect();
         let mut errors = [0.0_f64; 2];
         for now in 0..SAMPLES {
-            let outcome = probes.resolve(&schedule.advance(&groups), Some(x[now]));
-            let correction = adaptation.correction();
-            adaptation.observe(&correction, &outcome);
+            for outcome in [probes.resolve_next(Some(x[now])), probes.resolve(&schedule.advance(&groups), Some(x[now]))]
+            {
+                let correction = adaptation.correction();
+                adaptation.observe(&correction, &outcome);
+            }
             let correction = adaptation.correction();
             check(&correction);
             let launch = schedule.launch(&groups);
-            let median = displacement(now + usize::from(launch.lead));
-            probes.record(&launch, Some(Band { lower: median - 1.3, median, upper: median + 1.3, location: 0.0 }));
+            let band = |lead: u16| {
+                let median = displacement(now + usize::from(lead));
+                Some(Band { lower: median - 1.3, median, upper: median + 1.3, location: 0.0 })
+            };
+            probes.record_next(band(1));
+            probes.record(&launch, band(launch.lead));
             for lead in [1, horizon.div_ceil(4), horizon.div_ceil(2), horizon] {
                 let due = now + usize::from(lead);
                 if now >= SAMPLES / 2 && due < SAMPLES {
@@ -287,14 +293,18 @@ mod tests {
             let groups = Groups::new(24);
             let (mut schedule, mut probes, mut adaptation) = (Schedule::new(), Probes::new(), Adaptation::new());
             for now in 0..5_000 {
-                let outcome = probes.resolve(&schedule.advance(&groups), Some(series(now)));
-                let correction = adaptation.correction();
-                adaptation.observe(&correction, &outcome);
+                let due = schedule.advance(&groups);
+                for outcome in [probes.resolve_next(Some(series(now))), probes.resolve(&due, Some(series(now)))] {
+                    let correction = adaptation.correction();
+                    adaptation.observe(&correction, &outcome);
+                }
                 check(&adaptation.correction());
                 let launch = schedule.launch(&groups);
                 let median = medians(now);
+                let correction = adaptation.correction();
                 assert!(correction.shift(&groups.place(launch.lead), median).is_finite());
                 let band = Band { lower: median, median, upper: median, location: medians(now / 2) };
+                probes.record_next(Some(band));
                 probes.record(&launch, Some(band));
             }
         }

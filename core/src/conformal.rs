@@ -12,7 +12,7 @@
 //! upper  λ_g += η_g w_g (1{x > upper, as issued} − τ + V ψ)
 //! ψ      = u − c_g                        u = min(|x − median| / half width as issued, CAP), c_g: its usual size
 //! c_g    += κ w_g ψ − c_g · (what the misses, ψ aside, moved λ_g by, mean of both sides)
-//! η_g    = max(FLOOR, FIRST · 8 / (8 + n_g)) / √overlap_g                      n_g: probes of the group so far
+//! η_g    = max(FLOOR, FIRST · 8 / (8 + n_g)) / √crowd_g                        n_g: probes of the group so far
 //! ```
 //!
 //! - Steps are relative (λ is a logarithm): they are right for every unit and every width.
@@ -23,7 +23,8 @@
 //!   PID control in its simplest form, exponential smoothing of the score's scale.
 //! - η falls as the Robbins–Monro step of a quantile does (Angelopoulos, Barber & Bates, "Online conformal prediction
 //!   with decaying step sizes", ICML 2024), down to a floor that keeps up with a drifting sensor.
-//! - Probes of a group overlap, and so do their errors: of k under way at once each gets 1/√k of a step.
+//! - Probes of a group overlap, and so do their errors: of k under way at once each gets 1/√k of a step. Step 1's do not,
+//!   but come with every sample: they count as if four were under way.
 //! - What counts is the band as it was issued, a lead ago, not as it would be now: λ follows the errors' regime, and the
 //!   band that λ would draw now covers a sample that belongs to that regime more often than the band that was issued.
 //!   The delay is as many updates as probes overlap: too few to make λ swing.
@@ -185,9 +186,9 @@ fn bounded<R: Real>(log: R) -> R {
 /// η of a group after so many of its probes.
 #[inline]
 fn step<R: Real>(count: u8, group: usize) -> R {
-    /// 1/√overlap.
-    const SHARE: [f32; GROUPS] = [1.0, core::f32::consts::FRAC_1_SQRT_2, 0.577_350_3, 0.408_248_3];
-    const { assert!(SLOTS_OF[1] == 2 && SLOTS_OF[2] == 3 && SLOTS_OF[3] == 6, "SHARE follows the probes under way") };
+    /// 1/√crowd.
+    const SHARE: [f32; GROUPS] = [0.5, core::f32::consts::FRAC_1_SQRT_2, 0.577_350_3, 1.0 / 3.0];
+    const { assert!(SLOTS_OF[1] == 2 && SLOTS_OF[2] == 3 && SLOTS_OF[3] == 9, "SHARE follows the probes under way") };
     let decayed = R::of(FIRST_STEP * STEP_DECAY as f32) * R::one_over(STEP_DECAY + u32::from(count));
     decayed.at_least(R::of(STEP_FLOOR)) * SHARE.get(group).copied().map_or(R::ZERO, R::of)
 }
@@ -239,6 +240,7 @@ mod tests {
         let mut covered = std::vec![[[0.0_f64; 2]; 4]; leads.len()];
         for now in 0..SAMPLES {
             let due = schedule.advance(&groups);
+            conformal.observe(&probes.resolve_next(Some(walk[now])), TAILS, 0.0);
             conformal.observe(&probes.resolve(&due, Some(walk[now])), TAILS, 0.0);
             let issue = |conformal: &Conformal<f32>, lead: u16| {
                 let half = 1.281_551_6 * f32::from(lead).sqrt();
@@ -247,8 +249,12 @@ mod tests {
                 band
             };
             let launch = schedule.launch(&groups);
-            let [lower, median, upper] = issue(&conformal, launch.lead);
-            probes.record(&launch, Some(Band { lower, median, upper, location: median }));
+            let band = |lead: u16| {
+                let [lower, median, upper] = issue(&conformal, lead);
+                Some(Band { lower, median, upper, location: median })
+            };
+            probes.record_next(band(1));
+            probes.record(&launch, band(launch.lead));
             for (lead, covered) in leads.iter().zip(&mut covered) {
                 if let Some(x) = walk.get(now + usize::from(*lead)) {
                     let [lower, median, upper] = issue(&conformal, *lead);
@@ -315,7 +321,7 @@ mod tests {
     fn a_storm_and_its_end_are_followed() {
         let mut noise = Noise(5);
         let stormy = |now: usize| now / 250 % 2 == 1;
-        let (mut schedule, mut probes, mut conformal) = (Schedule::new(), Probes::new(), Conformal::<f32>::unlearned());
+        let (mut probes, mut conformal) = (Probes::new(), Conformal::<f32>::unlearned());
         let groups = Groups::new(1);
         let mut covered = [[0.0_f32; 2]; 2];
         for now in 0..SAMPLES {
@@ -324,10 +330,9 @@ mod tests {
             let [inside, all] = &mut covered[usize::from(stormy(now))];
             *inside += f32::from(u8::from((-lower * 1.281_551_6..=upper * 1.281_551_6).contains(&x)));
             *all += 1.0;
-            conformal.observe(&probes.resolve(&schedule.advance(&groups), Some(x)), TAILS, 0.0);
-            let launch = schedule.launch(&groups);
+            conformal.observe(&probes.resolve_next(Some(x)), TAILS, 0.0);
             let band = Band { lower: -lower * 1.281_551_6, median: 0.0, upper: upper * 1.281_551_6, location: 0.0 };
-            probes.record(&launch, Some(band));
+            probes.record_next(Some(band));
         }
         let [calm, storm] = covered.map(|[inside, all]| inside / all);
         assert!((0.72..=0.82).contains(&storm) && (0.78..=0.88).contains(&calm), "{calm} {storm}");
@@ -376,6 +381,7 @@ mod tests {
                     (Schedule::new(), Probes::new(), Conformal::<f32>::unlearned());
                 for now in 0..30_000 {
                     let due = schedule.advance(&groups);
+                    conformal.observe(&probes.resolve_next(Some(series(now))), TAILS, 0.0);
                     conformal.observe(&probes.resolve(&due, Some(series(now))), TAILS, 0.0);
                     let launch = schedule.launch(&groups);
                     let mut quantiles = [-1.0, -0.5, 0.0, 0.25, 2.0];
@@ -386,7 +392,9 @@ mod tests {
                         assert!((0.999 * MIN_FACTOR..=1.001 * MAX_FACTOR).contains(&factor), "{factor}");
                     }
                     let [lower, .., upper] = quantiles;
-                    probes.record(&launch, Some(Band { lower, median: 0.0, upper, location: 0.0 }));
+                    let band = Band { lower, median: 0.0, upper, location: 0.0 };
+                    probes.record_next(Some(band));
+                    probes.record(&launch, Some(band));
                 }
             }
         }
@@ -399,9 +407,12 @@ mod tests {
         let mut conformal = Conformal::new([Factors { lower: 2.0, upper: 0.5 }; GROUPS]);
         let before = conformal;
         for _ in 0..1_000 {
+            conformal.observe(&probes.resolve_next(None), TAILS, 0.0);
             conformal.observe(&probes.resolve(&schedule.advance(&groups), None), TAILS, 0.0);
             let launch = schedule.launch(&groups);
-            probes.record(&launch, Some(Band { lower: -1.0, median: 0.0, upper: 1.0, location: 0.0 }));
+            let band = Band { lower: -1.0, median: 0.0, upper: 1.0, location: 0.0 };
+            probes.record_next(Some(band));
+            probes.record(&launch, Some(band));
         }
         assert_eq!(conformal, before);
     }

@@ -191,6 +191,15 @@ struct Step<R> {
     median: R,
 }
 
+impl<R: Real> Step<R> {
+    /// What is kept of it, seen from a location.
+    #[inline]
+    fn band(&self, location: R) -> Band<R> {
+        let [lower, upper] = [self.quantiles.first(), self.quantiles.last()].map(|end| end.copied().unwrap_or(R::ZERO));
+        Band { lower, median: self.median, upper, location }
+    }
+}
+
 /// Quantiles of one channel at one step, ascending, in the channel's unit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quantiles {
@@ -440,17 +449,17 @@ impl<
             let mut forecast = ChannelForecast::of(model, state, &self.clocks, index, told);
             forecast.prepare(&self.channels);
             M::begin(Part::NextStep);
-            let next = forecast.restore(forecast.step(1));
-            let band = [next.lower(), next.median(), next.upper()].map(|value| forecast.intake.sample(value));
+            let step = forecast.step(1);
+            let next = step.band(forecast.level.location);
+            let told = forecast.restore(step);
+            let band = [told.lower(), told.median(), told.upper()].map(|value| forecast.intake.sample(value));
             M::begin(Part::Probe);
-            let probed = launch.map(|launch| (launch, forecast.step(launch.lead)));
+            let probed = launch.map(|launch| (launch, forecast.step(launch.lead).band(forecast.level.location)));
             let Some(state) = self.channels.get_mut(index) else { break };
             let ready = warm & state.is_ready(&header.seasons);
             state.next = NextSample { known: ready, band };
-            let Some((launch, step)) = probed else { continue };
-            let [lower, upper] =
-                [step.quantiles.first(), step.quantiles.last()].map(|end| end.copied().unwrap_or(R::ZERO));
-            let band = Band { lower, median: step.median, upper, location: state.level.location };
+            state.probes.record_next((ready & probing).then_some(next));
+            let Some((launch, band)) = probed else { continue };
             state.probes.record(&launch, ready.then_some(band));
         }
     }
@@ -592,13 +601,14 @@ impl<
         sample: Option<R>,
     ) {
         let due = self.schedule.advance(model.groups());
-        let resolved = self.probes.resolve(&due, sample);
-        if model.header().corrected {
-            self.conformal.observe(&resolved, model.tails(), self.intake.half_step());
-        }
-        if model.header().adapted {
-            let correction = self.adaptation.correction();
-            self.adaptation.observe(&correction, &resolved);
+        for resolved in [self.probes.resolve_next(sample), self.probes.resolve(&due, sample)] {
+            if model.header().corrected {
+                self.conformal.observe(&resolved, model.tails(), self.intake.half_step());
+            }
+            if model.header().adapted {
+                let correction = self.adaptation.correction();
+                self.adaptation.observe(&correction, &resolved);
+            }
         }
     }
 }

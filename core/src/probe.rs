@@ -9,10 +9,10 @@
 //! weight_g = max(0, 1 − |p − g|), which sum to 1
 //! ```
 //!
-//! After each sample one probe is launched: of the group whose turn it is, or else of the longest group with a place
-//! free, at a lead from the group's range. Turns and leads follow the golden ratio's sequence (wrapping multiples of
-//! 2³²/φ), which fills a range evenly and never falls in step with the season. At each sample at most one probe is
-//! resolved: that of step 1 (which gives way when it is not its turn), or else the longest one that is due. So a
+//! The next sample is forecast after each sample anyway, and so step 1 is probed by every one. Beside it one more probe is
+//! launched: of the group whose turn it is, or else of the longest group with a place free, at a lead from the group's
+//! range. Turns and leads follow the golden ratio's sequence (wrapping multiples of 2³²/φ), which fills a range evenly and
+//! never falls in step with the season. At each sample at most one of these is resolved, the longest that is due. So a
 //! sample's cost is constant, and what is probed depends on the count of samples alone, never on their values. Each channel
 //! has a [`Schedule`] of its own: it rests while the channel is missing, and no channel hears of another's gaps.
 
@@ -22,18 +22,19 @@ use crate::math::Real;
 
 /// Groups of steps ahead.
 pub const GROUPS: usize = 4;
-/// Probes under way, of each group: long ones take longer.
-pub(crate) const SLOTS_OF: [usize; GROUPS] = [1, 2, 3, 6];
-/// Probes under way.
-pub const SLOTS: usize = SLOTS_OF[0] + SLOTS_OF[1] + SLOTS_OF[2] + SLOTS_OF[3];
+/// Probes under way, of each group: long ones take longer. Of step 1 there is one at a time, which needs no schedule.
+pub(crate) const SLOTS_OF: [usize; GROUPS] = [1, 2, 3, 9];
+/// Probes under way that a [`Schedule`] keeps.
+pub const SLOTS: usize = SLOTS_OF[1] + SLOTS_OF[2] + SLOTS_OF[3];
 /// With one more place, where what is not kept goes: it costs what a kept one costs.
 const PLACES: usize = SLOTS + 1;
 /// The group of each place, longest last.
-const GROUP_OF: [usize; SLOTS] = [0, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3];
+const GROUP_OF: [usize; SLOTS] = [1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3];
 /// 2³²/φ.
 const GOLDEN: u32 = 0x9e37_79b9;
-/// Which group is served first, by turns; the longest one with a free place if it has none.
-const TURN_OF: [usize; 8] = [0, 1, 3, 2, 3, 1, 2, 3];
+/// Which group is served first, by turns; the longest one with a free place if it has none. The longest steps are most of a
+/// forecast.
+const TURN_OF: [usize; 8] = [1, 3, 2, 3, 1, 3, 2, 3];
 /// No sample and no forecast is farther from zero, in deviations of the training data.
 pub const LIMIT: f32 = 1e6;
 
@@ -103,7 +104,7 @@ pub struct Resolved<R> {
     pub displacement: R,
 }
 
-/// When which step of a channel is probed; 68 bytes.
+/// When which step of a channel is probed; 76 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
     /// Samples until a probe is due; 0: the place is free.
@@ -130,15 +131,17 @@ pub struct Launch {
     pub lead: u16,
 }
 
-/// One channel's probes under way: 156 bytes.
+/// One channel's probes under way: 192 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Probes<R> {
+    /// Of step 1.
+    next: Probe<R>,
     slots: [Probe<R>; PLACES],
 }
 
 crate::persist::persist!(impl [R: crate::persist::Persist] Probe<R> { median, below, above, displacement, known });
 crate::persist::persist!(Schedule { remaining, lead, turn });
-crate::persist::persist!(impl [R: crate::persist::Persist] Probes<R> { slots });
+crate::persist::persist!(impl [R: crate::persist::Persist] Probes<R> { next, slots });
 
 /// The largest e with e³ ≤ cube, for cubes up to 2³⁰.
 const fn cube_root(cube: u32) -> u32 {
@@ -206,6 +209,9 @@ impl<R: Real> Groups<R> {
 }
 
 impl<R: Real> Place<R> {
+    /// Of step 1.
+    const NEXT: Self = Self { weight: [R::ONE, R::ZERO, R::ZERO, R::ZERO], group: 0 };
+
     /// What a quantity that each group has is here.
     #[inline]
     pub fn interpolate(&self, values: [R; GROUPS]) -> R {
@@ -226,10 +232,9 @@ impl Schedule {
     /// A sample has come, or was missed: what is due now. Before the sample enters any state.
     #[inline]
     pub fn advance<R: Real>(&mut self, groups: &Groups<R>) -> Due<R> {
-        let first_step = self.remaining[0] == 1;
-        let (mut slot, mut lead, mut due) = (0, 1, first_step);
+        let (mut slot, mut lead, mut due) = (0, 1, false);
         for (index, (remaining, its)) in self.remaining.iter_mut().zip(&self.lead).enumerate() {
-            let now = (*remaining == 1) & !first_step & (index < SLOTS);
+            let now = (*remaining == 1) & (index < SLOTS);
             slot = select_unpredictable(now, index, slot);
             lead = select_unpredictable(now, *its, lead);
             due |= now;
@@ -246,25 +251,23 @@ impl Schedule {
         }
     }
 
-    /// What to forecast now, after [`Schedule::advance`]. (The place of step 1 is always free by then.)
+    /// What to forecast now, after [`Schedule::advance`], beside the next sample.
     #[inline(never)]
     pub fn launch<R: Real>(&mut self, groups: &Groups<R>) -> Launch {
         let sample = self.turn[0].wrapping_add(GOLDEN);
         self.turn[0] = sample;
         let turn_of = TURN_OF.get((sample >> 29) as usize).copied().unwrap_or(0);
-        let (mut longest, mut preferred, mut crowded) = (0, SLOTS, false);
+        let (mut longest, mut preferred) = (SLOTS, SLOTS);
         for (index, (remaining, group)) in self.remaining.iter().zip(GROUP_OF).enumerate() {
             let (first, last) = groups.steps(group);
             let free = (*remaining == 0) & (first <= last);
             longest = select_unpredictable(free, index, longest);
             preferred = select_unpredictable(free & (group == turn_of), index, preferred);
-            crowded |= *remaining == 1;
         }
-        // Step 1 only fills the time when it is not its turn: it gives way to what is due together with it.
-        longest = select_unpredictable((longest == 0) & crowded, SLOTS, longest);
         let slot = select_unpredictable(preferred < SLOTS, preferred, longest);
         let group = GROUP_OF.get(slot).copied().unwrap_or(0);
         let (first, last) = groups.steps(group);
+        // Without a place free it is step 1 again, kept nowhere: the first turn counts samples and is not moved.
         let turn = self.turn.get(group).unwrap_or(&0).wrapping_add(select_unpredictable(group == 0, 0, GOLDEN));
         if let Some(kept) = self.turn.get_mut(group) {
             *kept = turn;
@@ -284,53 +287,74 @@ impl Default for Schedule {
     }
 }
 
-impl<R: Real> Probe<R> {
-    const NONE: Self = Self { median: R::ZERO, below: 0, above: 0, displacement: 0, known: 0 };
-}
-
 impl<R: Real> Probes<R> {
     /// Nothing under way; all zeros.
     pub const fn new() -> Self {
-        Self { slots: [Probe::NONE; PLACES] }
+        Self { next: Probe::NONE, slots: [Probe::NONE; PLACES] }
+    }
+
+    /// Keeps what was forecast of the next sample; see [`Probes::record`].
+    #[inline]
+    pub fn record_next(&mut self, band: Option<Band<R>>) {
+        self.next = Probe::of(band);
     }
 
     /// Keeps what was forecast for a launch; `None` or a number that is not finite: there was no forecast.
     #[inline]
     pub fn record(&mut self, launch: &Launch, band: Option<Band<R>>) {
-        let Some(probe) = self.slots.get_mut(launch.slot) else { return };
-        let none = Band { lower: R::ZERO, median: R::ZERO, upper: R::ZERO, location: R::ZERO };
-        let forecast = band.is_some();
-        let Band { lower, median, upper, location } = band.unwrap_or(none);
-        let known = forecast & (lower + median + upper + location).is_finite();
-        let median = within(median);
-        *probe = Probe {
-            median,
-            below: (median - within(lower)).shorten(),
-            above: (within(upper) - median).shorten(),
-            displacement: (median - within(location)).shorten(),
-            known: u16::from(known),
-        };
+        if let Some(probe) = self.slots.get_mut(launch.slot) {
+            *probe = Probe::of(band);
+        }
+    }
+
+    /// Puts what was forecast of this sample after the last one beside it; see [`Probes::resolve`].
+    #[inline]
+    pub fn resolve_next(&self, sample: Option<R>) -> Resolved<R> {
+        self.next.beside(true, &Place::NEXT, sample)
     }
 
     /// Puts what is due beside the sample that came, in deviations of the training data; `None` or infinite: it is
     /// missing.
     #[inline]
     pub fn resolve(&self, due: &Due<R>, sample: Option<R>) -> Resolved<R> {
-        let none = Probe::NONE;
-        let probe = self.slots.get(due.slot).unwrap_or(&none);
+        self.slots.get(due.slot).unwrap_or(&Probe::NONE).beside(due.due, &due.place, sample)
+    }
+}
+
+impl<R: Real> Probe<R> {
+    const NONE: Self = Self { median: R::ZERO, below: 0, above: 0, displacement: 0, known: 0 };
+
+    #[inline]
+    fn of(band: Option<Band<R>>) -> Self {
+        let none = Band { lower: R::ZERO, median: R::ZERO, upper: R::ZERO, location: R::ZERO };
+        let forecast = band.is_some();
+        let Band { lower, median, upper, location } = band.unwrap_or(none);
+        let known = forecast & (lower + median + upper + location).is_finite();
+        let median = within(median);
+        Self {
+            median,
+            below: (median - within(lower)).shorten(),
+            above: (within(upper) - median).shorten(),
+            displacement: (median - within(location)).shorten(),
+            known: u16::from(known),
+        }
+    }
+
+    #[inline]
+    fn beside(&self, due: bool, place: &Place<R>, sample: Option<R>) -> Resolved<R> {
         let present = sample.is_some();
         let sample = sample.unwrap_or(R::ZERO);
-        let known = due.due & (probe.known != 0) & present & sample.is_finite();
-        let sample = select_unpredictable(known, within(sample), probe.median);
-        let weight = due.place.weight.map(|weight| select_unpredictable(known, weight, R::ZERO));
-        let place = Place { weight, group: select_unpredictable(known, due.place.group, 0) };
+        let known = due & (self.known != 0) & present & sample.is_finite();
+        let sample = select_unpredictable(known, within(sample), self.median);
+        let weight = place.weight.map(|weight| select_unpredictable(known, weight, R::ZERO));
+        let place = Place { weight, group: select_unpredictable(known, place.group, 0) };
         Resolved {
             place,
             known,
-            residual: sample - probe.median,
-            below: R::lengthen(probe.below),
-            above: R::lengthen(probe.above),
-            displacement: R::lengthen(probe.displacement),
+            residual: sample - self.median,
+            below: R::lengthen(self.below),
+            above: R::lengthen(self.above),
+            displacement: R::lengthen(self.displacement),
         }
     }
 }
@@ -401,7 +425,9 @@ mod tests {
             for now in 0_u32..60_000 {
                 let due = schedule.advance(&groups);
                 let outcome = probes.resolve(&due, Some(now as f32));
-                if outcome.known {
+                let next = probes.resolve_next(Some(now as f32));
+                assert!(next.known == (now > 0) && next.place == groups.place(1) || now == 0, "{next:?}");
+                for outcome in [outcome, next].iter().filter(|outcome| outcome.known) {
                     // It forecast its own due time.
                     assert_eq!(outcome.residual, 0.0, "at {now} of {horizon}");
                     resolved[outcome.place.group] += 1;
@@ -413,14 +439,16 @@ mod tests {
                 if launch.slot < SLOTS {
                     pending.push(now + u32::from(launch.lead));
                 }
-                let at = (now + u32::from(launch.lead)) as f32;
-                probes.record(&launch, Some(Band { lower: at - 1.0, median: at, upper: at + 2.0, location: at - 3.0 }));
+                let band = |at: f32| Band { lower: at - 1.0, median: at, upper: at + 2.0, location: at - 3.0 };
+                probes.record(&launch, Some(band((now + u32::from(launch.lead)) as f32)));
+                probes.record_next(Some(band((now + 1) as f32)));
                 pending.retain(|due| *due > now);
             }
             for (group, count) in resolved.into_iter().enumerate() {
                 let (first, last) = groups.steps(group);
-                // As if it had one place, and resolved two thirds of what it launched.
-                let mean = 8.0_f32.max(1.0 + f32::from(first + last) / 2.0);
+                // As if it had one place (the longest three), and resolved two thirds of what it launched.
+                let places = if group == 3 { 3.0 } else { 1.0 };
+                let mean = 8.0_f32.max((1.0 + f32::from(first + last) / 2.0) / places);
                 let expected = if first > last { 0 } else { (60_000.0 / mean / 1.5) as i32 };
                 assert!(count >= expected, "{horizon}: group {group} was probed {count} times, expected {expected}");
             }
@@ -465,15 +493,13 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_finite_and_near_whatever_it_was() {
-        let groups = Groups::new(1);
-        let (mut schedule, mut probes) = (Schedule::new(), Probes::new());
+        let mut probes = Probes::new();
+        assert!(!probes.resolve_next(Some(0.0)).known, "nothing was forecast");
         for value in [0.0, 1e-30, -0.3, 17.0, -1e6, f32::MAX, f32::MIN, f32::NAN, f32::INFINITY] {
             for sample in [0.0, 1.0, f32::MAX, f32::MIN, f32::NAN, f32::NEG_INFINITY] {
-                schedule.advance(&groups);
-                let launch = schedule.launch(&groups);
                 let band = Band { lower: -value.abs(), median: value / 2.0, upper: value.abs(), location: -value };
-                probes.record(&launch, Some(band));
-                let outcome = probes.resolve(&schedule.advance(&groups), Some(sample));
+                probes.record_next(Some(band));
+                let outcome = probes.resolve_next(Some(sample));
                 let Resolved { residual, below, above, displacement, .. } = outcome;
                 let all = [residual, below, above, displacement];
                 assert!(all.iter().all(|x| x.abs() <= 4.0 * LIMIT), "{outcome:?} of {value} {sample}");
@@ -483,12 +509,13 @@ mod tests {
                 }
             }
         }
-        assert!(!probes.resolve(&schedule.advance(&groups), Some(0.0)).known, "nothing was launched");
+        probes.record_next(None);
+        assert!(!probes.resolve_next(Some(0.0)).known, "nothing was forecast");
     }
 
     #[test]
     fn sizes_are_as_stated() {
-        assert_eq!(size_of::<Probes<f32>>(), 156);
-        assert_eq!(size_of::<Schedule>(), 68);
+        assert_eq!(size_of::<Probes<f32>>(), 192);
+        assert_eq!(size_of::<Schedule>(), 76);
     }
 }

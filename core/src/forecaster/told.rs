@@ -69,6 +69,7 @@ mod tests {
             heads: 1,
             head_dim: 1,
             layers: 1,
+            attention: true,
             d_ff: 1,
             numeric: Numeric::F32,
             channels: 2,
