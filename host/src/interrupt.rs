@@ -1,11 +1,17 @@
 //! Ctrl-C, a closed terminal and a polite kill: long work ends where it can leave things whole; a second time, at once.
 
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+/// As shells count a program that Ctrl-C ended.
+const EXIT_CODE: i32 = 130;
+/// What a program that ends at once has to say.
+const AT_ONCE: &str = "error: interrupted a second time and stopped at once: files are as they were last written, of a training the \
+                       checkpoint of its last epoch, if there was one";
 
 /// From now on the first such signal is only noted, for long work to see, and the second ends the program.
 pub fn listen() {
@@ -14,7 +20,10 @@ pub fn listen() {
         // Another handler in this program stays, and ends it as it likes.
         let _ = ctrlc::set_handler(|| {
             if REQUESTED.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
+                // Below a bar that is being drawn; standard error may be closed.
+                let mut stderr = std::io::stderr();
+                let _ = writeln!(stderr, "{}{AT_ONCE}", if stderr.is_terminal() { "\n" } else { "" });
+                std::process::exit(EXIT_CODE);
             }
         });
     });

@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use std::process::Command;
 use std::process::Stdio;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -106,6 +108,31 @@ fn replay_compares_a_board_on_a_line_with_this_machine() {
     assert!(error.contains("no serial port /dev/ttyNOWHERE"), "{error}");
     let error = bench.refusal(&["replay", "model.flow", "data.csv", "--to", "data.csv"]);
     assert!(error.contains("data.csv is no board"), "{error}");
+}
+
+/// The first Ctrl-C waits for an answer that is due; the second does not.
+#[test]
+#[cfg(unix)]
+fn a_second_ctrl_c_says_what_it_leaves() {
+    let bench = Bench::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp:{}", listener.local_addr().unwrap());
+    let mut child = flowcast();
+    let child = child.args(["replay", "model.flow", "data.csv", "--to", &address]).current_dir(bench.folder.path());
+    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It has asked who is there, and nobody says.
+    let (mut line, _) = listener.accept().unwrap();
+    line.read_exact(&mut [0]).unwrap();
+    for _ in 0..2 {
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        // Two signals that come together are one.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{error}");
+    assert!(error.starts_with("error: interrupted a second time") && error.contains("checkpoint"), "{error}");
+    assert!(error.lines().count() == 1 && output.stdout.is_empty(), "{error}");
 }
 
 /// What a station sends of the data's first rows, a forecast for each.
