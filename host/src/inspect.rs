@@ -30,10 +30,10 @@ pub struct Args {
     /// The model, as `flowcast export` wrote it
     #[arg(value_name = "MODEL.flow")]
     pub model: PathBuf,
-    /// Whether this board holds it; exits 1 where it does not
+    /// Whether this board holds it and, if it is a real one, is done with a sample before the next one is due; exits 1 where not
     #[arg(long, value_name = "NAME", value_parser = Board::named)]
     pub board: Option<Board>,
-    /// What a battery gives where samples come at another interval than the model's
+    /// What a battery gives where samples come at another interval than the model's; exits 1 where the board cannot keep up
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "board", allow_hyphen_values = true)]
     pub every: Option<Duration>,
     /// What your board draws, as you measured it: volts, milliamperes awake, milliamperes asleep [default: the chip alone, where its
@@ -144,7 +144,7 @@ pub struct Report {
 /// Runs the command.
 ///
 /// # Errors
-/// The file is no model, or one of no preset; or the board does not hold it, which is said last.
+/// The file is no model, or one of no preset; or the board does not hold it or cannot keep up, which is said last.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     let bytes = forecaster::read(&args.model)?;
     let mut report =
@@ -159,12 +159,14 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         }
     }
     output.result(|| format!("{}: {}", args.model.display(), report.text()), &report)?;
-    match &report.board {
-        Some(board) if !board.fits => {
-            bail!("{} does not hold {}: {}", board.name, args.model.display(), board.refused.join("; "))
-        }
-        _ => Ok(()),
+    let Some(board) = &report.board else { return Ok(()) };
+    if !board.fits {
+        bail!("{} does not hold {}: {}", board.name, args.model.display(), board.refused.join("; "));
     }
+    if let Some(late) = board.power.as_ref().and_then(Power::late) {
+        bail!("{} cannot keep up with {}: {late}", board.name, args.model.display());
+    }
+    Ok(())
 }
 
 /// Describes the model in `bytes`.

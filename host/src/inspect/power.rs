@@ -252,6 +252,15 @@ impl Power {
         Power { left_out: BETWEEN_SAMPLES.to_vec(), ..self.drawing(draw) }
     }
 
+    /// Why a sample is not done with when the next one is due; none where it is, or may be.
+    pub fn late(&self) -> Option<String> {
+        let busy = self.bus_ms + self.line_ms + self.processor_ms.unwrap_or(0.0);
+        let bound = if self.processor_ms.is_some() { "up to" } else { "more than" };
+        let interval = show_ms(self.interval_ms);
+        (self.keeps_up == Some(false))
+            .then(|| format!("a sample takes {bound} {busy:.2} ms, longer than the interval of {interval}"))
+    }
+
     /// Lines for people.
     pub fn text(&self) -> Vec<String> {
         let processor = self.processor_ms.map_or_else(
@@ -264,10 +273,8 @@ impl Power {
             self.bus_ms,
             self.line_ms
         )];
-        if self.keeps_up == Some(false) {
-            let busy = self.bus_ms + self.line_ms + self.processor_ms.unwrap_or(0.0);
-            let bound = if self.processor_ms.is_some() { "up to" } else { "more than" };
-            lines.push(format!("cannot keep up: a sample takes {bound} {busy:.2} ms, longer than the interval"));
+        if let Some(late) = self.late() {
+            lines.push(format!("cannot keep up: {late}"));
         } else if let Some(duty) = self.duty {
             lines.push(format!("awake {:.4} % of the time", 100.0 * duty));
         }

@@ -62,6 +62,13 @@ fn a_model_goes_into_either_slot_of_every_board() {
     let text = String::from_utf8(bench.run(&rare).stdout).unwrap();
     assert!(text.contains("power     a sample every 1 h") && text.contains("left out: "), "{text}");
     assert_eq!(bench.run(&["inspect", "tiny.flow", "--every", "1h"]).status.code(), Some(2), "of which board?");
+    // What is said of a board that cannot keep up is no success.
+    let output = bench.run(&["inspect", "tiny.flow", "--board", "nrf52840dk", "--every", "1ms", "--json"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && error.lines().count() == 1, "{error}");
+    assert!(error.contains("nrf52840dk cannot keep up with tiny.flow: a sample takes up to"), "{error}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!((&report["board"]["fits"], &report["board"]["power"]["keeps_up"]), (&true.into(), &false.into()));
     let text = bench.run(&["flash", "tiny.flow", "--board", "rp2040", "--model-only", "--dry-run"]).stdout;
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("model A   0x10100000 to 0x10178000"), "{text}");
