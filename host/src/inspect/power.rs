@@ -276,7 +276,7 @@ impl Power {
         if let Some(late) = self.late() {
             lines.push(format!("cannot keep up: {late}"));
         } else if let Some(duty) = self.duty {
-            lines.push(format!("awake {:.4} % of the time", 100.0 * duty));
+            lines.push(format!("awake {} of the time", show_share(duty)));
         }
         if let (Some(sample), Some(day), Some(charge)) =
             (self.microjoules_per_sample, self.millijoules_per_day, self.milliampere_hours_per_day)
@@ -298,6 +298,13 @@ impl Power {
         lines.push(format!("left out: {}", self.left_out.join("; ")));
         lines
     }
+}
+
+/// A share in percent with two digits that count, however small it is, and two decimals at least.
+fn show_share(share: f64) -> String {
+    let percent = 100.0 * share;
+    let decimals = (1.0 - percent.log10().floor()).clamp(2.0, 12.0) as usize;
+    format!("{percent:.decimals$} %")
 }
 
 /// Microjoules in a unit that leaves few digits.
@@ -373,6 +380,16 @@ mod tests {
         assert_eq!((late.duty, late.keeps_up, late.microjoules_per_sample), (Some(1.0), Some(false), None));
         assert!(late.text()[1].starts_with("cannot keep up: a sample takes"), "{:?}", late.text());
         assert_eq!(power.keeps_up, Some(true));
+    }
+
+    #[test]
+    fn a_small_share_of_the_time_is_not_none() {
+        let shown = [1.0, 0.1234, 0.001_234, 7.1e-5, 7.12e-8].map(show_share);
+        assert_eq!(shown, ["100.00 %", "12.34 %", "0.12 %", "0.0071 %", "0.0000071 %"]);
+        let rare = Power::of("nrf52840dk", &Work { interval_ms: 86_400_000, ..WORK }).unwrap();
+        let (text, percent) = (rare.text(), 100.0 * rare.duty.unwrap());
+        let shown: f64 = text[1].split(' ').nth(1).unwrap().parse().unwrap();
+        assert!((shown / percent - 1.0).abs() < 0.05, "{} for {percent}", text[1]);
     }
 
     #[test]
