@@ -26,7 +26,7 @@ use crate::file::{refuse_overwriting, write_atomic};
 use crate::interrupt;
 use crate::measurements::Measurements;
 use crate::output::Output;
-use crate::protocol::Protocol;
+use crate::protocol::{self, Protocol};
 use crate::train::setup::{self, Wishes};
 use crate::train::{self, EPOCH_STEPS};
 use cells::Cells;
@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, default_value = "small", value_name = "NAME", value_parser = train::preset)]
     pub preset: Preset,
     /// The part of the rows, at their end, that is held out: each trained model is measured on it, once
-    #[arg(long, default_value_t = 0.2, value_name = "FRACTION", value_parser = train::fraction)]
+    #[arg(long, default_value_t = protocol::TEST_FRACTION, value_name = "FRACTION", value_parser = protocol::measured_fraction)]
     pub test_fraction: f64,
     /// Trainings of each variant, with seeds 1 to N
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]

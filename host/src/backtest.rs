@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     pub protocol: protocol::Name,
     /// The part of the rows, at their end, that is held out [default: 0.2]
-    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
+    #[arg(long, value_name = "FRACTION", value_parser = protocol::measured_fraction)]
     pub test_fraction: Option<f64>,
     /// Horizons to report, as durations or steps [default: 1h,6h,1d; with the protocol ett 96,192,336,720; within the model's horizon]
     #[arg(long, value_delimiter = ',', value_name = "N|DURATION")]
@@ -66,17 +66,6 @@ pub struct Args {
     /// Write a picture of some forecasts beside what came
     #[arg(long, value_name = "FILE.svg", value_parser = |text: &str| ending_in("svg", text))]
     pub figure: Option<PathBuf>,
-}
-
-/// A part of the rows, above 0 and below 1.
-///
-/// # Errors
-/// The text is no such number.
-pub fn fraction(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(fraction) if fraction > 0.0 && fraction < 1.0 => Ok(fraction),
-        _ => Err(format!("found `{text}`, expected a number above 0 and below 1")),
-    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {

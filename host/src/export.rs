@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use flowcast_core::format::{Header, Numeric};
 use serde::Serialize;
 
-use crate::backtest::{check_interval, fraction};
+use crate::backtest::check_interval;
 use crate::calibration::calibrate;
 use crate::config::TrainedModel;
 use crate::data::{ReadOptions, Series};
@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t, value_name = "NAME", requires = "calibrate")]
     pub protocol: protocol::Name,
     /// Of `--calibrate`: the part of the rows, at their end, that is held out [default: 0.2]
-    #[arg(long, value_name = "FRACTION", value_parser = fraction, requires = "calibrate")]
+    #[arg(long, value_name = "FRACTION", value_parser = protocol::fraction, requires = "calibrate")]
     pub test_fraction: Option<f64>,
     /// Then have the rounded model learn to forecast what the exact one does, for at most so many epochs of 20 steps
     #[arg(long, value_name = "EPOCHS", value_parser = some_epochs, requires = "calibrate", allow_negative_numbers = true)]

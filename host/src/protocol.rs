@@ -48,6 +48,28 @@ pub enum Name {
     Ett,
 }
 
+/// The part of the rows that is held out: from 0 to below 1.
+///
+/// # Errors
+/// The text is no such number.
+pub fn fraction(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|fraction| (0.0..1.0).contains(fraction))
+        .ok_or_else(|| format!("found {text:?}, expected a number from 0 to below 1"))
+}
+
+/// The same, of a command that measures on what is held out.
+///
+/// # Errors
+/// The text is no such number, or 0.
+pub fn measured_fraction(text: &str) -> Result<f64, String> {
+    match fraction(text)? {
+        0.0 => Err(format!("found {text:?}, expected more than 0: errors are measured on the rows that are held out")),
+        some => Ok(some),
+    }
+}
+
 /// How rows are divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Protocol {
@@ -241,6 +263,21 @@ mod tests {
         assert_eq!(deviation(&[0.0, 0.0, 6.0, 6.0]), 3.0);
         assert_eq!(deviation(&[5.0, 5.0]), 1.0);
         assert_eq!(deviation(&[]), 1.0);
+    }
+
+    #[test]
+    fn only_what_measures_needs_held_out_rows() {
+        for (text, value) in [("0", 0.0), ("0.2", 0.2), ("0.99", 0.99)] {
+            assert_eq!(fraction(text), Ok(value));
+            assert_eq!(measured_fraction(text).is_ok(), value > 0.0, "{text}");
+        }
+        for text in ["-0", "0.0"] {
+            assert!(measured_fraction(text).unwrap_err().contains("errors are measured on"), "{text}");
+        }
+        for wrong in ["1", "-0.1", "nan", "inf", "20%", ""] {
+            let said = format!("found {wrong:?}, expected a number from 0 to below 1");
+            assert_eq!([fraction(wrong), measured_fraction(wrong)], [Err(said.clone()), Err(said)]);
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     pub protocol: protocol::Name,
     /// The part of the rows, at their end, that is held out and never read [default: 0.2]
-    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
+    #[arg(long, value_name = "FRACTION", value_parser = protocol::fraction)]
     pub test_fraction: Option<f64>,
     /// Let the device adapt bias and scale of its forecasts to their errors
     #[arg(long)]
@@ -162,14 +162,6 @@ fn minutes(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|minutes| (0.0..=1e6).contains(minutes))
         .ok_or_else(|| format!("found {text:?}, expected a number of minutes, 0 or more"))
-}
-
-/// A share of the rows: 0 or more and below 0.9.
-pub(crate) fn fraction(text: &str) -> Result<f64, String> {
-    text.parse::<f64>()
-        .ok()
-        .filter(|fraction| (0.0..0.9).contains(fraction))
-        .ok_or_else(|| format!("found {text:?}, expected a number from 0 to below 0.9"))
 }
 
 /// How to train.
