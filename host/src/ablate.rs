@@ -117,7 +117,7 @@ pub struct Report {
 /// Unreadable or untrainable data, an unwritable file, an interruption (which leaves the finished cells).
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     variants(args)?;
-    let targets = data::resolve(&args.measurements.data, &args.target)?;
+    let targets = data::resolve("--target", &args.measurements.data, &args.target)?;
     let read = args.measurements.options(targets.clone());
     let protocol = Protocol::Tail { test_fraction: args.test_fraction };
     let series = protocol.read(&args.measurements.data, &read, output)?;

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 pub use error::{DataError, Place};
 pub use fill::filled;
 use grid::{Grid, GridError};
-pub use names::resolve;
+pub use names::{resolve, twice};
 use table::Table;
 
 use crate::duration::show_ms;

@@ -54,7 +54,7 @@ impl Streamed {
     pub fn columns(&self, header: &Header, model: &[u8]) -> Result<Vec<String>> {
         let columns = match self.columns.as_slice() {
             [] => channel_names(header, model),
-            named => data::resolve(&self.measurements.data, named)?,
+            named => data::resolve("--column", &self.measurements.data, named)?,
         };
         let (found, expected) = (columns.len(), usize::from(header.channels));
         ensure!(found == expected, "--column names {found} columns, the model has {expected} channels");

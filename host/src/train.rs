@@ -218,12 +218,12 @@ pub struct Report {
 /// # Errors
 /// Unreadable or untrainable data, an unwritable file, an interruption (which leaves a checkpoint).
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let targets = data::resolve(&args.measurements.data, &args.target)?;
-    let covariates = data::resolve(&args.measurements.data, &args.covariate)?;
+    let targets = data::resolve("--target", &args.measurements.data, &args.target)?;
+    let covariates = data::resolve("--covariate", &args.measurements.data, &args.covariate)?;
     if let Some(twice) = covariates.iter().find(|column| targets.contains(column)) {
         bail!("--covariate: column {twice:?} is a target already");
     }
-    let known = data::resolve(&args.measurements.data, &args.known)?;
+    let known = data::resolve("--known", &args.measurements.data, &args.known)?;
     for (columns, what) in [(&targets, "target"), (&covariates, "covariate")] {
         if let Some(twice) = known.iter().find(|column| columns.contains(column)) {
             bail!("--known: column {twice:?} is a {what} already");

@@ -18,7 +18,7 @@ use super::published::Outcome;
 use crate::backtest::{self, ChannelScores};
 use crate::baseline::{BASELINES, Baseline};
 use crate::calibration::calibrate;
-use crate::data::{ReadOptions, Series};
+use crate::data::{self, ReadOptions, Series};
 use crate::forecaster;
 use crate::interrupt;
 use crate::metrics::{QUARTERS, Scores};
@@ -57,6 +57,9 @@ impl FromStr for Source {
         let columns: Vec<String> = columns.split(',').map(str::to_owned).collect();
         if path.is_empty() || columns.iter().any(String::is_empty) {
             return Err(expected());
+        }
+        if let Some(column) = data::twice(&columns) {
+            return Err(format!("found `{text}`, which names {column} twice, expected each column once"));
         }
         Ok(Source { path: path.into(), columns })
     }
@@ -273,6 +276,7 @@ mod tests {
                 format!("found `{wrong}`, expected FILE:COLUMN or FILE:COLUMN,COLUMN")
             );
         }
+        assert!(source("a.csv:x,y,x").unwrap_err().contains("names x twice"));
     }
 
     #[test]

@@ -124,6 +124,14 @@ pub enum DataError {
         /// The names that there are.
         available: String,
     },
+    /// A name that stands twice on the command line.
+    #[error("{option}: column `{column}` is named twice, expected each once")]
+    NamedTwice {
+        /// What it stands behind.
+        option: &'static str,
+        /// The name.
+        column: String,
+    },
     /// A name that stands twice in the header.
     #[error("{}: found column `{column}` more than once, expected unique names", file.display())]
     RepeatedColumn {

@@ -6,17 +6,27 @@ use super::{DataError, table};
 
 /// The columns meant by words such as `temp,hum`: a word that is a column's name is that column; else commas separate names, the longest
 /// name that is there first (`temp, outside,hum` is two columns where one is called `temp, outside`). Names that are nowhere
-/// are passed on, for the reader to refuse.
+/// are passed on, for the reader to refuse. `option` is the one that they stand behind.
 ///
 /// # Errors
-/// The first file cannot be read.
-pub fn resolve(paths: &[PathBuf], wanted: &[String]) -> Result<Vec<String>, DataError> {
-    if !wanted.iter().any(|word| word.contains(',')) {
-        return Ok(wanted.to_vec());
+/// The first file cannot be read, or a column is named twice.
+pub fn resolve(option: &'static str, paths: &[PathBuf], wanted: &[String]) -> Result<Vec<String>, DataError> {
+    let columns = if wanted.iter().any(|word| word.contains(',')) {
+        let path: &Path = paths.first().ok_or(DataError::NoFile)?;
+        let names = table::header(path)?;
+        wanted.iter().flat_map(|word| split(&names, word)).collect()
+    } else {
+        wanted.to_vec()
+    };
+    match twice(&columns) {
+        Some(column) => Err(DataError::NamedTwice { option, column: column.to_owned() }),
+        None => Ok(columns),
     }
-    let path: &Path = paths.first().ok_or(DataError::NoFile)?;
-    let names = table::header(path)?;
-    Ok(wanted.iter().flat_map(|word| split(&names, word)).collect())
+}
+
+/// The first name that was there before.
+pub fn twice(names: &[String]) -> Option<&str> {
+    names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)).map(|(_, name)| name.as_str())
 }
 
 fn split(names: &[String], word: &str) -> Vec<String> {
@@ -43,5 +53,14 @@ mod tests {
         assert_eq!(split(&names, "temp, outside"), ["temp, outside"]);
         assert_eq!(split(&names, "hum, temp, outside,a,b,c,temp"), ["hum", "temp, outside", "a,b,c", "temp"]);
         assert_eq!(split(&names, "a,b"), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_name_that_comes_again_is_found() {
+        let names = ["a", "b", "c", "b", "a"].map(str::to_owned);
+        assert_eq!(twice(&names), Some("b"));
+        assert_eq!(twice(&names[..3]), None);
+        let error = resolve("--target", &[], &names).unwrap_err().to_string();
+        assert_eq!(error, "--target: column `b` is named twice, expected each once");
     }
 }

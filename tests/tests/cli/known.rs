@@ -70,6 +70,9 @@ fn columns_that_cannot_be_known_are_refused_by_name() {
     for (columns, expected) in [
         (&["--known", "load"][..], "--known: column \"load\" is a target already"),
         (&["--covariate", "plan", "--known", "noise,plan"], "--known: column \"plan\" is a covariate already"),
+        (&["--known", "noise", "--known", "plan,noise"], "--known: column `noise` is named twice"),
+        (&["--covariate", "plan,plan"], "--covariate: column `plan` is named twice"),
+        (&["--target", "load"], "--target: column `load` is named twice"),
         (&["--known", "weather"], "weather"),
         (&["--known", "a,b,c,d,e,f,g,h,i"], "--known: found 9 columns, expected at most 8"),
     ] {
