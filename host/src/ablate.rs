@@ -26,6 +26,7 @@ use crate::file::{refuse_overwriting, write_atomic};
 use crate::interrupt;
 use crate::measurements::Measurements;
 use crate::output::Output;
+use crate::plural::counted;
 use crate::protocol::{self, Protocol};
 use crate::train::setup::{self, Wishes};
 use crate::train::{self, EPOCH_STEPS};
@@ -254,17 +255,17 @@ fn identity(series: &Series, experiment: &Experiment, args: &Args) -> Result<Str
 impl Report {
     fn text(&self) -> String {
         format!(
-            "{} every {}, {} rows of which {} held out, seasons of {} samples, {} steps ahead, {}, {} epochs, {} seeds\n\
+            "{} every {}, {} rows of which {} held out, seasons of {} samples, {} ahead, {}, {}, {}\n\
              in the place of the {}; MSE and MAE in deviations of the training rows\n\n{}",
             self.channels.join(", "),
             show_ms(self.interval_ms),
             self.rows,
             self.test_rows,
             self.periods.iter().map(u32::to_string).collect::<Vec<_>>().join(" and "),
-            self.horizon,
+            counted(self.horizon, "step"),
             self.preset,
-            self.epochs,
-            self.seeds,
+            counted(self.epochs, "epoch"),
+            counted(self.seeds, "seed"),
             match self.place {
                 Place::Season => "attention from day to day, phase by phase",
                 Place::Block => "attention in the blocks, from sample to sample",

@@ -444,7 +444,7 @@ pub(crate) mod tests {
             "found a sample every 1 h in the data, expected every 10 min as in the model"
         );
         let one = series(600).select(&["a".to_owned()]).unwrap();
-        assert!(error(&one, &Options::default()).contains("1 channels, expected 2"));
+        assert!(error(&one, &Options::default()).contains("1 channel, expected 2"));
     }
 
     #[test]

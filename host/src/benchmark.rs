@@ -20,6 +20,7 @@ use crate::duration::{self, MOST_HORIZON, Steps};
 use crate::file::write_atomic;
 use crate::interrupt;
 use crate::output::Output;
+use crate::plural::counted;
 use crate::protocol::{ETT_HORIZONS, Protocol};
 use crate::train;
 use crate::train::setup::Wishes;
@@ -210,8 +211,12 @@ fn measure(args: &Args, folder: &Path, output: &Output) -> Result<Table> {
                     }
                 };
                 output.note(format!(
-                    "{dataset} {horizon} steps, seed {seed}: MSE {:.4}, MAE {:.4}, {} bytes, {:.0} s",
-                    cell.mse, cell.mae, cell.bytes, cell.seconds
+                    "{dataset} {}, seed {seed}: MSE {:.4}, MAE {:.4}, {} bytes, {:.0} s",
+                    counted(horizon, "step"),
+                    cell.mse,
+                    cell.mae,
+                    cell.bytes,
+                    cell.seconds
                 ));
                 seeds.push(cell);
             }

@@ -28,6 +28,7 @@ pub use names::{resolve, twice};
 use table::Table;
 
 use crate::duration::show_ms;
+use crate::plural::counted;
 
 /// How to read a table.
 #[derive(Clone, Debug, Default)]
@@ -188,7 +189,7 @@ impl Series {
 fn notes(grid: &Grid, table: &Table, times: &[i64], column: &str) -> Vec<String> {
     /// Jitter below this part of the interval is nothing to speak of.
     const NOTABLE_JITTER: f64 = 0.01;
-    let rows = |count: usize| if count == 1 { "1 row".to_owned() } else { format!("{count} rows") };
+    let rows = |count: usize| counted(count, "row");
     let interval = show_ms(grid.interval_ms);
     let mut notes = Vec::new();
     if let Some(&row) = grid.repeats.first() {

@@ -17,6 +17,7 @@ use crate::forecaster;
 use crate::limit;
 use crate::measurements::Streamed;
 use crate::output::Output;
+use crate::plural::counted;
 use foreseen::{Foreseen, Judges};
 
 /// Alerts that people are shown, the strangest first.
@@ -204,10 +205,10 @@ pub fn detect(
 impl Report {
     fn text(&self, series: &Series, units: &[String]) -> String {
         let mut text = format!(
-            "{} samples, {} readings scored: {} alerts at {} and above ({:.3} % of the readings score so high)\n",
-            self.samples,
-            self.scored,
-            self.alerts.len(),
+            "{}, {} scored: {} at {} and above ({:.3} % of the readings score so high)\n",
+            counted(self.samples, "sample"),
+            counted(self.scored, "reading"),
+            counted(self.alerts.len(), "alert"),
             self.threshold,
             100.0 * self.above_threshold
         );

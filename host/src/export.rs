@@ -14,6 +14,7 @@ use crate::data::{ReadOptions, Series};
 use crate::duration::parse_duration;
 use crate::file::{ending_in, not_ending_in, refuse_losing, refuse_overwriting, write_atomic};
 use crate::output::Output;
+use crate::plural::counted;
 use crate::protocol::{self, Protocol};
 use crate::rounding::{self, Rounding};
 use crate::train::epochs;
@@ -164,15 +165,15 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
             let Report { bytes, numeric, identity, roundings, fine_tuning, .. } = &report;
             let costs = if roundings.is_empty() { String::new() } else { rounding::show(roundings) };
             let tuned = fine_tuning.as_ref().map_or_else(String::new, |FineTuning { before, after, history }| {
+                let epochs = counted(history.len(), "epoch");
                 if after >= before {
-                    let (epochs, moved) = (history.len(), 100.0 * before);
+                    let moved = 100.0 * before;
                     return format!(
-                        "fine-tuned in {epochs} epochs and nothing gained: the calibrated model is kept (integers move forecasts by {moved:.3} %)\n"
+                        "fine-tuned in {epochs} and nothing gained: the calibrated model is kept (integers move forecasts by {moved:.3} %)\n"
                     );
                 }
                 format!(
-                    "fine-tuned in {} epochs: on the rows that choose, integers move forecasts by {:.3} % ({:.3} % before)\n",
-                    history.len(),
+                    "fine-tuned in {epochs}: on the rows that choose, integers move forecasts by {:.3} % ({:.3} % before)\n",
                     100.0 * after,
                     100.0 * before
                 )

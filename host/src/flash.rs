@@ -27,6 +27,7 @@ use crate::hardware::{Hardware, Region};
 use crate::inspect::board::Board;
 use crate::inspect::cost::Cost;
 use crate::output::Output;
+use crate::plural::counted;
 use crate::{gate, key, limit};
 use chip::Chip;
 use image::Image;
@@ -274,7 +275,8 @@ impl Report {
             let _ = match bytes {
                 Some(bytes) => writeln!(
                     text,
-                    "{name:9} {region}  {bytes:>7} of {bytes_available:>7} bytes, {sectors} sectors erased"
+                    "{name:9} {region}  {bytes:>7} of {bytes_available:>7} bytes, {} erased",
+                    counted(sectors, "sector")
                 ),
                 None => writeln!(text, "{name:9} {region}        - of {bytes_available:>7} bytes, left as it is"),
             };

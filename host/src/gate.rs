@@ -23,6 +23,7 @@ use crate::data::Series;
 use crate::forecaster::{self, Kept};
 use crate::measurements::Streamed;
 use crate::output::Output;
+use crate::plural::counted;
 use deadband::Deadband;
 use gateway::{Ask, Gateway};
 
@@ -267,7 +268,7 @@ impl Replay<'_> {
             }
         }
         if gateway.index() as usize != series.rows() || snapshot(board.as_ref())? != snapshot(gateway.forecaster())? {
-            bail!("the two ends differ after {} samples", series.rows() - from);
+            bail!("the two ends differ after {}", counted(series.rows() - from, "sample"));
         }
         let samples = series.rows() - from;
         let of = |messages: usize, sent: usize, (largest_error, mean_error)| Outcome {
@@ -319,7 +320,8 @@ impl Report {
         let Self { samples, channels, max_errors, lines } = self;
         let errors = channels.iter().zip(max_errors).map(|(channel, error)| format!("{channel} {error}"));
         let mut text = format!(
-            "{samples} samples; largest errors: {}; at least every {SILENCE}th sample is sent\n\n{:>6}  {:<46} {:<46}\n{:>6} {}{}\n",
+            "{}; largest errors: {}; at least every {SILENCE}th sample is sent\n\n{:>6}  {:<46} {:<46}\n{:>6} {}{}\n",
+            counted(samples, "sample"),
             errors.collect::<Vec<_>>().join(", "),
             "",
             "gate: what the forecast does not expect",

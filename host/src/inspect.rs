@@ -20,6 +20,7 @@ use crate::duration::{parse_duration, show_ms};
 use crate::export::{Layer, layers};
 use crate::forecaster::{self, preset};
 use crate::output::Output;
+use crate::plural::counted;
 use board::{Board, BoardReport};
 use cost::{Cost, state_bytes};
 use power::{Draw, Power};
@@ -261,7 +262,9 @@ impl From<Channel<'_>> for ChannelReport {
 impl Memory {
     fn text(&self) -> String {
         match (self.samples, self.milliseconds) {
-            (Some(samples), Some(milliseconds)) => format!("{samples:.0} samples ({})", show_rounded(milliseconds)),
+            (Some(samples), Some(milliseconds)) => {
+                format!("{} ({})", counted(format_args!("{samples:.0}"), "sample"), show_rounded(milliseconds))
+            }
             _ => "everything".to_owned(),
         }
     }
@@ -318,13 +321,13 @@ impl Report {
             (self.known > 0, "what is known in advance"),
         ];
         let seen: String = seen.iter().filter(|(seen, _)| *seen).map(|(_, what)| format!(", {what}")).collect();
-        line(format_args!("readout   {} knots; sees memories, levels, trends{seen}", self.knots));
+        line(format_args!("readout   {}; sees memories, levels, trends{seen}", counted(self.knots, "knot")));
         let learned = [(self.corrected, "the intervals"), (self.adapted, "bias and scale of the forecast")];
         let learned: Vec<&str> = learned.iter().filter(|(on, _)| *on).map(|(_, what)| *what).collect();
         line(format_args!("learns    {}", if learned.is_empty() { "nothing".to_owned() } else { learned.join(", ") }));
         line(format_args!(
-            "forecast  {} steps ({}), quantiles {}",
-            self.horizon,
+            "forecast  {} ({}), quantiles {}",
+            counted(self.horizon, "step"),
             show_ms(u64::from(self.horizon) * self.interval_ms),
             self.quantiles.iter().map(f32::to_string).collect::<Vec<_>>().join(", ")
         ));

@@ -37,6 +37,7 @@ pub mod monitor;
 pub mod nab;
 pub mod optimizer;
 pub mod output;
+pub mod plural;
 pub mod protocol;
 pub mod replay;
 pub mod report;

@@ -10,6 +10,7 @@ use crate::backtest::{channel_names, check_interval};
 use crate::data::{self, ReadOptions, Series};
 use crate::duration::parse_duration;
 use crate::output::Output;
+use crate::plural::counted;
 
 /// Measurements.
 #[derive(clap::Args, Clone, Debug)]
@@ -57,7 +58,12 @@ impl Streamed {
             named => data::resolve("--column", &self.measurements.data, named)?,
         };
         let (found, expected) = (columns.len(), usize::from(header.channels));
-        ensure!(found == expected, "--column names {found} columns, the model has {expected} channels");
+        ensure!(
+            found == expected,
+            "--column names {}, the model has {}",
+            counted(found, "column"),
+            counted(expected, "channel")
+        );
         Ok(columns)
     }
 

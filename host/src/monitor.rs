@@ -31,6 +31,7 @@ use crate::forecaster;
 use crate::line::{self, Line, Name};
 use crate::link::{Link, LinkError};
 use crate::output::Output;
+use crate::plural::counted;
 use ask::Ask;
 use event::Event;
 use record::Record;
@@ -97,7 +98,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     ended?;
     if drawn {
         let path = args.record.as_ref().map(|path| format!(", recorded to {}", path.display())).unwrap_or_default();
-        output.say(&format!("{} samples, {} alerts{path}", watch.health().samples, watch.health().alerts))?;
+        let health = watch.health();
+        output.say(&format!("{}, {}{path}", counted(health.samples, "sample"), counted(health.alerts, "alert")))?;
     }
     Ok(())
 }
@@ -135,7 +137,8 @@ impl Monitor<'_, '_> {
             }
             strange.heard(understood, self.ear.noise());
             if ended && !strange.understood {
-                bail!("{}: found nothing that a board says ({} runs of other bytes)", self.ear.name, self.ear.noise());
+                let noise = counted(self.ear.noise(), "run");
+                bail!("{}: found nothing that a board says ({noise} of other bytes)", self.ear.name);
             }
             if strange.is_news() && !self.tell(Event::Note { note: STRANGE.to_owned() }, output)? {
                 return Ok(());

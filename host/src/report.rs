@@ -26,6 +26,7 @@ use crate::data::Series;
 use crate::file::write_atomic;
 use crate::metrics::Scores;
 use crate::output::Output;
+use crate::plural::counted;
 use canvas::{escape, hex};
 use collect::Diagnostics;
 
@@ -291,11 +292,10 @@ fn tables(page: &mut String, report: &BacktestReport) {
 
 fn setting(report: &BacktestReport) -> String {
     format!(
-        "{} forecasts of {} channel{}, one every {}, over the last {} of {} rows; a sample every {}. The model streamed every row from \
+        "{} of {}, one every {}, over the last {} of {} rows; a sample every {}. The model streamed every row from \
          the first through the code that runs on the device.",
-        report.origins,
-        report.columns.len(),
-        if report.columns.len() == 1 { "" } else { "s" },
+        counted(report.origins, "forecast"),
+        counted(report.columns.len(), "channel"),
         report.ahead(report.stride),
         report.rows - report.test_start,
         report.rows,

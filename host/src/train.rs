@@ -47,6 +47,7 @@ use crate::measurements::Measurements;
 use crate::model::{Network, StepUnits};
 use crate::optimizer::{AdamW, Group};
 use crate::output::Output;
+use crate::plural::counted;
 use crate::protocol::{self, Protocol};
 use crate::retrieval::Keys;
 use crate::ridge::{Aim, LinearPath};
@@ -308,20 +309,20 @@ impl Report {
         };
         let blocks = if self.attention { "" } else { ", without an attention in the blocks" };
         format!(
-            "{}: {} parameters{blocks}, {} channels every {}, seasons of {} samples, {} steps ahead\n\
+            "{}: {} parameters{blocks}, {} every {}, seasons of {} samples, {} ahead\n\
              validation: MSE {:.4}, MAE {:.4} (closed form {:.4}, {:.4}{joint})\n\
-             {} epochs in {:.0} s on the {}\n",
+             {} in {:.0} s on the {}\n",
             out.display(),
             self.parameters,
-            config.channels.len(),
+            counted(config.channels.len(), "channel"),
             show_ms(config.interval_ms),
             self.periods.iter().map(u32::to_string).collect::<Vec<_>>().join(" and "),
-            self.horizon,
+            counted(self.horizon, "step"),
             self.validation.mse,
             self.validation.mae,
             self.closed_form.mse,
             self.closed_form.mae,
-            self.epochs,
+            counted(self.epochs, "epoch"),
             self.seconds,
             self.device,
         )

@@ -357,7 +357,7 @@ fn the_command_reads_files_and_fails_with_one_clear_line() {
     let missing = line(Args { data: named(vec![]), ..args.clone() });
     assert!(missing.contains("c0"), "{missing}");
     let count = line(Args { data: named(vec!["T2m".into()]), ..args.clone() });
-    assert_eq!(count, "--column names 1 columns, the model has 2 channels");
+    assert_eq!(count, "--column names 1 column, the model has 2 channels");
     let firmware = line(Args { firmware: Some(folder.path().join("no.elf")), ..args.clone() });
     assert!(firmware.contains("no.elf"), "{firmware}");
     std::fs::write(&model, b"FLOW").unwrap();

@@ -506,5 +506,5 @@ fn frames_that_no_board_of_this_model_sends_are_passed_over_and_said_once() {
     }
     // Another board.
     let hello = Hello { channels: 1, ..hello(&bytes) };
-    assert!(watch(&bytes).take(Reply::Hello(hello), time(1)).unwrap_err().to_string().contains("1 channels"));
+    assert!(watch(&bytes).take(Reply::Hello(hello), time(1)).unwrap_err().to_string().contains("1 channel,"));
 }

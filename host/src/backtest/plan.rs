@@ -10,6 +10,7 @@ use crate::baseline::{BASELINES, Baseline, Seasons};
 use crate::data::Series;
 use crate::duration::show_ms;
 use crate::metrics::{Levels, mase_scale};
+use crate::plural::counted;
 use crate::protocol::{self, ETT_HORIZONS, Protocol};
 
 /// Origins when the user does not say: with seven baselines and 10-minute data a channel's origin takes about 0.15 s, so that four
@@ -50,7 +51,8 @@ impl Plan {
     pub fn new(header: &Header, series: &Series, options: &Options) -> Result<Plan> {
         let channels = usize::from(header.channels);
         if series.values.len() != channels {
-            bail!("found a series of {} channels, expected {channels} as in the model", series.values.len());
+            let found = counted(series.values.len(), "channel");
+            bail!("found a series of {found}, expected {channels} as in the model");
         }
         check_interval(header, series)?;
         let horizon = usize::from(header.horizon);

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::MODEL;
 use super::result::BacktestReport;
 use crate::metrics::Scores;
+use crate::plural::counted;
 use crate::protocol::Name;
 
 /// Room for a method's name.
@@ -14,8 +15,8 @@ impl BacktestReport {
     /// The result for people: one row a method, one column a horizon, the best of each column marked.
     pub fn table(&self) -> String {
         let mut text = format!(
-            "{} forecasts of {} over the last {} of {} rows, one every {}",
-            self.origins,
+            "{} of {} over the last {} of {} rows, one every {}",
+            counted(self.origins, "forecast"),
             self.columns.join(", "),
             self.rows - self.test_start,
             self.rows,

@@ -23,6 +23,7 @@ use crate::forecaster;
 use crate::interrupt;
 use crate::metrics::{QUARTERS, Scores};
 use crate::output::Output;
+use crate::plural::counted;
 use crate::protocol::{Protocol, TEST_FRACTION};
 use crate::train::setup::Wishes;
 use crate::train::{self, train};
@@ -217,7 +218,8 @@ pub(super) fn measure(args: &Args, output: &Output) -> Result<Table> {
                 cell
             }
         };
-        output.note(format!("{name}: {} forecasts, {} bytes, {:.0} s", cell.origins, cell.bytes, cell.seconds));
+        let origins = counted(cell.origins, "forecast");
+        output.note(format!("{name}: {origins}, {} bytes, {:.0} s", cell.bytes, cell.seconds));
         rows.push(Row { file: name, cell });
     }
     Ok(Table::new(program, args, rows))

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::data::Series;
 use crate::duration::show_ms;
+use crate::plural::counted;
 
 /// The lines of a forecast, and what they are called.
 const LINES: [(Line, &str); 3] =
@@ -180,8 +181,9 @@ impl Foreseen {
         let Self { limit, within, margin, rows, crossings, ways } = self;
         let time = |samples: usize| show_ms(samples as u64 * interval_ms);
         let mut text = format!(
-            "\n{limit}, looked for {} ahead, clear by {margin}: crossed {crossings} times in the {rows} rows that are judged\n",
-            time((*within).into())
+            "\n{limit}, looked for {} ahead, clear by {margin}: crossed {} in the {rows} rows that are judged\n",
+            time((*within).into()),
+            counted(crossings, "time")
         );
         let _ = writeln!(
             text,

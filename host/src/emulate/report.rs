@@ -12,6 +12,7 @@ use super::session::{self, Difference, Outcome};
 use crate::backtest::channel_units;
 use crate::measurements::Streamed;
 use crate::output::Output;
+use crate::plural::counted;
 
 /// The part of the command line that says what is streamed.
 #[derive(clap::Args, Clone, Debug)]
@@ -147,8 +148,8 @@ impl Report {
         match &outcome.difference {
             Some(difference) => bail!("board and host differ: {difference}"),
             None if self.values == 0 => bail!(
-                "nothing to compare: no forecast within {} samples, one period ({} samples) must pass first",
-                self.samples,
+                "nothing to compare: no forecast within {}, one period ({} samples) must pass first",
+                counted(self.samples, "sample"),
                 header.seasons.period()
             ),
             None => Ok(()),
@@ -205,12 +206,12 @@ fn summary(board: &str, report: &Report) -> String {
     let Instructions { min, max, at } = &report.instructions_per_observe;
     let marks: String = at.iter().map(|(sample, count)| format!(", {count} at sample {sample}")).collect();
     format!(
-        "{board}: {} samples ({} missing) in {:.1} s\n\
+        "{board}: {} ({} missing) in {:.1} s\n\
          forecasts     {}, {} values: {}\n\
          instructions  {} to {} for each observe{marks}\n\
          memory        {} bytes of RAM ({} of them the forecaster) and {} of stack\n\
          bad frames    {}\n",
-        report.samples,
+        counted(report.samples, "sample"),
         report.missing,
         report.seconds,
         report.forecasts,

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::fan::{Band, Expected};
+use crate::plural::counted;
 
 /// A sample as far as it is known.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -219,7 +220,7 @@ impl Event {
                 format!("the board started again: sample {index}, expected {expected}")
             }
             Self::Forecast { index, channel, steps } => {
-                format!("forecast after sample {index} of {}, {} steps", of(*channel).name, steps.len())
+                format!("forecast after sample {index} of {}, {}", of(*channel).name, counted(steps.len(), "step"))
             }
             Self::Alert { index, channel, value, surprise } => {
                 let Channel { name, .. } = of(*channel);
@@ -233,8 +234,9 @@ impl Event {
                     0 => format!("WARNING sample {index}: {} {value} is beyond {limit}", channel.name),
                     steps => {
                         format!(
-                            "WARNING sample {index}: {} will be beyond {limit} in {steps} samples ({value})",
-                            channel.name
+                            "WARNING sample {index}: {} will be beyond {limit} in {} ({value})",
+                            channel.name,
+                            counted(steps, "sample")
                         )
                     }
                 }
@@ -252,11 +254,14 @@ impl Event {
                 format!("the clock is believed again at sample {index}, after {run}")
             }
             Self::Board { model, firmware, channels, horizon } => {
-                format!("board with firmware {firmware}, model {model}: {channels} channels, {horizon} steps ahead")
+                let (channels, horizon) = (counted(channels, "channel"), counted(horizon, "step"));
+                format!("board with firmware {firmware}, model {model}: {channels}, {horizon} ahead")
             }
             Self::Stats { missing, bad_frames, clock_faults, ram_bytes, stack_bytes } => format!(
-                "board: {missing} samples missing, {bad_frames} bad frames, {clock_faults} clock faults, {ram_bytes} bytes of RAM, \
-                 {stack_bytes} of stack"
+                "board: {} missing, {}, {}, {ram_bytes} bytes of RAM, {stack_bytes} of stack",
+                counted(missing, "sample"),
+                counted(bad_frames, "bad frame"),
+                counted(clock_faults, "clock fault")
             ),
             Self::Refused { reason } => format!("the board refuses: {reason}"),
             Self::Note { note } => note.clone(),

@@ -10,6 +10,7 @@ use ratatui::widgets::Widget;
 
 use super::chart::Chart;
 use super::watch::Watch;
+use crate::plural::counted;
 
 /// The least that a channel is drawn in.
 const LEAST: [u16; 2] = [60, 9];
@@ -138,7 +139,7 @@ impl Screen<'_> {
             count("noise", health.noise, Color::Yellow),
         ]);
         if let Some(stats) = self.watch.stats() {
-            let text = format!("board: {} bad frames, stack {} B", stats.bad_frames, stats.stack_bytes);
+            let text = format!("board: {}, stack {} B", counted(stats.bad_frames, "bad frame"), stats.stack_bytes);
             second.push(Span::styled(text, Style::new().fg(Color::DarkGray)));
         }
         let [one, two] = Layout::vertical([Constraint::Length(1); 2]).areas(area);

@@ -15,6 +15,7 @@ use super::fan::{Expected, Forecasts, Levels};
 use super::filled::Filled;
 use crate::backtest::{channel_names, channel_units};
 use crate::gate::gateway;
+use crate::plural::counted;
 
 /// Samples that are kept to be drawn.
 const KEPT: usize = 4_096;
@@ -249,12 +250,13 @@ impl<'m> Watch<'m> {
             let (found, expected) = (hello.model, model.header.identity);
             ensure!(found == expected, "the board runs model {found:08x}, --model is {expected:08x}");
             let (found, expected) = (hello.channels, model.header.channels);
-            ensure!(found == expected, "the board has {found} channels, --model {expected}");
+            ensure!(found == expected, "the board has {}, --model {expected}", counted(found, "channel"));
         } else {
             let (found, before) = (usize::from(hello.channels), self.channels.len());
             ensure!(
                 before == 0 || found == before,
-                "the board has {found} channels, there were {before} before: another board is at the line"
+                "the board has {}, there were {before} before: another board is at the line",
+                counted(found, "channel")
             );
             self.levels = Levels::around_the_median(hello.quantiles.into());
             self.widen(hello.channels.into());

@@ -9,6 +9,7 @@ use super::super::published::Outcome;
 use super::{Cell, Channel, Contest};
 use crate::backtest::show;
 use crate::duration::show_ms;
+use crate::plural::counted;
 
 /// Where the share of values within the 80 % band shall lie over the held-out span, and in each of its quarters.
 const BAND: (f64, f64) = (0.78, 0.82);
@@ -87,8 +88,8 @@ impl Table {
             let seasons = cell.periods.iter().map(u32::to_string).collect::<Vec<_>>().join(" and ");
             let _ = writeln!(
                 text,
-                "\n{file}: {} forecasts, seasons of {seasons} samples, {} bytes\n  {:<width$}{:>10}{:>8}  {:<26}{:>8}  {:<26}{:>7}{:>11}",
-                cell.origins,
+                "\n{file}: {}, seasons of {seasons} samples, {} bytes\n  {:<width$}{:>10}{:>8}  {:<26}{:>8}  {:<26}{:>7}{:>11}",
+                counted(cell.origins, "forecast"),
                 cell.bytes,
                 "column",
                 "up to",
@@ -106,13 +107,13 @@ impl Table {
         let _ = writeln!(
             text,
             "\nbetter than every baseline: MASE {} of {}, WQL {} of {}\n\
-             80 % band: 78 to 82 % of the values in {} of {} columns, 72 to 88 % in every quarter in {} of {}",
+             80 % band: 78 to 82 % of the values in {} of {}, 72 to 88 % in every quarter in {} of {}",
             self.mase.hold,
             self.mase.of,
             self.wql.hold,
             self.wql.of,
             self.covered.hold,
-            self.covered.of,
+            counted(self.covered.of, "column"),
             self.covered_quarters.hold,
             self.covered_quarters.of,
         );
