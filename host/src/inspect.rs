@@ -93,6 +93,8 @@ pub struct Report {
     pub behind: &'static str,
     /// Bytes of the model.
     pub bytes: usize,
+    /// The same with the signature behind it, as a board that wants one holds it; none without a signature.
+    pub signed_bytes: Option<usize>,
     /// CRC-32 of the file, which names the model.
     pub identity: String,
     /// `f32` or `int8`.
@@ -192,15 +194,18 @@ fn inspect_at(bytes: &[u8], board: Option<&Board>, every: Option<Duration>) -> R
     let memories =
         (0..header.attending_layers().into()).map(|layer| header.head_gains(bytes, layer).map(memory).collect());
     let channels = (0..header.channels.into()).filter_map(|index| header.channel(bytes, index));
-    let behind = match &bytes[header.length()..] {
-        [] => "nothing",
-        behind if find_signature(behind).is_none() => "other bytes",
-        behind if behind.len() > SIGNATURE_BYTES => "a signature and other bytes",
+    let behind = &bytes[header.length()..];
+    let signed_bytes = find_signature(behind).map(|_| header.length() + SIGNATURE_BYTES);
+    let behind = match (behind.len(), signed_bytes) {
+        (0, _) => "nothing",
+        (_, None) => "other bytes",
+        (length, Some(_)) if length > SIGNATURE_BYTES => "a signature and other bytes",
         _ => "a signature",
     };
     Ok(Report {
         behind,
         bytes: header.length(),
+        signed_bytes,
         identity: format!("{:08x}", header.identity),
         numeric: header.numeric.name(),
         preset: preset.name,
@@ -289,8 +294,10 @@ impl Report {
             "{} bytes, {}, preset {}, {} weights, model {}",
             self.bytes, self.numeric, self.preset, self.parameters, self.identity
         ));
-        if self.behind.starts_with("a signature") {
-            line(format_args!("signed    by whom, `flowcast flash --key FILE.pub` checks"));
+        if let Some(bytes) = self.signed_bytes {
+            line(format_args!(
+                "signed    {bytes} bytes with the signature; by whom, `flowcast flash --key FILE.pub` checks"
+            ));
         }
         match self.behind {
             "other bytes" => {

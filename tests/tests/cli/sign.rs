@@ -25,6 +25,7 @@ fn a_model_is_signed_and_flashed_by_its_key() {
     let refused = bench.refusal(&[&flash[..], &["own.key.pub"]].concat());
     assert!(refused.contains("model is not signed"), "{refused}");
     let plain = bench.bytes("m.flow");
+    assert!(bench.json(&["inspect", "m.flow"])["signed_bytes"].is_null());
     let signed = bench.json(&["sign", "m.flow", "--key", "own.key"]);
     assert_eq!(signed["key"], made["key"]);
     let bytes = bench.bytes("m.flow");
@@ -67,9 +68,14 @@ fn a_model_is_signed_and_flashed_by_its_key() {
     // Whoever asks for no signature sees the same model.
     let inspected = bench.json(&["inspect", "m.flow"]);
     assert_eq!((&inspected["bytes"], &inspected["behind"]), (&plain.len().into(), &"a signature".into()));
+    assert_eq!(inspected["signed_bytes"], bytes.len());
+    let text = String::from_utf8(bench.run(&["inspect", "m.flow"]).stdout).unwrap();
+    assert!(text.contains(&format!("signed    {} bytes with the signature", bytes.len())), "{text}");
     // What lies behind the signature is no part of it, for `flash --key` as for `inspect`.
     bench.write("more.flow", &[&bytes[..], b"more"].concat());
-    assert_eq!(bench.json(&["inspect", "more.flow"])["behind"], "a signature and other bytes");
+    let inspected = bench.json(&["inspect", "more.flow"]);
+    assert_eq!(inspected["behind"], "a signature and other bytes");
+    assert_eq!(inspected["signed_bytes"], bytes.len());
     let more = flash.map(|word| if word == "m.flow" { "more.flow" } else { word });
     assert_eq!(bench.json(&[&more[..], &["own.key.pub"]].concat())["fits"], true);
 }
