@@ -31,7 +31,7 @@ pub enum SignatureError {
         /// What starts there, or zeros.
         found: [u8; 8],
     },
-    /// Another key's signature, or another model's.
+    /// The signature does not match: another key's, another model's, or altered, which nothing tells apart.
     Foreign,
 }
 
@@ -43,7 +43,9 @@ impl fmt::Display for SignatureError {
             Self::Unsigned { found } => {
                 write!(f, "model is not signed: {found:02x?} behind it, expected a signature, {HEAD:02x?}")
             }
-            Self::Foreign => write!(f, "model's signature is not by this key, or of another model"),
+            Self::Foreign => f.write_str(
+                "signature does not match model and key: another key signed it, or model or signature was altered",
+            ),
         }
     }
 }
@@ -71,7 +73,7 @@ pub fn find_signature(behind: &[u8]) -> Option<&[u8; Signature::BYTES]> {
 /// Checks the signature behind the model that `bytes` begin with.
 ///
 /// # Errors
-/// There is no model, no signature, or one that is not by `key`.
+/// There is no model, no signature, or one that does not match the model and `key`.
 pub fn verify(bytes: &[u8], key: &[u8; KEY_BYTES]) -> Result<(), SignatureError> {
     let length = Header::parse(bytes)?.length();
     let (model, behind) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));

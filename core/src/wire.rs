@@ -474,7 +474,7 @@ pub enum ModelFault {
     Unsigned {
         found: [u8; 8],
     },
-    /// The signature is not by the board's key, or of another model.
+    /// The signature does not match the model and the board's key.
     Foreign,
     /// One that this version has no form for.
     Other,
@@ -550,7 +550,9 @@ impl core::fmt::Display for ModelFault {
             Self::Unsigned { found } => {
                 write!(f, "model is not signed, and the board runs signed ones alone: found {found:02x?} behind it")
             }
-            Self::Foreign => f.write_str("model's signature is not by the board's key, or of another model"),
+            Self::Foreign => f.write_str(
+                "signature does not match model and board's key: another key signed it, or model or signature was altered",
+            ),
             Self::Other => f.write_str("the board cannot run its model, for a reason newer than this program"),
         }
     }

@@ -70,7 +70,7 @@ struct Report {
 enum Replaced {
     /// By the same key, of the same model.
     Same,
-    /// By another key, or of another model.
+    /// By another key, of another model, or altered.
     Foreign,
 }
 
@@ -125,7 +125,10 @@ pub fn sign(args: &SignArgs, output: &Output) -> Result<()> {
         Err(_) => Replaced::Foreign,
     });
     if replaced == Some(Replaced::Foreign) {
-        output.remark(format!("{} had a signature that is not by this key: it is replaced", args.model.display()));
+        output.remark(format!(
+            "{} had a signature that does not match model and key (another key's, or altered): it is replaced",
+            args.model.display()
+        ));
     }
     let report = Report { file, public: None, key: hexadecimal(&pair.pk), replaced };
     let human = || format!("{}: {} bytes, signed by {}\n", report.file.display(), signed.len(), report.key);
@@ -150,7 +153,7 @@ pub fn public(file: &Path) -> Result<[u8; KEY_BYTES]> {
 /// A model with the signature behind it, which is by this key.
 ///
 /// # Errors
-/// There is none, or it is another's.
+/// There is none, or it does not match.
 pub fn signed<'m>(bytes: &'m [u8], length: usize, key: &[u8; KEY_BYTES]) -> Result<&'m [u8]> {
     verify(bytes, key).context("the board would refuse the model; `flowcast sign` signs it")?;
     Ok(&bytes[..length + SIGNATURE_BYTES])

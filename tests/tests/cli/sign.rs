@@ -39,7 +39,7 @@ fn a_model_is_signed_and_flashed_by_its_key() {
     assert_eq!((&other["replaced"], other["notes"].as_array().unwrap().len()), (&"foreign".into(), 1));
     let other = bench.run(&["sign", "m.flow", "--key", "other.key", "--out", "others.flow"]);
     let said = String::from_utf8(other.stderr).unwrap();
-    assert!(said.starts_with("note: m.flow had a signature that is not by this key: it is replaced"), "{said}");
+    assert!(said.starts_with("note: m.flow had a signature that does not match model and key"), "{said}");
     let report = bench.json(&[&flash[..], &["own.key.pub"]].concat());
     let slot = report["layout"].as_array().unwrap().iter().find(|place| place["name"] == "model A").unwrap();
     assert_eq!((&report["fits"], &slot["bytes"]), (&true.into(), &bytes.len().into()));
@@ -57,7 +57,15 @@ fn a_model_is_signed_and_flashed_by_its_key() {
         assert!(bench.refusal(&["key", "new", "link.key"]).contains("link.key is there already"));
     }
     let foreign = bench.refusal(&[&flash[..], &["other.key.pub"]].concat());
-    assert!(foreign.contains("not by this key"), "{foreign}");
+    let mismatch = "signature does not match model and key: another key signed it, or model or signature was altered";
+    assert!(foreign.ends_with(mismatch), "{foreign}");
+    // Its own signature, altered: nobody can say that another key signed.
+    let mut altered = bytes.clone();
+    altered[plain.len() + 20] ^= 1;
+    bench.write("altered.flow", &altered);
+    let words = flash.map(|word| if word == "m.flow" { "altered.flow" } else { word });
+    let error = bench.refusal(&[&words[..], &["own.key.pub"]].concat());
+    assert!(error.ends_with(mismatch), "{error}");
     assert!(bench.refusal(&["sign", "m.flow", "--key", "own.key.pub"]).contains("own.key.pub is no private key"));
     // A mistyped output costs neither a key nor data.
     let key = bench.bytes("other.key");
