@@ -117,7 +117,8 @@ pub struct Report {
 /// # Errors
 /// Unreadable or untrainable data, an unwritable file, an interruption (which leaves the finished cells).
 pub fn run(args: &Args, output: &Output) -> Result<()> {
-    variants(args)?;
+    // Before the data are read.
+    let variants = variants(args)?;
     let targets = data::resolve("--target", &args.measurements.data, &args.target)?;
     let read = args.measurements.options(targets.clone());
     let protocol = Protocol::Tail { test_fraction: args.test_fraction };
@@ -134,7 +135,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
             ensure!(folder.is_dir(), "{} is no folder: {} cannot be written", folder.display(), out.display());
         }
     }
-    let report = ablate(&series, &wishes, args, output)?;
+    let report = ablate(&series, &wishes, &variants, args, output)?;
     if let Some(out) = &args.out {
         write_atomic(out, &serde_json::to_vec_pretty(&report)?)?;
     }
@@ -158,7 +159,7 @@ fn variants(args: &Args) -> Result<Vec<Variant>> {
     Ok(variants)
 }
 
-fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Result<Report> {
+fn ablate(series: &Series, wishes: &Wishes, variants: &[Variant], args: &Args, output: &Output) -> Result<Report> {
     interrupt::listen();
     let mut cells = Cells::beside(args.out.as_deref())?;
     // Here, where the files' names are known, for a refusal to name them.
@@ -175,7 +176,7 @@ fn ablate(series: &Series, wishes: &Wishes, args: &Args, output: &Output) -> Res
         config.horizon
     );
     let identity = identity(series, &experiment, args)?;
-    let (epochs, variants) = (args.epochs(), variants(args)?);
+    let epochs = args.epochs();
     // Seed by seed, that an interrupted table is complete for some.
     let pending: Vec<(u64, Variant)> = (1..=args.seeds)
         .flat_map(|seed| variants.iter().map(move |variant| (seed, *variant)))
