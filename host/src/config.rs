@@ -398,6 +398,42 @@ impl TrainedModel {
 }
 
 #[cfg(test)]
+impl Config {
+    /// An hourly channel, a season of so many samples and a horizon as long, and no part that training may choose.
+    pub(crate) fn example(preset: &Preset, period: u32) -> Self {
+        let channel = ChannelConfig {
+            name: "x".to_owned(),
+            unit: String::new(),
+            offset: 0.0,
+            scale: 1.0,
+            valid_min: -9.0,
+            valid_max: 9.0,
+            stuck_limit: 0,
+            resolution: 0.0,
+        };
+        Self {
+            preset: preset.name.to_owned(),
+            interval_ms: 3_600_000,
+            periods: vec![period],
+            horizon: period as u16,
+            knots: knots(period as u16),
+            quantiles: vec![0.1, 0.5, 0.9],
+            own_readouts: false,
+            retrieval: false,
+            ring: false,
+            mixed: false,
+            corrected: true,
+            adapted: false,
+            targets: 1,
+            known: 0,
+            seen_until_ms: 0,
+            memories: Self::spread_memories(preset, period),
+            channels: vec![channel],
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use flowcast_core::presets::PRESETS;
     use rand::{RngExt, SeedableRng};
@@ -410,35 +446,7 @@ mod tests {
     #[test]
     fn an_attention_that_says_nothing_can_be_left_out() {
         for preset in PRESETS {
-            let channel = ChannelConfig {
-                name: "x".to_owned(),
-                unit: String::new(),
-                offset: 0.0,
-                scale: 1.0,
-                valid_min: -9.0,
-                valid_max: 9.0,
-                stuck_limit: 0,
-                resolution: 0.0,
-            };
-            let config = Config {
-                preset: preset.name.to_owned(),
-                interval_ms: 3_600_000,
-                periods: vec![24],
-                horizon: 12,
-                knots: knots(12),
-                quantiles: vec![0.1, 0.5, 0.9],
-                own_readouts: false,
-                retrieval: false,
-                ring: true,
-                mixed: false,
-                corrected: true,
-                adapted: false,
-                targets: 1,
-                known: 0,
-                seen_until_ms: 0,
-                memories: Config::spread_memories(&preset, 24),
-                channels: vec![channel],
-            };
+            let config = Config { ring: true, ..Config::example(&preset, 24) };
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             let header = config.header().unwrap();
             let weights = header.tensors().flat_map(|tensor| {
@@ -456,7 +464,7 @@ mod tests {
                     let sample = [(row as f32 * 0.26).sin() + rng.random_range(-0.5..0.5_f32)];
                     whole.observe(&sample);
                     without.observe(&sample);
-                    let (mut expected, mut found) = ([0.0; 36], [0.0; 36]);
+                    let (mut expected, mut found) = ([0.0; 72], [0.0; 72]);
                     let written = whole.forecast_into(0, &mut expected);
                     assert_eq!(without.forecast_into(0, &mut found), written);
                     assert_eq!(expected.map(f32::to_bits), found.map(f32::to_bits), "{} {numeric:?}", preset.name);

@@ -430,36 +430,16 @@ mod tests {
     }
 
     fn model_as(numeric: Numeric, preset: &Preset, channels: usize, period: u32, horizon: u16) -> AlignedBytes {
-        let channel = |index| ChannelConfig {
-            name: format!("c{index}"),
-            unit: "°C".to_owned(),
-            offset: 20.0,
-            scale: 5.0,
-            valid_min: -10.0,
-            valid_max: 50.0,
-            stuck_limit: 0,
-            resolution: 0.0,
-        };
-        let mut memories = Config::spread_memories(preset, period);
-        memories[0][0] = None;
+        let mut config = Config::example(preset, period);
+        config.memories[0][0] = None;
+        let channel = |index| ChannelConfig { name: format!("c{index}"), ..config.channels[0].clone() };
         let config = Config {
-            preset: preset.name.to_owned(),
             interval_ms: 600_000,
-            periods: vec![period],
             horizon,
             knots: knots(horizon),
-            quantiles: vec![0.1, 0.5, 0.9],
-            own_readouts: false,
-            retrieval: false,
-            ring: false,
-            mixed: false,
-            corrected: true,
-            adapted: false,
             targets: channels as u16,
-            known: 0,
-            seen_until_ms: 0,
-            memories,
             channels: (0..channels).map(channel).collect(),
+            ..config
         };
         let weights = vec![0.0; config.header().unwrap().weight_count()];
         TrainedModel { config, weights }.to_flow_as(numeric).unwrap()

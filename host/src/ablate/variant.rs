@@ -254,40 +254,7 @@ mod tests {
     use flowcast_core::presets::PRESETS;
 
     fn headers() -> Vec<Header> {
-        let header = |preset: flowcast_core::presets::Preset| {
-            let memories = Config::spread_memories(&preset, 24);
-            let channels = vec![crate::config::ChannelConfig {
-                name: "x".to_owned(),
-                unit: String::new(),
-                offset: 0.0,
-                scale: 1.0,
-                valid_min: -1.0,
-                valid_max: 1.0,
-                stuck_limit: 0,
-                resolution: 0.0,
-            }];
-            let config = Config {
-                preset: preset.name.to_owned(),
-                interval_ms: 3_600_000,
-                periods: vec![24],
-                horizon: 24,
-                knots: (1..=24).collect(),
-                quantiles: vec![0.1, 0.5, 0.9],
-                own_readouts: false,
-                retrieval: false,
-                ring: false,
-                mixed: false,
-                corrected: false,
-                adapted: false,
-                targets: 1,
-                known: 0,
-                seen_until_ms: 0,
-                memories,
-                channels,
-            };
-            config.header().unwrap()
-        };
-        PRESETS.map(header).to_vec()
+        PRESETS.map(|preset| Config::example(&preset, 24).header().unwrap()).to_vec()
     }
 
     #[test]

@@ -28,41 +28,12 @@ fn speaks(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ChannelConfig, Config};
+    use crate::config::Config;
     use flowcast_core::presets::PRESETS;
 
     #[test]
     fn no_share_is_the_closed_form_and_all_of_it_what_was_learnt() {
-        let channel = ChannelConfig {
-            name: "x".to_owned(),
-            unit: String::new(),
-            offset: 0.0,
-            scale: 1.0,
-            valid_min: -1.0,
-            valid_max: 1.0,
-            stuck_limit: 0,
-            resolution: 0.0,
-        };
-        let config = Config {
-            preset: PRESETS[0].name.to_owned(),
-            interval_ms: 3_600_000,
-            periods: vec![24],
-            horizon: 4,
-            knots: vec![1, 2, 3, 4],
-            quantiles: vec![0.1, 0.5, 0.9],
-            own_readouts: false,
-            retrieval: false,
-            ring: false,
-            mixed: false,
-            corrected: false,
-            adapted: false,
-            targets: 1,
-            known: 0,
-            seen_until_ms: 0,
-            memories: Config::spread_memories(&PRESETS[0], 24),
-            channels: vec![channel],
-        };
-        let header = config.header().unwrap();
+        let header = Config::example(&PRESETS[0], 24).header().unwrap();
         let (first, learnt) = (vec![1.0; header.weight_count()], vec![3.0; header.weight_count()]);
         let at = |share: f32| between(&header, &first, &learnt, share);
         assert_eq!(at(1.0), learnt);
