@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops::sigmoid;
-use flowcast_core::format::{Header, LEVEL_FEATURES};
+use flowcast_core::format::{Header, LEVEL_FEATURES, Tensor as Stored};
 use flowcast_core::model::TOKEN_DIVISOR;
 use flowcast_core::norm::NORM_EPSILON;
 use flowcast_core::seasonal::Level;
@@ -139,19 +139,8 @@ impl Network {
         weights: &[f32],
         device: &Device,
     ) -> Result<Self> {
-        ensure!(
-            weights.len() == header.weight_count(),
-            "found {} weights, expected {}",
-            weights.len(),
-            header.weight_count()
-        );
-        let mut vars = BTreeMap::new();
-        for tensor in header.tensors() {
-            let name = tensor.to_string();
-            let mut values = weights[tensor.start..tensor.start + tensor.len()].to_vec();
-            units.each(&name, &mut values, |value, unit| *value /= unit);
-            vars.insert(name, Var::from_vec(values, &tensor.shape[..], device)?);
-        }
+        let var = |tensor: Stored| Ok((tensor.to_string(), Var::zeros(&tensor.shape[..], DType::F32, device)?));
+        let vars = header.tensors().map(var).collect::<candle_core::Result<_>>()?;
         let memories = head_gains
             .iter()
             .map(|gains| {
@@ -161,7 +150,7 @@ impl Network {
             .collect::<candle_core::Result<_>>()?;
         let (readouts, knots) = (usize::from(header.readouts), usize::from(header.knots));
         let unit_tensor = Tensor::from_slice(&units.readout, (readouts, 1, knots), device)?;
-        Ok(Self {
+        let network = Self {
             header,
             units,
             unit_tensor,
@@ -170,7 +159,9 @@ impl Network {
             rounded: false,
             memories,
             device: device.clone(),
-        })
+        };
+        network.load(weights)?;
+        Ok(network)
     }
 
     /// The same network, its weights shared, computing with matrices of eight bits and an attention's state in steps of the
@@ -227,12 +218,12 @@ impl Network {
     /// Sets every weight, in the order of [`Header::tensors`].
     ///
     /// # Errors
-    /// There are fewer than the header asks for.
+    /// There are not as many as the header asks for.
     pub fn load(&self, weights: &[f32]) -> Result<()> {
+        let (found, expected) = (weights.len(), self.header.weight_count());
+        ensure!(found == expected, "found {found} weights, expected {expected}");
         for tensor in self.header.tensors() {
-            let name = tensor.to_string();
-            let values = weights.get(tensor.start..tensor.start + tensor.len());
-            self.set(&name, values.with_context(|| format!("no weights for tensor {name}"))?)?;
+            self.set(&tensor.to_string(), &weights[tensor.start..][..tensor.len()])?;
         }
         Ok(())
     }
