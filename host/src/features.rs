@@ -71,17 +71,6 @@ pub struct After<'a> {
     known: &'a [State],
 }
 
-/// Features of consecutive samples of one channel; a missing one has no place here.
-#[derive(Debug, Clone, Default)]
-pub struct Window {
-    /// The samples' rows.
-    pub rows: Vec<usize>,
-    /// Of tokens, relative to the location: `[rows.len()][Seasons::features]`.
-    pub features: Vec<f32>,
-    /// `[rows.len()]`
-    pub levels: Vec<Level<f32>>,
-}
-
 /// What the readout sees at one row.
 #[derive(Debug, Clone, Default)]
 pub struct Readout {
@@ -249,19 +238,6 @@ impl Features {
         let mut token = [0.0; MAX_FEATURES];
         let level = after.state.features(&self.seasons, after.clocks, &mut token);
         (token[..self.width()].to_vec(), level)
-    }
-
-    /// Features after each of the first `length` samples that are there from row `start` on, up to row `end`.
-    pub fn window(&self, channel: usize, start: usize, end: usize, length: usize) -> Window {
-        let mut window = Window::default();
-        let mut features = [0.0; MAX_FEATURES];
-        self.visit(channel, start, end, |after| {
-            window.levels.push(after.state.features(&self.seasons, after.clocks, &mut features));
-            window.features.extend_from_slice(&features[..self.width()]);
-            window.rows.push(after.row);
-            window.rows.len() < length
-        });
-        window
     }
 
     /// Shows, up to row `end`, what each bin of `seasons`' seasonal Flow-Attention holds when a pass through it ends: the

@@ -9,11 +9,11 @@ use std::ops::Range;
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
 use flowcast_core::format::Header;
-use flowcast_core::seasonal::MAX_FEATURES;
 
-use crate::features::{Features, Parts, Readout};
+use crate::features::{Features, Parts};
 use crate::model::{Network, Positions};
 use crate::ridge::Aim;
+use crate::train::batch::Seen;
 use crate::train::loss::importance;
 use crate::train::validation::{Errors, Validation};
 
@@ -25,7 +25,7 @@ struct Stream {
     /// The origins' rows.
     origins: Vec<usize>,
     /// What the readout sees there, and at least once.
-    readouts: Vec<Readout>,
+    seen: Seen,
     /// After each origin, `[origins][d_model]`, and at least one.
     hidden: Tensor,
 }
@@ -46,17 +46,16 @@ fn streams(
     let stream = |channel: usize| -> Result<Stream> {
         let parts = Parts { ring: header.ring, mixed: header.mixed, ..features.every_part() };
         let (mut tokens, mut length) = (Vec::new(), 0);
-        let (mut origins, mut wanted, mut readouts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut origins, mut wanted, mut seen) = (Vec::new(), Vec::new(), Seen::default());
         let mut first = None;
-        let mut token = [0.0; MAX_FEATURES];
         features.visit(channel, 0, last, |after| {
             let row = after.row;
-            let level = after.state.features(features.seasons(), after.clocks, &mut token);
-            Network::token(header, &token[..features.width()], &level, &mut tokens);
+            let (vector, level) = features.token(after);
+            Network::token(header, &vector, &level, &mut tokens);
             if row >= rows.start && (row - rows.start).is_multiple_of(stride) {
                 origins.push(row);
                 wanted.push(length as u32);
-                readouts.push(features.readout(channel, after, parts));
+                seen.push(&features.readout(channel, after, parts));
             } else if length == 0 {
                 first = Some(features.readout(channel, after, parts));
             }
@@ -64,48 +63,32 @@ fn streams(
             true
         });
         // A channel without any origin lends its first sample, of which `evaluate` counts nothing.
-        if let (true, Some(first)) = (readouts.is_empty(), first) {
+        if let (0, Some(first)) = (seen.len(), first) {
             wanted.push(0);
-            readouts.push(first);
+            seen.push(&first);
         }
-        ensure!(!readouts.is_empty(), "channel {channel} has no sample before row {last}");
+        ensure!(seen.len() > 0, "channel {channel} has no sample before row {last}");
         let tokens = Tensor::from_vec(tokens, (1, length, header.token_features()), network.device())?;
         let hidden = network.for_length(length)?.hidden(&tokens)?;
         let wanted = Tensor::new(wanted, network.device())?;
-        Ok(Stream { origins, readouts, hidden: hidden.index_select(&wanted, 0)?.detach() })
+        Ok(Stream { origins, seen, hidden: hidden.index_select(&wanted, 0)?.detach() })
     };
     (0..header.targets.into()).map(stream).collect()
 }
 
 /// Where the network forecasts from: origins `part` of every channel, the last one again for a channel that has fewer.
 fn positions(network: &Network, streams: &[Stream], part: &Range<usize>, knots: usize) -> Result<(Tensor, Positions)> {
-    let count = streams.len() * part.len();
-    let (mut aligned, mut standing, mut location, mut scale) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut hidden = Vec::new();
-    let mut offset = 0;
-    for Stream { readouts, .. } in streams {
+    let (mut seen, mut hidden, mut offset) = (Seen::default(), Vec::new(), 0);
+    for stream in streams {
         for origin in part.clone() {
-            let origin = origin.min(readouts.len() - 1);
-            let readout = &readouts[origin];
-            aligned.extend_from_slice(&readout.aligned);
-            standing.extend_from_slice(&readout.standing);
-            location.push(readout.level.map_or(0.0, |level| level.location));
-            scale.push(readout.level.map_or(1.0, |level| level.scale));
+            let origin = origin.min(stream.seen.len() - 1);
+            seen.push_from(&stream.seen, origin);
             hidden.push((offset + origin) as u32);
         }
-        offset += readouts.len();
+        offset += stream.seen.len();
     }
-    let (reads, seen) = (aligned.len() / (count * knots), standing.len() / count);
-    let device = network.device();
     let states: Vec<&Tensor> = streams.iter().map(|stream| &stream.hidden).collect();
-    let positions = Positions {
-        hidden: Tensor::from_vec(hidden, count, device)?,
-        aligned: Tensor::from_vec(aligned, (count, knots, reads), device)?,
-        standing: Tensor::from_vec(standing, (count, seen), device)?,
-        location: Tensor::from_vec(location, (count, 1), device)?,
-        scale: Tensor::from_vec(scale, (count, 1), device)?,
-    };
-    Ok((Tensor::cat(&states, 0)?, positions))
+    Ok((Tensor::cat(&states, 0)?, seen.into_positions(hidden, knots, network.device())?))
 }
 
 /// Errors over `rows`, all targets and knots alike, and each target's mean absolute error, in deviations.

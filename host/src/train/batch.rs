@@ -5,12 +5,11 @@ use std::ops::Range;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use flowcast_core::format::Header;
-use flowcast_core::seasonal::MAX_FEATURES;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::features::{Features, Parts, Readout, Window};
+use crate::features::{Features, Parts, Readout};
 use crate::model::{Network, Positions};
 
 /// Sizes of a batch.
@@ -56,9 +55,9 @@ pub struct Batch {
     pub known: Vec<u64>,
 }
 
-/// Where forecasts are made: what the readout sees there, and what came. Row-major, one row an origin.
+/// What the readout sees where forecasts are made. Row-major, one row an origin.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Origins {
+pub(crate) struct Seen {
     /// `[origins][knots][aligned]`
     aligned: Vec<f32>,
     /// `[origins][standing]`
@@ -66,6 +65,54 @@ pub(crate) struct Origins {
     /// `[origins]`
     location: Vec<f32>,
     scale: Vec<f32>,
+}
+
+impl Seen {
+    /// Of how many origins.
+    pub fn len(&self) -> usize {
+        self.location.len()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, readout: &Readout) {
+        self.aligned.extend_from_slice(&readout.aligned);
+        self.standing.extend_from_slice(&readout.standing);
+        self.location.push(readout.level.map_or(0.0, |level| level.location));
+        self.scale.push(readout.level.map_or(1.0, |level| level.scale));
+    }
+
+    /// Adds one of another's.
+    pub fn push_from(&mut self, other: &Self, origin: usize) {
+        self.aligned.extend_from_slice(row(&other.aligned, other.len(), origin));
+        self.standing.extend_from_slice(row(&other.standing, other.len(), origin));
+        self.location.push(other.location[origin]);
+        self.scale.push(other.scale[origin]);
+    }
+
+    /// Positions of them all, each with the index of its hidden state.
+    pub fn into_positions(self, hidden: Vec<u32>, knots: usize, device: &Device) -> Result<Positions> {
+        let count = self.len();
+        let (aligned, standing) = (self.aligned.len() / (count * knots), self.standing.len() / count);
+        Ok(Positions {
+            hidden: Tensor::from_vec(hidden, count, device)?,
+            aligned: Tensor::from_vec(self.aligned, (count, knots, aligned), device)?,
+            standing: Tensor::from_vec(self.standing, (count, standing), device)?,
+            location: Tensor::from_vec(self.location, (count, 1), device)?,
+            scale: Tensor::from_vec(self.scale, (count, 1), device)?,
+        })
+    }
+}
+
+/// One of so many rows.
+fn row(values: &[f32], rows: usize, index: usize) -> &[f32] {
+    let width = values.len() / rows;
+    &values[width * index..][..width]
+}
+
+/// Where forecasts are made: what is seen there, and what came.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origins {
+    seen: Seen,
     /// `[origins][knots]`; see [`Batch`].
     future: Vec<f32>,
     weight: Vec<f32>,
@@ -74,15 +121,12 @@ pub(crate) struct Origins {
 impl Origins {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.location.len()
+        self.seen.len()
     }
 
     /// Adds one, of which `came` is the sample at each knot, NaN where missing, and `error` the linear path's.
     pub fn push(&mut self, readout: &Readout, came: impl Iterator<Item = f32>, error: &[f32]) {
-        self.aligned.extend_from_slice(&readout.aligned);
-        self.standing.extend_from_slice(&readout.standing);
-        self.location.push(readout.level.map_or(0.0, |level| level.location));
-        self.scale.push(readout.level.map_or(1.0, |level| level.scale));
+        self.seen.push(readout);
         for (sample, error) in came.zip(error) {
             let missing = sample.is_nan();
             self.future.push(if missing { 0.0 } else { sample });
@@ -92,34 +136,21 @@ impl Origins {
 
     /// Adds one of another's.
     pub fn push_from(&mut self, other: &Self, origin: usize) {
-        let count = other.len();
-        let row = |values: &[f32]| values.len() / count * origin..values.len() / count * (origin + 1);
-        self.aligned.extend_from_slice(&other.aligned[row(&other.aligned)]);
-        self.standing.extend_from_slice(&other.standing[row(&other.standing)]);
-        self.location.push(other.location[origin]);
-        self.scale.push(other.scale[origin]);
-        self.future.extend_from_slice(&other.future[row(&other.future)]);
-        self.weight.extend_from_slice(&other.weight[row(&other.weight)]);
+        self.seen.push_from(&other.seen, origin);
+        self.future.extend_from_slice(row(&other.future, other.len(), origin));
+        self.weight.extend_from_slice(row(&other.weight, other.len(), origin));
     }
 
     /// A batch of them all, each with the index of its hidden state among those of `tokens`.
     pub fn into_batch(self, tokens: Tensor, hidden: Vec<u32>, knots: usize, device: &Device) -> Result<Batch> {
         let count = self.len();
-        let aligned = self.aligned.len() / (count * knots);
-        let standing = self.standing.len() / count;
         let mut known = vec![0; knots];
         for weights in self.weight.chunks_exact(knots) {
             known.iter_mut().zip(weights).for_each(|(known, weight)| *known += u64::from(*weight > 0.0));
         }
         Ok(Batch {
             tokens,
-            positions: Positions {
-                hidden: Tensor::from_vec(hidden, count, device)?,
-                aligned: Tensor::from_vec(self.aligned, (count, knots, aligned), device)?,
-                standing: Tensor::from_vec(self.standing, (count, standing), device)?,
-                location: Tensor::from_vec(self.location, (count, 1), device)?,
-                scale: Tensor::from_vec(self.scale, (count, 1), device)?,
-            },
+            positions: self.seen.into_positions(hidden, knots, device)?,
             future: Tensor::from_vec(self.future, (count, knots), device)?,
             weight: Tensor::from_vec(self.weight, (count, knots), device)?,
             known,
@@ -130,11 +161,12 @@ impl Origins {
 /// One sequence of a batch.
 #[derive(Default)]
 struct Sequence {
-    window: Window,
-    /// Indices into the window that are forecast from, ascending.
-    positions: Vec<usize>,
-    /// What the readout sees there.
-    readouts: Vec<Readout>,
+    /// How many tokens.
+    length: usize,
+    /// `[length][token_features]`
+    tokens: Vec<f32>,
+    /// At each position that is forecast from.
+    origins: Origins,
 }
 
 /// Makes the batch of one step; the same seed and step give the same one.
@@ -168,13 +200,31 @@ pub fn batch(
             (sequence / shape.windows, start, positions)
         })
         .collect();
-    let sequences: Vec<Sequence> = starts
+    let knots = features.knots();
+    // From a row on; of positions, ascending indices into it, those that it reaches.
+    let sequence = |channel: usize, start: usize, positions: &[usize]| {
+        let samples = features.samples(channel);
+        let (mut sequence, mut wanted) = (Sequence::default(), positions.iter().peekable());
+        features.visit(channel, start, end, |after| {
+            let (vector, level) = features.token(after);
+            Network::token(header, &vector, &level, &mut sequence.tokens);
+            // A position may be drawn more than once.
+            while wanted.next_if(|position| **position == sequence.length).is_some() {
+                let came = knots.iter().map(|knot| samples[after.row + usize::from(*knot)]);
+                sequence.origins.push(&features.readout(channel, after, parts), came, &error[channel]);
+            }
+            sequence.length += 1;
+            sequence.length < shape.length
+        });
+        sequence
+    };
+    let sequences: Vec<(Sequence, Vec<usize>)> = starts
         .into_par_iter()
         .map(|(channel, mut start, positions)| {
             loop {
-                let sequence = Sequence::new(features, channel, start..end, shape.length, &positions, parts);
-                if sequence.window.rows.len() == shape.length || start == 0 {
-                    return sequence;
+                let sequence = sequence(channel, start, &positions);
+                if sequence.length == shape.length || start == 0 {
+                    return (sequence, positions);
                 }
                 // Missing samples ran into the end: further back there are more.
                 start = start.saturating_sub(shape.length);
@@ -182,50 +232,13 @@ pub fn batch(
         })
         .collect();
 
-    let (width, knots) = (features.width(), features.knots());
     let mut tokens = Vec::with_capacity(sequences.len() * shape.length * header.token_features());
     let (mut origins, mut hidden) = (Origins::default(), Vec::with_capacity(sequences.len() * shape.positions));
-    for (index, sequence) in sequences.iter().enumerate() {
-        let channel = index / shape.windows;
-        let window = &sequence.window;
-        for (vector, level) in window.features.chunks_exact(width).zip(&window.levels) {
-            Network::token(header, vector, level, &mut tokens);
-        }
-        let samples = features.samples(channel);
-        for (position, readout) in sequence.positions.iter().zip(&sequence.readouts) {
-            hidden.push((index * shape.length + position) as u32);
-            let row = window.rows[*position];
-            origins.push(readout, knots.iter().map(|knot| samples[row + usize::from(*knot)]), &error[channel]);
-        }
+    for (index, (sequence, positions)) in sequences.iter().enumerate() {
+        tokens.extend_from_slice(&sequence.tokens);
+        hidden.extend(positions.iter().map(|position| (index * shape.length + position) as u32));
+        (0..sequence.origins.len()).for_each(|origin| origins.push_from(&sequence.origins, origin));
     }
     let tokens = Tensor::from_vec(tokens, (sequences.len(), shape.length, header.token_features()), device)?;
     origins.into_batch(tokens, hidden, knots.len(), device)
-}
-
-impl Sequence {
-    fn new(
-        features: &Features,
-        channel: usize,
-        rows: Range<usize>,
-        length: usize,
-        positions: &[usize],
-        parts: Parts,
-    ) -> Self {
-        let mut sequence = Self { positions: positions.to_vec(), ..Self::default() };
-        let mut token = [0.0; MAX_FEATURES];
-        let mut wanted = positions.iter().peekable();
-        features.visit(channel, rows.start, rows.end, |after| {
-            let window = &mut sequence.window;
-            let index = window.rows.len();
-            window.levels.push(after.state.features(features.seasons(), after.clocks, &mut token));
-            window.features.extend_from_slice(&token[..features.width()]);
-            window.rows.push(after.row);
-            // A position may be drawn more than once.
-            while wanted.next_if(|position| **position == index).is_some() {
-                sequence.readouts.push(features.readout(channel, after, parts));
-            }
-            index + 1 < length
-        });
-        sequence
-    }
 }
