@@ -283,7 +283,7 @@ fn a_forecaster_without_an_attention_needs_no_room_for_one() {
     let (float, integer) = (model(false, Numeric::F32), model(false, Numeric::I8));
     check(open(Tiny::<2, 256>::new(&float)), open(Tiny::<2, 256, f32, 0>::new(&float)), &rows, 300, 7);
     check(open(Tiny::<2, 256, Q20, 0>::new(&integer)), open(Tiny::<2, 256, Q20>::new(&integer)), &rows, 300, 7);
-    assert!(size_of::<Tiny<'_, 2, 256, Q20, 0>>() + 2 * 800 < size_of::<Tiny<'_, 2, 256, Q20>>());
+    assert!(size_of::<Tiny<'_, 2, 256, Q20, 0>>() + 2 * 700 < size_of::<Tiny<'_, 2, 256, Q20>>());
     let error = Tiny::<2, 256, f32, 0>::new(&model(true, Numeric::F32)).expect_err("there is no room");
     assert_eq!(error.to_string(), "model needs 1 layers of attention, this program holds 0");
 }

@@ -41,8 +41,10 @@ const BOARDS: [Board; MACHINES.len() + HARDWARE.len()] = [
 struct Taken {
     preset: &'static str,
     numeric: Numeric,
-    /// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts.
+    /// Instructions of one `observe` for each multiply-accumulate that [`Cost`] counts, the blocks' attention aside.
     observe: f64,
+    /// The same of that attention: its norm, its projections and its state.
+    attention: f64,
     /// The same of a channel's whole forecast.
     forecast: f64,
     /// Cycles of an instruction, at least and at most, where there is a table (`crate::bench::cycles`).
@@ -54,41 +56,53 @@ impl Taken {
         preset: &'static str,
         numeric: Numeric,
         observe: f64,
+        attention: f64,
         forecast: f64,
         cycles: Option<[f64; 2]>,
     ) -> Self {
-        Self { preset, numeric, observe, forecast, cycles }
+        Self { preset, numeric, observe, attention, forecast, cycles }
+    }
+
+    /// Instructions of one `observe`.
+    fn of_observe(&self, cost: &Cost) -> f64 {
+        let attention = cost.macs_of_attention as f64;
+        self.observe * (cost.macs_per_observe as f64 - attention) + self.attention * attention
+    }
+
+    /// Instructions of every channel's whole forecast.
+    fn of_forecast(&self, cost: &Cost) -> f64 {
+        self.forecast * cost.macs_per_forecast as f64
     }
 }
 
 /// Cortex-M4F; the M7 runs the same instructions.
 const ARMV7EM: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 7.833, 25.074, Some([1.358, 1.557])),
-    Taken::new("tiny", Numeric::F32, 7.872, 16.757, Some([1.674, 2.230])),
-    Taken::new("small", Numeric::I8, 4.295, 17.295, Some([1.396, 1.578])),
-    Taken::new("small", Numeric::F32, 5.740, 12.322, Some([1.727, 2.327])),
-    Taken::new("base", Numeric::I8, 2.188, 11.042, Some([1.475, 1.609])),
-    Taken::new("base", Numeric::F32, 4.225, 8.938, Some([1.816, 2.458])),
+    Taken::new("tiny", Numeric::I8, 7.833, 0.0, 25.074, Some([1.358, 1.557])),
+    Taken::new("tiny", Numeric::F32, 7.872, 0.0, 16.757, Some([1.674, 2.230])),
+    Taken::new("small", Numeric::I8, 4.295, 0.0, 17.295, Some([1.396, 1.578])),
+    Taken::new("small", Numeric::F32, 5.740, 0.0, 12.322, Some([1.727, 2.327])),
+    Taken::new("base", Numeric::I8, 2.188, 0.0, 11.042, Some([1.475, 1.609])),
+    Taken::new("base", Numeric::F32, 4.225, 0.0, 8.938, Some([1.816, 2.458])),
 ];
 const CORTEX_M3: [Taken; 3] = [
-    Taken::new("tiny", Numeric::I8, 11.027, 28.998, Some([1.409, 1.668])),
-    Taken::new("small", Numeric::I8, 6.955, 20.640, Some([1.451, 1.670])),
-    Taken::new("base", Numeric::I8, 4.504, 13.876, Some([1.510, 1.666])),
+    Taken::new("tiny", Numeric::I8, 11.027, 0.0, 28.998, Some([1.409, 1.668])),
+    Taken::new("small", Numeric::I8, 6.955, 0.0, 20.640, Some([1.451, 1.670])),
+    Taken::new("base", Numeric::I8, 4.504, 0.0, 13.876, Some([1.510, 1.666])),
 ];
 /// By the Cortex-M4's table, as `flowcast bench` has it (`crate::bench::cycles`).
 const CORTEX_M33: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 8.330, 26.315, Some([1.318, 1.527])),
-    Taken::new("tiny", Numeric::F32, 7.527, 16.280, Some([1.725, 2.247])),
-    Taken::new("small", Numeric::I8, 4.534, 18.138, Some([1.360, 1.551])),
-    Taken::new("small", Numeric::F32, 5.558, 12.009, Some([1.768, 2.342])),
-    Taken::new("base", Numeric::I8, 2.275, 11.520, Some([1.449, 1.593])),
-    Taken::new("base", Numeric::F32, 4.160, 8.745, Some([1.834, 2.469])),
+    Taken::new("tiny", Numeric::I8, 8.330, 0.0, 26.315, Some([1.318, 1.527])),
+    Taken::new("tiny", Numeric::F32, 7.527, 0.0, 16.280, Some([1.725, 2.247])),
+    Taken::new("small", Numeric::I8, 4.534, 0.0, 18.138, Some([1.360, 1.551])),
+    Taken::new("small", Numeric::F32, 5.558, 0.0, 12.009, Some([1.768, 2.342])),
+    Taken::new("base", Numeric::I8, 2.275, 0.0, 11.520, Some([1.449, 1.593])),
+    Taken::new("base", Numeric::F32, 4.160, 0.0, 8.745, Some([1.834, 2.469])),
 ];
 /// What a micro:bit has no room for by `--board mps2-an385 --cortex-m0`; cycles of a Cortex-M0+ at least, of an M0 at most.
 const CORTEX_M0: [Taken; 3] = [
-    Taken::new("tiny", Numeric::I8, 26.541, 56.069, Some([1.335, 1.398])),
-    Taken::new("small", Numeric::I8, 15.157, 43.561, Some([1.300, 1.353])),
-    Taken::new("base", Numeric::I8, 9.248, 28.407, Some([1.244, 1.282])),
+    Taken::new("tiny", Numeric::I8, 26.541, 0.0, 56.069, Some([1.335, 1.398])),
+    Taken::new("small", Numeric::I8, 15.157, 0.0, 43.561, Some([1.300, 1.353])),
+    Taken::new("base", Numeric::I8, 9.248, 0.0, 28.407, Some([1.244, 1.282])),
 ];
 
 impl Board {
@@ -183,14 +197,14 @@ impl Board {
             refused.push(format!("found {ram_bytes} bytes of RAM, expected at most {ram_available_bytes}"));
         }
         let taken = self.taken.iter().find(|taken| taken.preset == preset.name && taken.numeric == header.numeric);
-        let times = |ratio: f64, macs: usize| (ratio * macs as f64).round() as u64;
-        let observe = taken.map(|taken| times(taken.observe, cost.macs_per_observe));
-        let most_cycles = |ratio: fn(&Taken) -> f64, macs: usize| {
-            taken.and_then(|taken| taken.cycles.map(|[_, most]| most * ratio(taken) * macs as f64))
+        let counted = |instructions: f64| instructions.round() as u64;
+        let observe = taken.map(|taken| counted(taken.of_observe(cost)));
+        let most_cycles = |instructions: fn(&Taken, &Cost) -> f64| {
+            taken.and_then(|taken| taken.cycles.map(|[_, most]| most * instructions(taken, cost)))
         };
         let work = Work {
-            observe_cycles: most_cycles(|taken| taken.observe, cost.macs_per_observe),
-            forecast_cycles: most_cycles(|taken| taken.forecast, cost.macs_per_forecast),
+            observe_cycles: most_cycles(Taken::of_observe),
+            forecast_cycles: most_cycles(Taken::of_forecast),
             channels: header.channels.into(),
             targets: header.targets.into(),
             values: usize::from(header.horizon) * header.quantiles.len(),
@@ -212,7 +226,7 @@ impl Board {
                 program_bytes(header.numeric)
             },
             instructions_per_observe: observe,
-            instructions_per_forecast: taken.map(|taken| times(taken.forecast, cost.macs_per_forecast)),
+            instructions_per_forecast: taken.map(|taken| counted(taken.of_forecast(cost))),
             cycles_per_observe: observe
                 .zip(taken.and_then(|taken| taken.cycles))
                 .map(|(observe, cycles)| cycles.map(|cycles| (cycles * observe as f64).round() as u64)),
