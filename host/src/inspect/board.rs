@@ -77,32 +77,32 @@ impl Taken {
 
 /// Cortex-M4F; the M7 runs the same instructions.
 const ARMV7EM: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 7.833, 0.0, 25.074, Some([1.358, 1.557])),
-    Taken::new("tiny", Numeric::F32, 7.872, 0.0, 16.757, Some([1.674, 2.230])),
-    Taken::new("small", Numeric::I8, 4.295, 0.0, 17.295, Some([1.396, 1.578])),
-    Taken::new("small", Numeric::F32, 5.740, 0.0, 12.322, Some([1.727, 2.327])),
-    Taken::new("base", Numeric::I8, 2.188, 0.0, 11.042, Some([1.475, 1.609])),
-    Taken::new("base", Numeric::F32, 4.225, 0.0, 8.938, Some([1.816, 2.458])),
+    Taken::new("tiny", Numeric::I8, 8.695, 5.522, 25.159, Some([1.352, 1.551])),
+    Taken::new("tiny", Numeric::F32, 8.376, 6.417, 16.764, Some([1.671, 2.231])),
+    Taken::new("small", Numeric::I8, 4.695, 3.589, 17.290, Some([1.392, 1.574])),
+    Taken::new("small", Numeric::F32, 6.042, 5.143, 12.348, Some([1.725, 2.327])),
+    Taken::new("base", Numeric::I8, 2.106, 2.304, 11.029, Some([1.473, 1.607])),
+    Taken::new("base", Numeric::F32, 4.197, 4.268, 8.935, Some([1.815, 2.458])),
 ];
 const CORTEX_M3: [Taken; 3] = [
-    Taken::new("tiny", Numeric::I8, 11.027, 0.0, 28.998, Some([1.409, 1.668])),
-    Taken::new("small", Numeric::I8, 6.955, 0.0, 20.640, Some([1.451, 1.670])),
-    Taken::new("base", Numeric::I8, 4.504, 0.0, 13.876, Some([1.510, 1.666])),
+    Taken::new("tiny", Numeric::I8, 11.896, 8.842, 29.030, Some([1.404, 1.664])),
+    Taken::new("small", Numeric::I8, 7.360, 6.263, 20.653, Some([1.448, 1.669])),
+    Taken::new("base", Numeric::I8, 4.416, 4.631, 13.872, Some([1.509, 1.666])),
 ];
 /// By the Cortex-M4's table, as `flowcast bench` has it (`crate::bench::cycles`).
 const CORTEX_M33: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 8.330, 0.0, 26.315, Some([1.318, 1.527])),
-    Taken::new("tiny", Numeric::F32, 7.527, 0.0, 16.280, Some([1.725, 2.247])),
-    Taken::new("small", Numeric::I8, 4.534, 0.0, 18.138, Some([1.360, 1.551])),
-    Taken::new("small", Numeric::F32, 5.558, 0.0, 12.009, Some([1.768, 2.342])),
-    Taken::new("base", Numeric::I8, 2.275, 0.0, 11.520, Some([1.449, 1.593])),
-    Taken::new("base", Numeric::F32, 4.160, 0.0, 8.745, Some([1.834, 2.469])),
+    Taken::new("tiny", Numeric::I8, 9.332, 5.690, 26.355, Some([1.311, 1.521])),
+    Taken::new("tiny", Numeric::F32, 7.958, 6.190, 16.287, Some([1.725, 2.249])),
+    Taken::new("small", Numeric::I8, 5.007, 3.694, 18.133, Some([1.355, 1.546])),
+    Taken::new("small", Numeric::F32, 5.820, 5.010, 12.012, Some([1.767, 2.344])),
+    Taken::new("base", Numeric::I8, 2.223, 2.372, 11.532, Some([1.447, 1.590])),
+    Taken::new("base", Numeric::F32, 4.133, 4.197, 8.743, Some([1.834, 2.469])),
 ];
 /// What a micro:bit has no room for by `--board mps2-an385 --cortex-m0`; cycles of a Cortex-M0+ at least, of an M0 at most.
 const CORTEX_M0: [Taken; 3] = [
-    Taken::new("tiny", Numeric::I8, 26.541, 0.0, 56.069, Some([1.335, 1.398])),
-    Taken::new("small", Numeric::I8, 15.157, 0.0, 43.561, Some([1.300, 1.353])),
-    Taken::new("base", Numeric::I8, 9.248, 0.0, 28.407, Some([1.244, 1.282])),
+    Taken::new("tiny", Numeric::I8, 28.307, 24.055, 56.065, Some([1.333, 1.397])),
+    Taken::new("small", Numeric::I8, 15.143, 15.852, 43.562, Some([1.299, 1.353])),
+    Taken::new("base", Numeric::I8, 8.175, 10.679, 28.407, Some([1.244, 1.282])),
 ];
 
 impl Board {
