@@ -376,15 +376,20 @@ fn coverage(page: &mut String, report: &BacktestReport) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::backtest::tests::report_of_a_repeater;
     use crate::backtest::{Options, score};
+    use crate::config::Config;
     use crate::device::DeviceChoice;
     use crate::file::AlignedBytes;
     use crate::forecaster::open;
     use crate::train::{self, learning::Learning};
     use flowcast_core::known::nothing;
     use flowcast_core::presets::PRESETS;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
     const ROWS: usize = 1_200;
 
@@ -405,8 +410,8 @@ mod tests {
         }
     }
 
-    /// Trains a model of [`series`] into a folder, `m.safetensors` and `m.flow`.
-    fn trained(folder: &Path) -> AlignedBytes {
+    /// A model of [`series`] in closed form, whose blocks have no attention, and how its training went.
+    fn trained() -> (TrainedModel, Learning) {
         let wishes = train::setup::Wishes {
             periods: vec![24],
             targets: 2,
@@ -417,15 +422,31 @@ mod tests {
             protocol: crate::protocol::Protocol::Tail { test_fraction: 0.2 },
         };
         let device = DeviceChoice::Cpu;
-        // The closed form, which takes no time; its attention competes as it was drawn.
         let options = train::Options { wishes, epochs: 0, most: None, seed: 1, device, checkpoint: None };
         let (model, report) = train::train(&series(), &options, &Output::default()).unwrap();
         assert!(report.learning.start.loss > 0.0 && report.learning.epochs.is_empty());
-        let learning = Learning { epochs: vec![report.validation; 2], losses: vec![1.5; 40], ..report.learning };
-        model.save(&folder.join("m.safetensors"), &learning).unwrap();
-        let bytes = model.to_flow().unwrap();
-        std::fs::write(folder.join("m.flow"), &*bytes).unwrap();
-        bytes
+        assert!(model.config.memories.is_empty());
+        (model, Learning { epochs: vec![report.validation; 2], losses: vec![1.5; 40], ..report.learning })
+    }
+
+    /// The same model with an attention of random numbers in its blocks.
+    fn attending(model: &TrainedModel) -> TrainedModel {
+        let config = Config { memories: Config::spread_memories(&PRESETS[0], 24), ..model.config.clone() };
+        let (from, to) = (model.config.header().unwrap(), config.header().unwrap());
+        let own: HashMap<String, &[f32]> =
+            from.tensors().map(|own| (own.to_string(), &model.weights[own.start..][..own.len()])).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let weights = to.tensors().flat_map(|tensor| match own.get(&tensor.to_string()) {
+            Some(own) => own.to_vec(),
+            None => (0..tensor.len()).map(|_| rng.random_range(-0.3..0.3)).collect(),
+        });
+        TrainedModel { weights: weights.collect(), config }
+    }
+
+    /// Puts a model into a folder, `m.safetensors`, and returns its file.
+    fn exported(folder: &Path, (model, learning): (&TrainedModel, &Learning)) -> AlignedBytes {
+        model.save(&folder.join("m.safetensors"), learning).unwrap();
+        model.to_flow().unwrap()
     }
 
     /// The report, and what it shows, of the model in a folder.
@@ -442,24 +463,29 @@ mod tests {
     #[test]
     fn every_section_is_there_whole_and_the_same_twice() {
         let folder = tempfile::tempdir().unwrap();
-        let bytes = trained(folder.path());
-        let (page, found, sections) = reported(folder.path(), &bytes);
-        assert_eq!(page, reported(folder.path(), &bytes).0);
-        let names: Vec<&str> = sections.iter().map(|section| section.name).collect();
-        let expected = [
-            "forecasts",
-            "error",
-            "calibration",
-            "coverage",
-            "residuals",
-            "memories",
-            "interval_factors",
-            "attention",
-            "learning",
-        ];
-        assert_eq!(names, expected);
-        assert_eq!(page.matches("<svg").count(), expected.len());
-        for Section { name, svg, .. } in &sections {
+        let (model, learning) = trained();
+        let always = ["forecasts", "error", "calibration", "coverage", "residuals", "memories", "interval_factors"];
+        for (model, of_attention) in [(model.clone(), &[][..]), (attending(&model), &["attention"][..])] {
+            let bytes = exported(folder.path(), (&model, &learning));
+            let (page, found, sections) = reported(folder.path(), &bytes);
+            assert_eq!(page, reported(folder.path(), &bytes).0);
+            let names: Vec<&str> = sections.iter().map(|section| section.name).collect();
+            let expected = [&always[..], of_attention, &["learning"]].concat();
+            assert_eq!(names, expected);
+            assert_eq!(page.matches("<svg").count(), expected.len());
+            assert_eq!(found.learning.as_ref().map(|learning| learning.losses.len()), Some(40));
+            check(&page, &sections);
+        }
+        // Where the trained model is another, its curves are not this one's.
+        let bytes = exported(folder.path(), (&model, &learning));
+        let other = TrainedModel { weights: vec![0.5; model.weights.len()], ..model };
+        exported(folder.path(), (&other, &learning));
+        assert!(reported(folder.path(), &bytes).1.learning.is_none());
+    }
+
+    /// Every section is on the page, with sound numbers, and in colours that a dark page has too.
+    fn check(page: &str, sections: &[Section]) {
+        for Section { name, svg, .. } in sections {
             assert!(page.contains(&format!("<h2 id=\"{name}\">")), "{name}");
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{name}");
             assert!(!svg.contains("<out>"), "{name}");
@@ -468,22 +494,23 @@ mod tests {
                 assert!(known, "{name} has {color}, which is the same on a dark page");
             }
         }
-        assert_eq!(found.learning.as_ref().map(|learning| learning.losses.len()), Some(40));
-        // Where the trained model is another, its curves are not this one's.
-        let other = TrainedModel::load(&folder.path().join("m.safetensors")).unwrap();
-        let other = TrainedModel { weights: vec![0.5; other.weights.len()], ..other };
-        other.save(&folder.path().join("m.safetensors"), found.learning.as_ref().unwrap()).unwrap();
-        assert!(reported(folder.path(), &bytes).1.learning.is_none());
     }
 
     #[test]
     fn what_is_collected_is_what_the_device_does() {
         let folder = tempfile::tempdir().unwrap();
-        let bytes = trained(folder.path());
-        let (_, found, _) = reported(folder.path(), &bytes);
+        let (model, learning) = trained();
+        for (model, heads) in [(model.clone(), 0), (attending(&model), 2)] {
+            let bytes = exported(folder.path(), (&model, &learning));
+            compare(&bytes, &reported(folder.path(), &bytes).1, heads);
+        }
+    }
+
+    /// Compares what was found of a model with so many heads of attention with what its device does.
+    fn compare(bytes: &[u8], found: &Diagnostics, heads: usize) {
         assert_eq!((found.groups[0], found.groups[3].1, found.leads.as_slice()), ((1, 1), 24, &[1, 24][..]));
         // A tracing device forecasts as one that does not trace.
-        let (mut traced, mut plain) = (open(&bytes).unwrap(), open(&bytes).unwrap());
+        let (mut traced, mut plain) = (open(bytes).unwrap(), open(bytes).unwrap());
         let mut sample = [0.0; 2];
         let mut seen = 0;
         for row in 0..ROWS {
@@ -498,11 +525,12 @@ mod tests {
         };
         assert_eq!(fan(traced.as_ref()), fan(plain.as_ref()));
         let missing = series().values[0].iter().filter(|value| value.is_nan()).count();
-        assert_eq!(seen, 2 * 2 * (ROWS - missing));
+        assert_eq!(seen, 2 * heads * (ROWS - missing));
 
         for (index, channel) in found.channels.iter().enumerate() {
             assert_eq!(channel.measured.len(), 7 * 24);
-            assert_eq!((channel.competition.len(), channel.allocation.len(), found.memory_gains.len()), (2, 2, 2));
+            let lengths = [channel.competition.len(), channel.allocation.len(), found.memory_gains.len()];
+            assert_eq!(lengths, [heads; 3]);
             for (competition, allocation) in channel.competition.iter().zip(&channel.allocation) {
                 for ((weight, share), value) in competition.iter().zip(allocation).zip(&channel.measured) {
                     assert_eq!((weight.is_nan(), share.is_nan()), (value.is_nan(), value.is_nan()));
