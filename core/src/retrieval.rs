@@ -53,6 +53,7 @@ struct Bin<'s, R> {
 struct BinView<'s, R> {
     key_value: &'s [[R; KEY]; RETRIEVALS],
     key_mean: &'s [[R; KEY]; RETRIEVALS],
+    key: &'s [R; KEY],
     query: &'s [R; KEY],
     rest: &'s [R; 4],
 }
@@ -71,9 +72,9 @@ impl<'s, R> BinView<'s, R> {
     fn of(memory: &'s [R], index: usize) -> Option<Self> {
         let bin = memory.as_chunks::<BIN>().0.get(index)?;
         let (keyed, rest) = bin.split_first_chunk::<{ BIN - 4 }>()?;
-        let ([key_value @ .., _, query], _) = keyed.as_chunks::<KEY>() else { return None };
+        let ([key_value @ .., key, query], _) = keyed.as_chunks::<KEY>() else { return None };
         let (key_value, key_mean) = key_value.split_first_chunk::<RETRIEVALS>()?;
-        Some(Self { key_value, key_mean: key_mean.first_chunk()?, query, rest: rest.first_chunk()? })
+        Some(Self { key_value, key_mean: key_mean.first_chunk()?, key, query, rest: rest.first_chunk()? })
     }
 }
 
@@ -294,6 +295,12 @@ pub(crate) fn retrieve<R: Real>(memory: &[R], bin: usize) -> [R; RETRIEVALS] {
     received
 }
 
+/// k and q that the last pass through a bin left there; `None` before the first.
+pub(crate) fn day_key<R: Real>(memory: &[R], bin: usize) -> Option<[[R; KEY]; 2]> {
+    let BinView { key, query, rest: [_, _, keyed, _], .. } = BinView::of(memory, bin)?;
+    (*keyed > R::ZERO).then_some([*key, *query])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,5 +414,16 @@ mod tests {
             (0..BINS).flat_map(|bin| memory[bin * BIN..bin * BIN + 2 * RETRIEVALS * KEY].to_vec()).collect()
         };
         assert_eq!(values(&before), values(&after));
+    }
+
+    #[test]
+    fn a_bin_tells_its_key_once_it_was_left() {
+        let weights = Weights::new(|| 0.1);
+        let (memory, today) = stream(&weights, &[0.5; 5]);
+        let keyed: Vec<bool> = (0..BINS + 1).map(|bin| day_key(&memory, bin).is_some()).collect();
+        assert_eq!(keyed, [true, true, false, false, false, false, false]);
+        let (memory, left) = stream(&weights, &[0.5; 6]);
+        assert_eq!(day_key(&memory, 2), Some([left.key, left.query]));
+        assert_ne!(today, left);
     }
 }

@@ -26,7 +26,7 @@ use heapless::Vec;
 use crate::linear::Element;
 use crate::math::Real;
 use crate::persist::{Persist, Reader, Writer};
-use crate::retrieval::{Arrival, BIN, Encoder, RETRIEVALS, SUMMARY, Today, retrieve};
+use crate::retrieval::{Arrival, BIN, Encoder, KEY, RETRIEVALS, SUMMARY, Today, day_key, retrieve};
 
 /// K: running means for each slot.
 pub const MEMORIES: usize = 4;
@@ -613,6 +613,13 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
     pub fn bin_residual(&self, seasons: &Seasons) -> (usize, R) {
         let memory = self.means.get(seasons.slots()..).unwrap_or_default().as_flattened();
         (self.today.bin() as usize, self.today.mean_residual(memory))
+    }
+
+    /// k and q that the last pass through a bin left there; `None` before the first, and without a seasonal
+    /// Flow-Attention.
+    pub fn day_key(&self, seasons: &Seasons, bin: usize) -> Option<[[R; KEY]; 2]> {
+        seasons.retrieval.filter(|_| bin < seasons.bins())?;
+        day_key(self.means.get(seasons.slots()..)?.as_flattened(), bin)
     }
 
     /// Notes where the next sample falls, whether the last one came or not: `next` expect it.

@@ -4,10 +4,12 @@ pub mod axis;
 pub mod calibration;
 pub mod canvas;
 pub mod collect;
+pub mod days;
 pub mod figure;
 pub mod flow;
 pub mod learning;
 pub mod memory;
+pub mod passes;
 pub mod png;
 pub mod residual;
 
@@ -184,6 +186,14 @@ pub fn sections(report: &BacktestReport, found: &Diagnostics) -> Result<Vec<Sect
             svg: memory::factors(report, found)?,
         },
     ];
+    if found.channels.iter().any(|channel| channel.passes.is_some()) {
+        sections.push(Section {
+            name: "days",
+            title: "Which days attention reads",
+            reading: days::reading(report, found),
+            svg: days::days(report, found)?,
+        });
+    }
     if !found.memory_gains.is_empty() {
         sections.push(Section {
             name: "attention",
@@ -429,16 +439,18 @@ mod tests {
         (model, Learning { epochs: vec![report.validation; 2], losses: vec![1.5; 40], ..report.learning })
     }
 
-    /// The same model with an attention of random numbers in its blocks.
-    fn attending(model: &TrainedModel) -> TrainedModel {
-        let config = Config { memories: Config::spread_memories(&PRESETS[0], 24), ..model.config.clone() };
+    /// The same model with an attention in its blocks, and a seasonal one if asked for: what it lacks for them, or has in
+    /// another shape, is random.
+    fn attending(model: &TrainedModel, retrieval: bool) -> TrainedModel {
+        let memories = Config::spread_memories(&PRESETS[0], 24);
+        let config = Config { memories, retrieval, ..model.config.clone() };
         let (from, to) = (model.config.header().unwrap(), config.header().unwrap());
         let own: HashMap<String, &[f32]> =
             from.tensors().map(|own| (own.to_string(), &model.weights[own.start..][..own.len()])).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let weights = to.tensors().flat_map(|tensor| match own.get(&tensor.to_string()) {
-            Some(own) => own.to_vec(),
-            None => (0..tensor.len()).map(|_| rng.random_range(-0.3..0.3)).collect(),
+            Some(own) if own.len() == tensor.len() => own.to_vec(),
+            _ => (0..tensor.len()).map(|_| rng.random_range(-0.3..0.3)).collect(),
         });
         TrainedModel { weights: weights.collect(), config }
     }
@@ -465,7 +477,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (model, learning) = trained();
         let always = ["forecasts", "error", "calibration", "coverage", "residuals", "memories", "interval_factors"];
-        for (model, of_attention) in [(model.clone(), &[][..]), (attending(&model), &["attention"][..])] {
+        for (model, of_attention) in [(model.clone(), &[][..]), (attending(&model, true), &["days", "attention"][..])] {
             let bytes = exported(folder.path(), (&model, &learning));
             let (page, found, sections) = reported(folder.path(), &bytes);
             assert_eq!(page, reported(folder.path(), &bytes).0);
@@ -500,9 +512,29 @@ mod tests {
     fn what_is_collected_is_what_the_device_does() {
         let folder = tempfile::tempdir().unwrap();
         let (model, learning) = trained();
-        for (model, heads) in [(model.clone(), 0), (attending(&model), 2)] {
+        for (model, heads) in [(model.clone(), 0), (attending(&model, false), 2)] {
             let bytes = exported(folder.path(), (&model, &learning));
             compare(&bytes, &reported(folder.path(), &bytes).1, heads);
+        }
+    }
+
+    #[test]
+    fn passes_are_those_of_the_values_that_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, learning) = trained();
+        let bytes = exported(folder.path(), (&attending(&model, true), &learning));
+        let (_, found, _) = reported(folder.path(), &bytes);
+        for (channel, values) in found.channels.iter().zip(series().values) {
+            let passes = channel.passes.as_ref().unwrap();
+            for (bin, passes) in passes.bins().iter().enumerate() {
+                let came = (bin..ROWS).step_by(24).filter(|row| !values[*row].is_nan());
+                let expected: Vec<(usize, f64)> = came.map(|row| (row, values[row].into())).collect();
+                assert_eq!(passes.iter().map(|pass| (pass.row, pass.mean)).collect::<Vec<_>>(), expected);
+            }
+            // Of the last day that is forecast, every earlier day but the first is read.
+            let [read]: [Vec<f64>; 1] = passes.by_day(|row| row / 24, 49..50, 0..50).try_into().unwrap();
+            assert!(read[0].is_nan() && read[49].is_nan() && read[1..49].iter().all(|log| log.is_finite()), "{read:?}");
+            assert!(read.iter().any(|log| log.abs() > 1e-3));
         }
     }
 

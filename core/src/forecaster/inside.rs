@@ -5,6 +5,7 @@ use super::{Forecaster, Streaming};
 use crate::attention::FlowTrace;
 use crate::known::Known;
 use crate::linear::Element;
+use crate::retrieval::KEY;
 use crate::seasonal::MEMORIES;
 
 /// Sees `(channel, layer, flows of each head)`.
@@ -20,6 +21,9 @@ pub trait Inside: Streaming {
     /// What the seasonal memories of a channel hold for a slot of a season, in deviations of the training data, shortest
     /// memory first; `None` where it was never visited.
     fn seasonal_means(&self, channel: usize, season: usize, slot: usize) -> Option<[f32; MEMORIES]>;
+    /// The seasonal attention's key and query that the last pass through a bin left there; `None` before the first, and
+    /// for a model without it.
+    fn day_key(&self, channel: usize, bin: usize) -> Option<[[f32; KEY]; 2]>;
 }
 
 impl<
@@ -49,5 +53,11 @@ impl<
         seasons.get(season).filter(|season| slot < season.slots)?;
         let before: usize = seasons.iter().take(season).map(|season| season.slots).sum();
         self.channels.get(channel)?.seasonal.memories().slot(before + slot).map(|means| means.map(R::to_f32))
+    }
+
+    fn day_key(&self, channel: usize, bin: usize) -> Option<[[f32; KEY]; 2]> {
+        let seasons = &self.model.get()?.header().seasons;
+        let keyed = self.channels.get(channel)?.seasonal.day_key(seasons, bin)?;
+        Some(keyed.map(|capacity| capacity.map(R::to_f32)))
     }
 }

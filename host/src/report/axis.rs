@@ -138,13 +138,13 @@ pub fn shares(low: f64, high: f64, step: f64) -> Vec<(f64, String)> {
     (first..=last).map(|index| f64::from(index) * step).map(|value| (value, share(value))).collect()
 }
 
-/// Marks of time over rows of the series, at those rows.
-pub fn rows(report: &BacktestReport, found: &Diagnostics, range: &Range<usize>) -> Vec<(f64, String)> {
+/// Marks of time over rows of the series, at those rows; at most `most`.
+pub fn rows(report: &BacktestReport, found: &Diagnostics, range: &Range<usize>, most: usize) -> Vec<(f64, String)> {
     let interval = report.interval_ms as i64;
     let marks = match found.time(range.start, report.interval_ms) {
-        Some(time) => times(0, range.len() as i64 * interval, Some(time), 7),
+        Some(time) => times(0, range.len() as i64 * interval, Some(time), most),
         // Without a clock, time since the first row.
-        None => times(range.start as i64 * interval, range.end as i64 * interval, None, 7)
+        None => times(range.start as i64 * interval, range.end as i64 * interval, None, most)
             .into_iter()
             .map(|(mark, label)| (mark - range.start as i64 * interval, label))
             .collect(),

@@ -79,7 +79,7 @@ pub fn coverage(report: &BacktestReport, found: &Diagnostics) -> Result<String> 
             canvas.text(&span(report, first, last), (LEFT, top + 12.0), 13.0, INK, Anchor::Start, true)?;
             canvas.rules(&frame, &axis::shares(low, 1.0, if low < 0.5 { 0.25 } else { 0.1 }), true)?;
             canvas.dashes(frame.at(frame.over.0, promised), frame.at(frame.over.1, promised), INK)?;
-            canvas.base(&frame, &axis::rows(report, found, &found.test), group + 1 == found.groups.len())?;
+            canvas.base(&frame, &axis::rows(report, found, &found.test, 7), group + 1 == found.groups.len())?;
             for (channel, color) in found.channels[shown(found)].iter().zip(LINES) {
                 let shares = &channel.coverage[group];
                 let wide = found.test.len() as f64 / shares.len() as f64;

@@ -10,6 +10,7 @@ use flowcast_core::probe::{GROUPS, Groups};
 use flowcast_core::seasonal::{MEMORIES, Season};
 use jiff::{SignedDuration, Timestamp};
 
+use super::passes::Passes;
 use crate::backtest::BacktestReport;
 use crate::data::Series;
 use crate::metrics::Levels;
@@ -72,6 +73,8 @@ pub struct Channel {
     pub competition: Vec<Vec<f32>>,
     /// Share that the sink takes, likewise.
     pub allocation: Vec<Vec<f32>>,
+    /// What the seasonal attention kept, where there is one.
+    pub passes: Option<Passes>,
 }
 
 /// Residuals within a part of the time, in the channel's unit, value − median.
@@ -144,6 +147,8 @@ pub fn collect(
         .collect();
     let unknown = vec![vec![f32::NAN; flow_samples]; layers * heads];
     let mut flows = vec![(unknown.clone(), unknown); targets];
+    let mut passes = vec![Passes::new(&header.seasons); targets];
+    let mut missing = vec![0; targets];
     let mut fan = vec![0.0_f32; horizon * count];
     let mut sample = vec![0.0; series.columns.len()];
 
@@ -165,6 +170,13 @@ pub fn collect(
                         allocation[layer * heads + head][place] = flow.sink_allocation;
                     }
                 })
+            }
+        }
+        for (channel, (passes, missing)) in passes.iter_mut().zip(&mut missing).enumerate() {
+            let before = std::mem::replace(missing, model.missing(channel));
+            if let Some(passes) = passes {
+                let came = (*missing == before).then(|| sample[channel]);
+                passes.observe(row, came, |bin| model.day_key(channel, bin));
             }
         }
         let origin = row + 1;
@@ -196,8 +208,9 @@ pub fn collect(
     let channels = counts
         .into_iter()
         .zip(flows)
+        .zip(passes)
         .enumerate()
-        .map(|(channel, (counts, (competition, allocation)))| Channel {
+        .map(|(channel, ((counts, (competition, allocation)), passes))| Channel {
             below: counts.shares(&header.quantiles),
             coverage: counts.within.iter().map(|parts| rolling(parts)).collect(),
             residuals: counts
@@ -210,6 +223,7 @@ pub fn collect(
             measured: series.values[channel][flow_rows.clone()].to_vec(),
             competition,
             allocation,
+            passes,
         })
         .collect();
     let heads = (0..layers).flat_map(|layer| (0..header.heads.into()).map(move |head| (layer, head)));

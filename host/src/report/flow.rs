@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
+use plotters::style::RGBColor;
 
 use super::axis;
 use super::canvas::{ACCENT, Anchor, Canvas, Frame, GREEN, INK, LABEL, MUTED, WARM, WIDTH, picture};
@@ -17,11 +18,13 @@ const STRIP: f64 = 11.0;
 /// Heads at most, evenly from those that there are.
 const HEADS: usize = 8;
 /// Channels at most.
-const CHANNELS: usize = 4;
+pub(super) const CHANNELS: usize = 4;
 /// Tiles of a strip.
 const COLUMNS: usize = 336;
 /// Shades of a tile.
 const SHADES: f64 = 12.0;
+/// Width of a tile of a scale.
+const TILE: f64 = 12.0;
 
 /// The last periods of each channel: the series, and under it a strip for each head, of competition and of allocation.
 ///
@@ -40,10 +43,6 @@ pub fn flows(report: &BacktestReport, found: &Diagnostics) -> Result<String> {
     let farthest = high(weights().map(|weight| weight.ln().abs()), 0.99).max(1e-6);
     let shares = || channels.clone().flat_map(|index| found.channels[index].allocation.iter().flatten().copied());
     let (least, most) = (-high(shares().map(|share| -share), 0.99), high(shares(), 0.99));
-    let competition = |weight: f32| {
-        let part = f64::from(weight.ln() / farthest).clamp(-1.0, 1.0);
-        (part * SHADES).round() / SHADES
-    };
     let allocation = |share: f32| {
         let part = f64::from((share - least) / (most - least).max(1e-6)).clamp(0.0, 1.0);
         (part * SHADES).round() / SHADES
@@ -76,10 +75,7 @@ pub fn flows(report: &BacktestReport, found: &Diagnostics) -> Result<String> {
                     canvas.text(&label, (LEFT - 8.0, middle), 11.0, MUTED, Anchor::End, false)?;
                     let frame = Frame { y: (y, y + STRIP), ..frame };
                     if name == "competition" {
-                        strip(canvas, &frame, &strips[head], |weight| {
-                            let part = competition(weight);
-                            (if part < 0.0 { ACCENT } else { WARM }, part.abs())
-                        })?;
+                        strip(canvas, &frame, &strips[head], |weight| shade(weight.ln().into(), farthest.into()))?;
                     } else {
                         strip(canvas, &frame, &strips[head], |share| (GREEN, allocation(share)))?;
                     }
@@ -88,7 +84,7 @@ pub fn flows(report: &BacktestReport, found: &Diagnostics) -> Result<String> {
                 y += 8.0;
             }
             let frame = Frame { y: (frame.y.0, y - 4.0), ..frame };
-            canvas.base(&frame, &axis::rows(report, found, &found.flow_rows), true)?;
+            canvas.base(&frame, &axis::rows(report, found, &found.flow_rows, 7), true)?;
         }
         Ok(())
     })
@@ -106,12 +102,7 @@ fn memory(report: &BacktestReport, gain: f32) -> String {
 }
 
 /// Means of values over columns, as tiles; equal neighbours are one.
-fn strip(
-    canvas: &Canvas,
-    frame: &Frame,
-    values: &[f32],
-    shade: impl Fn(f32) -> (plotters::style::RGBColor, f64),
-) -> Result<()> {
+fn strip(canvas: &Canvas, frame: &Frame, values: &[f32], shade: impl Fn(f32) -> (RGBColor, f64)) -> Result<()> {
     let columns = values.len().min(COLUMNS);
     let row = |column: usize| column * values.len() / columns.max(1);
     let mean = |column: usize| {
@@ -132,22 +123,34 @@ fn strip(
     Ok(())
 }
 
-/// What the shades mean.
-fn scales(canvas: &Canvas, farthest: f32, (least, most): (f32, f32)) -> Result<()> {
-    const TILE: f64 = 12.0;
-    let y = 14.0;
+/// The colour of a weight, of its logarithm, where the farthest is full, and how full it is.
+pub(super) fn shade(log: f64, farthest: f64) -> (RGBColor, f64) {
+    let part = ((log / farthest).clamp(-1.0, 1.0) * SHADES).round() / SHADES;
+    (if part < 0.0 { ACCENT } else { WARM }, part.abs())
+}
+
+/// What the shades of weights mean, from a place to the right; returns where it ends.
+pub(super) fn scale(canvas: &Canvas, (mut x, y): (f64, f64), name: &str, farthest: f64) -> Result<f64> {
     let steps = SHADES as i32;
-    let mut x = LEFT;
-    let label = |text: &str, x: f64, anchor: Anchor| canvas.text(text, (x, y), LABEL, INK, anchor, false);
-    label(&format!("weight ×{:.2}", (-farthest).exp()), x, Anchor::Start)?;
-    x += 94.0;
-    for shade in (-steps..=steps).step_by(2) {
-        let color = if shade < 0 { ACCENT } else { WARM };
-        canvas.tile((x, y - 6.0), (x + TILE, y + 6.0), color, f64::from(shade.abs()) / SHADES)?;
+    let label = |text: &str, x: f64| canvas.text(text, (x, y), LABEL, INK, Anchor::Start, false);
+    let name = format!("{name} ×{:.2}", (-farthest).exp());
+    label(&name, x)?;
+    x += 6.7 * name.chars().count() as f64 + 10.0;
+    for step in (-steps..=steps).step_by(2) {
+        let (color, opacity) = shade(f64::from(step), SHADES);
+        canvas.tile((x, y - 6.0), (x + TILE, y + 6.0), color, opacity)?;
         x += TILE;
     }
-    label(&format!("×{:.2}", farthest.exp()), x + 8.0, Anchor::Start)?;
-    x += 120.0;
+    label(&format!("×{:.2}", farthest.exp()), x + 8.0)?;
+    Ok(x + 8.0)
+}
+
+/// What the shades mean.
+fn scales(canvas: &Canvas, farthest: f32, (least, most): (f32, f32)) -> Result<()> {
+    let y = 14.0;
+    let steps = SHADES as i32;
+    let label = |text: &str, x: f64, anchor: Anchor| canvas.text(text, (x, y), LABEL, INK, anchor, false);
+    let mut x = scale(canvas, (LEFT, y), "weight", farthest.into())? + 112.0;
     label(&format!("share {least:.2}"), x, Anchor::Start)?;
     x += 76.0;
     for shade in (0..=steps).step_by(2) {
@@ -158,7 +161,7 @@ fn scales(canvas: &Canvas, farthest: f32, (least, most): (f32, f32)) -> Result<(
 }
 
 /// A high quantile of the finite values; 0 without any.
-fn high(values: impl Iterator<Item = f32>, level: f64) -> f32 {
+pub(super) fn high(values: impl Iterator<Item = f32>, level: f64) -> f32 {
     let mut sorted: Vec<f32> = values.filter(|value| value.is_finite()).collect();
     sorted.sort_by(f32::total_cmp);
     sorted.get((sorted.len().saturating_sub(1) as f64 * level).round() as usize).copied().unwrap_or(0.0)
