@@ -24,6 +24,7 @@ fn model(preset: &Preset, numeric: Numeric) -> Vec<u128> {
         heads: preset.heads as u16,
         head_dim: preset.head_dim as u16,
         layers: preset.layers as u16,
+        attention: true,
         d_ff: preset.d_ff as u16,
         numeric,
         channels: 1,
