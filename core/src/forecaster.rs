@@ -115,7 +115,7 @@ impl<M> Bound<M> {
 ///
 /// `CHANNELS`, `SLOTS` and `FLOWS` are capacities: the file says how many of them are used. `SLOTS` holds one period of every
 /// season and the seasonal attention's bins (see [`Seasons::capacity`]). `FLOWS` are blocks whose attention has room for its
-/// state: `LAYERS`, or 0 for models whose blocks have none, which takes half the RAM. The other sizes are the backbone's
+/// state: `LAYERS`, or 0 for models whose blocks have none, which takes a third less RAM. The other sizes are the backbone's
 /// and must be the file's: take a type of [`crate::presets`].
 #[derive(Debug, Clone)]
 pub struct Forecaster<

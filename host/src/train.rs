@@ -67,7 +67,7 @@ pub const EPOCH_STEPS: usize = 20;
 pub const EPOCHS: usize = 10;
 pub(crate) const WARM_UP_STEPS: usize = 10;
 const PATIENCE: usize = 3;
-/// The blocks' attention takes a quarter of a board's work and half of its state: it stays where it takes so much off the loss.
+/// The blocks' attention takes a quarter of a board's work and a third of its state: it stays where it takes so much off the loss.
 const ATTENTION_PAYS: f64 = 0.01;
 /// The gradient's norm is cut to this.
 pub(crate) const MOST_GRADIENT: f64 = 1.0;
