@@ -526,7 +526,9 @@ impl Training<'_> {
         }
         bar.finish_and_clear();
         let attends = progress.best.loss < (1.0 - ATTENTION_PAYS) * progress.silent.loss;
-        let (best, least) = if attends { (best, progress.best.loss) } else { (silent, progress.silent.loss) };
+        let (best, Validation { loss: least, .. }) =
+            if attends { (best, progress.best) } else { (silent, progress.silent) };
+        let kept = std::iter::once(&start).chain(&progress.history).position(|epoch| epoch.loss == least).unwrap_or(0);
         let model = self.model(self.shared(&first.weights, best, least)?);
         let model = if attends { model } else { model.without_attention()? };
         let model = self.with_learned_factors(model)?;
@@ -548,7 +550,7 @@ impl Training<'_> {
                 self.header.horizon.into(),
                 &self.split.validation,
             ),
-            learning: Learning { start, epochs: progress.history.clone(), losses: progress.losses },
+            learning: Learning { start, epochs: progress.history.clone(), losses: progress.losses, kept },
             history: progress.history,
         };
         Ok((model, report))
@@ -806,6 +808,9 @@ mod tests {
         assert!(told.closed_form.mae < 0.4 * blind.validation.mae, "{:?} and {:?}", told.closed_form, blind.validation);
         // The joint training goes on from there.
         assert!(told.epochs == 1 && told.validation.mae < 1.05 * told.closed_form.mae, "{told:?}");
+        assert!(blind.learning.kept == 0 && told.learning.kept <= 1);
+        // The first epoch trains no attention in the blocks: the model is left without one.
+        assert!(!told.attention && model.config.memories.is_empty());
 
         // A board that is told forecasts the held-out rows as well; one that is not takes what the season expects.
         let bytes = model.to_flow().unwrap();

@@ -36,11 +36,10 @@ pub fn curves(learning: &Learning) -> Result<String> {
         canvas.text("step", (middle, HEIGHT - 12.0), LABEL, MUTED, Anchor::Middle, false)?;
         canvas.line(losses().enumerate().map(|(step, loss)| frame.at(step as f64 + 0.5, loss)), OTHERS[0], 1.2)?;
         canvas.line(epochs.iter().map(|&(step, loss)| frame.at(step, loss)), ACCENT, 2.2)?;
-        let best = epochs.iter().copied().min_by(|left, right| left.1.total_cmp(&right.1));
         for &(step, loss) in &epochs {
             canvas.dot(frame.at(step, loss), 3.0, ACCENT)?;
         }
-        if let Some((step, loss)) = best {
+        if let Some(&(step, loss)) = epochs.get(learning.kept) {
             let (x, y) = frame.at(step, loss);
             canvas.circle((x, y), 5.0, ACCENT)?;
             let anchor = if x > frame.x.1 - 60.0 { Anchor::End } else { Anchor::Start };

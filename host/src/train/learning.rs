@@ -13,4 +13,6 @@ pub struct Learning {
     pub epochs: Vec<Validation>,
     /// Loss of each step's batch.
     pub losses: Vec<f32>,
+    /// The epoch whose weights were kept, or a share of them; 0 is the closed form.
+    pub kept: usize,
 }
