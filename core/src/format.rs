@@ -561,6 +561,11 @@ impl Header {
         if seasons.retrieval.is_none() {
             zero(body, field::RETRIEVAL_GAIN..field::KNOWN)?;
         }
+        let attention = flags & FLAG_ATTENTION != 0;
+        if !attention {
+            // Every zero byte: a file has one form only, and a float has two zeros.
+            zero(body, field::SOURCE_CLAMP..field::FEATURE_CLAMP)?;
+        }
         expect("bins", byte(field::BINS), seasons.bins() as u8, "24, or one a slot where there are fewer")?;
         let quantiles = usize::from(byte(field::QUANTILES));
         within("quantiles", quantiles, 1..=MAX_QUANTILES, "1 to 9")?;
@@ -569,7 +574,7 @@ impl Header {
             heads: u16_at(body, field::HEADS),
             head_dim: u16_at(body, field::HEAD_DIM),
             layers: u16_at(body, field::LAYERS),
-            attention: flags & FLAG_ATTENTION != 0,
+            attention,
             d_ff: u16_at(body, field::D_FF),
             numeric,
             channels: u16_at(body, field::CHANNELS),

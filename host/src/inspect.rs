@@ -135,6 +135,8 @@ pub struct Report {
     pub layers: Vec<Layer>,
     /// Slots that a forecaster of this model must have room for: its `SLOTS`.
     pub slots: usize,
+    /// Blocks whose attention it must have room for: its `FLOWS`, 0 where they have none.
+    pub flows: u16,
     /// RAM of a forecaster for just these channels and slots ([`state_bytes`]).
     pub state_bytes: usize,
     /// Arithmetic.
@@ -226,6 +228,7 @@ fn inspect_at(bytes: &[u8], board: Option<&Board>, every: Option<Duration>) -> R
         memories: memories.collect(),
         layers: layers(&header),
         slots: header.seasons.capacity(),
+        flows: header.attending_layers(),
         state_bytes: state_bytes(
             &preset,
             header.numeric,
@@ -375,7 +378,7 @@ impl Report {
             self.state_bytes,
             self.channels.len(),
             self.slots,
-            self.memories.len()
+            self.flows
         ));
         line(format_args!(
             "cost      {} multiply-accumulates for each observe, {} for each step of a channel's forecast, {} for all",

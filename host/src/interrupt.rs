@@ -10,8 +10,8 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// As shells count a program that Ctrl-C ended.
 const EXIT_CODE: i32 = 130;
 /// What a program that ends at once has to say.
-const AT_ONCE: &str = "error: interrupted a second time and stopped at once: files are as they were last written, of a training the \
-                       checkpoint of its last epoch, if there was one";
+const AT_ONCE: &str = "error: interrupted a second time and stopped at once: files stay as they were last written; a training keeps the \
+                       checkpoint of its last finished epoch, if there was one";
 
 /// From now on the first such signal is only noted, for long work to see, and the second ends the program.
 pub fn listen() {

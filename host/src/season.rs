@@ -6,8 +6,8 @@
 //! **Evidence** is a gain in prediction, not the height of a peak. With a candidate's moving mean over one period taken off, each
 //! value is predicted by the running mean of the values at its phase in earlier periods, x̂ = B\[p\], then B\[p\] += max(1/n, g)(x − B\[p\]),
 //! which is what the device's seasonal memory does. The gain is 1 − Σ(x − x̂)²/Σx²: negative for noise and for random walks,
-//! whose successive periods are uncorrelated, at most 1. It must be positive by a t-test over whole periods, and large enough to
-//! pay for a memory. A period that is found is taken off, and the search goes on in what is left: a week counts only for what
+//! whose successive periods are uncorrelated, at most 1. It must be positive by a t-test over whole periods (a milder one for a
+//! calendar's period that has come only a few times), and large enough to pay for a memory. A period that is found is taken off, and the search goes on in what is left: a week counts only for what
 //! it explains beyond the day.
 
 mod candidate;
@@ -136,7 +136,7 @@ fn best(
     longest: usize,
     found: &[Found],
 ) -> Option<Found> {
-    let judge = |period: usize| Found { period, gain: evidence(channels, period) };
+    let judge = |period: usize| Found { period, gain: evidence(channels, period, calendar.contains(&period)) };
     let mut judged: Vec<Found> = candidates.par_iter().map(|&period| judge(period)).collect();
     judged.retain(|season| season.gain >= LEAST_GAIN);
     // Among equals the shorter: it is learned sooner.
@@ -185,8 +185,8 @@ fn refine(start: Found, longest: usize, judge: impl Fn(usize) -> Found) -> Found
 }
 
 /// The share of the variation within a period that this period predicts, mean over the channels; 0 where no channel proves it.
-fn evidence(channels: &[Detrended], period: usize) -> f64 {
-    let gains = channels.iter().map(|channel| Evidence::of(channel, period)).map(|evidence| evidence.proven());
+fn evidence(channels: &[Detrended], period: usize, expected: bool) -> f64 {
+    let gains = channels.iter().map(|channel| Evidence::of(channel, period, expected).proven());
     let (sum, most) = gains.fold((0.0, 0.0_f64), |(sum, most), gain| (sum + gain, most.max(gain)));
     if most >= LEAST_CHANNEL_GAIN { sum / channels.len() as f64 } else { 0.0 }
 }

@@ -100,8 +100,8 @@ pub struct Args {
     /// as --target. Those that do not pay are left out
     #[arg(long, value_name = "COLUMN")]
     pub known: Vec<String>,
-    /// Seasons, at most three: samples or durations, the main one first [default: a day and a week, or the longest of
-    /// hour, minute and second that fits the rows]
+    /// Seasons, at most three: samples or durations, the main one first [default: those that are found in the rows that
+    /// train, or the longest of day, hour, minute and second that fits them]
     #[arg(long, value_delimiter = ',', value_name = "N|DURATION", value_parser = duration::season)]
     pub period: Vec<Steps>,
     /// How far ahead to forecast: steps or a duration [default: one season, at most 288 steps]
@@ -113,7 +113,7 @@ pub struct Args {
     /// Which rows train, choose and are held out
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     pub protocol: protocol::Name,
-    /// The part of the rows, at their end, that is held out and never read [default: 0.2]
+    /// The part of the rows, at their end, that is held out and never read; 0 for none [default: 0.2]
     #[arg(long, value_name = "FRACTION", value_parser = protocol::fraction)]
     pub test_fraction: Option<f64>,
     /// Let the device adapt bias and scale of its forecasts to their errors

@@ -65,7 +65,7 @@ impl Taken {
 
     /// Instructions of one `observe`.
     fn of_observe(&self, cost: &Cost) -> f64 {
-        let attention = cost.macs_of_attention as f64;
+        let attention = cost.macs_of_block_attention as f64;
         self.observe * (cost.macs_per_observe as f64 - attention) + self.attention * attention
     }
 

@@ -20,7 +20,7 @@ pub struct Cost {
     /// One sample of every channel.
     pub macs_per_observe: usize,
     /// Of these, the attention's in the blocks, projections and all.
-    pub macs_of_attention: usize,
+    pub macs_of_block_attention: usize,
     /// What a forecast of one channel costs before its first step: features and their gates.
     pub macs_per_forecast_start: usize,
     /// One step ahead of one channel, all quantiles, between two knots.
@@ -57,7 +57,7 @@ impl Cost {
         Cost {
             // Each sample of a target is forecast one step ahead, and one more step as a probe.
             macs_per_observe: channels * observe + targets * (token + start + 2 * (2 * knot + step)),
-            macs_of_attention: targets * attending * (projections + attention),
+            macs_of_block_attention: targets * attending * (projections + attention),
             macs_per_forecast_start: start,
             macs_per_forecast_step: 2 * knot + step,
             macs_per_forecast: targets * (start + knots * knot + horizon * step),

@@ -10,6 +10,10 @@ const MOST_BLOCKS: usize = 200;
 const LEAST_BLOCKS: usize = 3;
 /// One in 3,000 by chance with very many blocks: dozens of candidates are tested.
 const LEAST_T: f64 = 3.5;
+/// One in 100 likewise, for a period of the calendar of which there are fewer blocks than this: nobody waits three months to
+/// be believed that weeks matter.
+const LEAST_EXPECTED_T: f64 = 2.33;
+const FEW_BLOCKS: usize = 12;
 
 /// One channel, standardised and with its outliers cut; NaN = missing.
 #[derive(Debug, Clone)]
@@ -116,8 +120,8 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Of one period in one channel.
-    pub fn of(channel: &Detrended, period: usize) -> Evidence {
+    /// Of one period in one channel, which is `expected` if it is the calendar's.
+    pub fn of(channel: &Detrended, period: usize, expected: bool) -> Evidence {
         let rows = channel.values.len();
         let block_rows = period * (rows / period).div_ceil(MOST_BLOCKS);
         let mut saved = vec![[0.0_f64; GAINS.len()]; rows.div_ceil(block_rows)];
@@ -156,7 +160,10 @@ impl Evidence {
         (0..GAINS.len())
             .map(|gain| {
                 let saved: Vec<f64> = blocks.iter().map(|block| block[gain]).collect();
-                Evidence { gain: saved.iter().sum::<f64>() / variation.max(1e-12), proven: is_positive(&saved) }
+                Evidence {
+                    gain: saved.iter().sum::<f64>() / variation.max(1e-12),
+                    proven: is_positive(&saved, expected),
+                }
             })
             .fold(Evidence { gain: 0.0, proven: false }, |best, next| if next.gain > best.gain { next } else { best })
     }
@@ -168,7 +175,7 @@ impl Evidence {
 }
 
 /// Student's test that the mean is above 0.
-fn is_positive(items: &[f64]) -> bool {
+fn is_positive(items: &[f64], expected: bool) -> bool {
     if items.len() < LEAST_BLOCKS {
         return false;
     }
@@ -176,7 +183,11 @@ fn is_positive(items: &[f64]) -> bool {
     let mean = items.iter().sum::<f64>() / count;
     let variance = items.iter().map(|item| (item - mean).powi(2)).sum::<f64>() / (count - 1.0);
     let freedom = count - 1.0;
-    // Close to Student's quantile at 1 in 3,000 for 2 and more degrees of freedom.
-    let least = LEAST_T * (1.0 + 4.0 / freedom + 10.0 / (freedom * freedom));
+    // Close to Student's quantiles at 1 in 100 and at 1 in 3,000 for 2 and more degrees of freedom.
+    let least = if expected && items.len() < FEW_BLOCKS {
+        LEAST_EXPECTED_T * (1.0 + 1.6 / freedom + 4.0 / (freedom * freedom))
+    } else {
+        LEAST_T * (1.0 + 4.0 / freedom + 10.0 / (freedom * freedom))
+    };
     mean > least * (variance / count).sqrt()
 }

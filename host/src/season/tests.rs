@@ -48,6 +48,19 @@ fn a_day_at_several_levels_of_noise() {
 fn a_week_beside_the_day_only_where_it_explains_more() {
     assert_eq!(find(&[series(3_000, 0.3, 1, work)], HOUR), [24, 168]);
     assert_eq!(find(&[series(3_000, 0.3, 1, day)], HOUR), [24]);
+    // Seven weeks with two holidays: few, but a week is what everybody expects.
+    let holidays = |row: usize| if [15, 30].contains(&(row / 24)) { 0.2 * day(row) } else { work(row) };
+    let few = |seed: u64| series(1_200, 0.3, seed, holidays);
+    for seed in 1..6 {
+        assert_eq!(find(&[few(seed)], HOUR), [24, 168]);
+        assert_eq!(find(&[series(1_200, 0.3, seed, day)], HOUR), [24]);
+    }
+    let unexpected = |seed: u64| {
+        let mut rest = Detrended::new(&few(seed)).unwrap();
+        rest.remove(24);
+        Evidence::of(&rest, 168, false).proven()
+    };
+    assert!((1..6).any(|seed| unexpected(seed) == 0.0), "else the milder test would be of no use");
     let every_ten_minutes = series(20_000, 0.5, 2, |row| work(row / 6));
     assert_eq!(find(&[every_ten_minutes], TEN_MINUTES), [144, 1_008]);
     let daily = series(400, 0.3, 3, |row| work(24 * row + 12));

@@ -359,9 +359,11 @@ fn each_command_prints_one_json_object() {
 
     let text = bench.run(&["inspect", "m.flow", "--board", "mps2-an386"]).stdout;
     let text = String::from_utf8(text).unwrap();
-    for part in ["channel 0 c0", "season    12 samples", "blocks.0.query.weight", "16 x 16", "mps2-an386: fits"] {
+    let blocks = ["blocks.0.expand.weight", "32 x 16", "blocks    without an attention", "FLOWS 0"];
+    for part in ["channel 0 c0", "season    12 samples", "mps2-an386: fits"].into_iter().chain(blocks) {
         assert!(text.contains(part), "{part} in {text}");
     }
+    assert!(!text.contains("query.weight") && inspected["flows"] == 0, "the closed form trains no attention");
     bench.write("bad.flow", &bench.bytes("m.flow")[..200]);
     let error = bench.refusal(&["inspect", "bad.flow"]);
     assert!(error.contains("bad.flow: model is truncated: found 200 bytes"), "{error}");
