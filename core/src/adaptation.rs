@@ -14,7 +14,7 @@
 //!
 //! **Guard.** Before a probe is learned, the forecast with and the one without the correction are scored on it: P and A
 //! are running means of their squared errors, in half widths. The correction counts in proportion to what it has gained:
-//! gate = clamp((1 − A/P − MARGIN) / SPAN, 0, 1), so none below the margin, all at twice of it and no jump between. If
+//! gate = clamp((1 − A/P − MARGIN) / SPAN, 0, 1), so none below the margin, all a span above it and no jump between. If
 //! A > WORSE · P, the regime has changed: the group forgets everything and starts anew.
 //!
 //! The shift moves the median, and the whole band with it.
@@ -35,8 +35,8 @@ const PRIOR: [f32; GROUPS] = [16.0, 16.0, 48.0, 80.0];
 /// A residual counts for at most so many half widths.
 const CLIP: f32 = 3.0;
 /// What a correction must gain before it counts, and how much more until it counts in full; shares of the squared error.
-const MARGIN: f32 = 0.05;
-const SPAN: f32 = 0.05;
+const MARGIN: f32 = 0.005;
+const SPAN: f32 = 0.02;
 /// What it may lose before it is forgotten.
 const WORSE: f32 = 1.1;
 /// Probes before the guard says anything.
@@ -140,7 +140,7 @@ impl<R: Real> Adaptation<R> {
         correction
     }
 
-    /// Learns from a resolved probe. `correction` is what [`Adaptation::correction`] gives before it.
+    /// Learns from a resolved probe. `correction` is what [`Adaptation::correction`] gives before the sample that resolves it.
     #[inline]
     pub fn observe(&mut self, correction: &Correction<R>, resolved: &Resolved<R>) {
         let Resolved { place, known, residual, below, above, displacement } = *resolved;

@@ -601,13 +601,14 @@ impl<
         sample: Option<R>,
     ) {
         let due = self.schedule.advance(model.groups());
+        // As it was before the sample, for both.
+        let correction = model.header().adapted.then(|| self.adaptation.correction());
         for resolved in [self.probes.resolve_next(sample), self.probes.resolve(&due, sample)] {
             if model.header().corrected {
                 self.conformal.observe(&resolved, model.tails(), self.intake.half_step());
             }
-            if model.header().adapted {
-                let correction = self.adaptation.correction();
-                self.adaptation.observe(&correction, &resolved);
+            if let Some(correction) = &correction {
+                self.adaptation.observe(correction, &resolved);
             }
         }
     }

@@ -533,7 +533,7 @@ impl Header {
             }
         };
         let flags = byte(field::FLAGS);
-        within("flags", flags, 0..=FLAGS, "0 to 63")?;
+        within("flags", flags, 0..=FLAGS, "0 to 63: bits 6 and 7 mean nothing yet")?;
         expect("seasonal memories", byte(field::MEMORIES), MEMORIES as u8, "4")?;
         expect("ring of samples", byte(field::RING), RING as u8, "24")?;
         zero(body, field::RESERVED)?;

@@ -13,8 +13,8 @@ use flowcast::optimizer::{AdamW, Group};
 use flowcast::protocol::Protocol;
 use flowcast::ridge::Aim;
 use flowcast::train::batch::{Shape, batch};
-use flowcast::train::loss::{batch_loss, importance};
-use flowcast::train::setup::{Wishes, prepare};
+use flowcast::train::loss::{RowLosses, importance};
+use flowcast::train::setup::{Adapt, Wishes, prepare};
 use flowcast_core::presets::PRESETS;
 
 /// As `flowcast train --target T2m,RH2m,P2m --horizon 1d` makes its steps, on the CPU. The cost of a step does not depend
@@ -30,7 +30,7 @@ fn training(criterion: &mut Criterion) {
             preset,
             targets: 3,
             known: 0,
-            adapted: false,
+            adapt: Adapt::Off,
             protocol: Protocol::Tail { test_fraction: 0.2 },
         };
         let (config, split) = prepare(&series, &wishes).expect("the bundled data trains");
@@ -49,7 +49,8 @@ fn training(criterion: &mut Criterion) {
             let hidden = network.hidden(&one.tokens).expect("hidden states");
             let quantiles = network.forecast(&hidden, &one.positions).expect("quantiles");
             let came = (&one.future, &one.weight);
-            batch_loss(&config.quantiles, &quantiles, came, &one.known, &importance).expect("a loss")
+            let losses = RowLosses::new(&config.quantiles, &quantiles, came, &importance).expect("losses");
+            losses.mean(&one.known, &importance).expect("a loss")
         };
         let mut optimizer = AdamW::default();
 

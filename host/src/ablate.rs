@@ -28,7 +28,7 @@ use crate::measurements::Measurements;
 use crate::output::Output;
 use crate::plural::counted;
 use crate::protocol::{self, Protocol};
-use crate::train::setup::{self, Wishes};
+use crate::train::setup::{self, Adapt, Wishes};
 use crate::train::{self, EPOCH_STEPS};
 use cells::Cells;
 use experiment::Experiment;
@@ -127,7 +127,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let periods = Steps::periods(&args.period, interval_ms)?;
     let horizon = args.horizon.map(|horizon| horizon.of_option("horizon", interval_ms)).transpose()?;
     let wishes =
-        Wishes { periods, horizon, preset: args.preset, targets: targets.len(), known: 0, adapted: false, protocol };
+        Wishes { periods, horizon, preset: args.preset, targets: targets.len(), known: 0, adapt: Adapt::Off, protocol };
     if let Some(out) = &args.out {
         refuse_overwriting(&args.measurements.data, out)?;
         ensure!(!out.is_dir(), "{} is a folder, expected a file to write", out.display());

@@ -50,6 +50,9 @@ pub struct Args {
     /// Seed of its weights
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Let the board adapt bias and scale of its forecasts, as in most trained models
+    #[arg(long, conflicts_with = "model")]
+    pub adapted: bool,
     /// Leave the DSP extension's instructions out
     #[arg(long)]
     pub portable: bool,
@@ -159,7 +162,10 @@ pub fn bench(args: &Args, output: &Output) -> Result<Report> {
         None => {
             let preset = preset(args)?;
             let numeric = if args.numeric == "f32" { Numeric::F32 } else { Numeric::I8 };
-            (model::random(machine, &preset, numeric, args.seed)?, format!("a model of preset {}", preset.name))
+            (
+                model::random(machine, &preset, numeric, args.adapted, args.seed)?,
+                format!("a model of preset {}", preset.name),
+            )
         }
     };
     let header = Header::parse(&model).with_context(|| what.clone())?;

@@ -23,7 +23,7 @@ use crate::output::Output;
 use crate::plural::counted;
 use crate::protocol::{ETT_HORIZONS, Protocol};
 use crate::train;
-use crate::train::setup::Wishes;
+use crate::train::setup::{Adapt, Wishes};
 use cell::{Cell, Kept, interruption, kept_beside};
 use published::Outcome;
 use series::Source;
@@ -247,7 +247,7 @@ fn training(args: &Args, targets: usize, horizon: usize, seed: u64) -> train::Op
             preset: args.preset,
             targets,
             known: 0,
-            adapted: false,
+            adapt: Adapt::Off,
             protocol: Protocol::Ett,
         },
         epochs: args.epochs,

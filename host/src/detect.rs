@@ -254,7 +254,7 @@ mod tests {
     use crate::device::DeviceChoice;
     use crate::file::AlignedBytes;
     use crate::protocol::Protocol;
-    use crate::train::setup::Wishes;
+    use crate::train::setup::{Adapt, Wishes};
     use crate::train::{Options, train};
     use flowcast_core::presets::PRESETS;
     use rand::{RngExt as _, SeedableRng as _};
@@ -291,7 +291,7 @@ mod tests {
             preset: PRESETS[0],
             targets: 1,
             known: 0,
-            adapted: false,
+            adapt: Adapt::Off,
             protocol: Protocol::Tail { test_fraction: 0.5 },
         };
         let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };

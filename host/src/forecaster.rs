@@ -13,6 +13,7 @@ use flowcast_core::snapshot::Snapshot;
 use safetensors::SafeTensors;
 
 use crate::file::AlignedBytes;
+use crate::plural::counted;
 
 /// Slots that the host holds: of the seasonal memories, all seasons together, and of the seasonal Flow-Attention.
 pub const SLOTS: usize = 704;
@@ -37,7 +38,9 @@ pub fn preset(header: &Header) -> Result<Preset> {
         let [d_model, heads, head_dim, layers] = sizes;
         let names: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
         bail!(
-            "model has d_model {d_model}, {heads} heads of {head_dim}, {layers} layers: none of the presets {}",
+            "model has d_model {d_model}, {} of {head_dim}, {}: none of the presets {}",
+            counted(heads, "head"),
+            counted(layers, "layer"),
             names.join(", ")
         );
     };

@@ -426,7 +426,7 @@ mod tests {
             periods: vec![24],
             targets: 2,
             known: 0,
-            adapted: false,
+            adapt: train::setup::Adapt::Off,
             horizon: Some(24),
             preset: PRESETS[0],
             protocol: crate::protocol::Protocol::Tail { test_fraction: 0.2 },

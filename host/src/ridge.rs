@@ -514,7 +514,7 @@ mod tests {
     use super::*;
     use crate::data::Series;
     use crate::protocol::Protocol;
-    use crate::train::setup::{Wishes, prepare};
+    use crate::train::setup::{Adapt, Wishes, prepare};
     use flowcast_core::presets::PRESETS;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -527,7 +527,7 @@ mod tests {
             preset: PRESETS[0],
             targets: 1,
             known: 0,
-            adapted: false,
+            adapt: Adapt::Off,
             protocol: Protocol::Tail { test_fraction: 0.2 },
         };
         let (config, split) = prepare(&series, &wishes).unwrap();

@@ -14,6 +14,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+mod choice;
 pub mod closed_form;
 pub mod fine_tune;
 pub mod learning;
@@ -56,8 +57,8 @@ use checkpoint::Progress;
 use closed_form::ClosedForm;
 use learning::Learning;
 use naive::Naive;
-use setup::{Split, Wishes};
-use share::{SHARES, between};
+use setup::{Adapt, Split, Wishes};
+use share::{SHARES, Share, between};
 use step::Step;
 use validation::{Validation, validate};
 
@@ -116,9 +117,9 @@ pub struct Args {
     /// The part of the rows, at their end, that is held out and never read; 0 for none [default: 0.2]
     #[arg(long, value_name = "FRACTION", value_parser = protocol::fraction)]
     pub test_fraction: Option<f64>,
-    /// Let the device adapt bias and scale of its forecasts to their errors
-    #[arg(long)]
-    pub adapt: bool,
+    /// Whether the device adapts bias and scale of its forecasts to their errors
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", num_args = 0..=1, default_missing_value = "on")]
+    pub adapt: Adapt,
     /// Epochs, at most: the first learns from rows one by one, the others from sequences, 20 steps each; 0 keeps the
     /// closed form
     #[arg(long, default_value_t = EPOCHS, value_name = "N", value_parser = epochs)]
@@ -191,6 +192,8 @@ pub struct Report {
     pub epochs: usize,
     /// Whether the blocks' attention pays, and stays in the model.
     pub attention: bool,
+    /// Whether the device adapts bias and scale of its forecasts.
+    pub adapted: bool,
     /// Seconds that training took, before an interruption too.
     pub seconds: f64,
     /// `cpu` or `cuda`.
@@ -242,7 +245,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         periods,
         targets: targets.len(),
         known: known.len(),
-        adapted: args.adapt,
+        adapt: args.adapt,
         horizon,
         preset: args.preset,
         protocol,
@@ -487,6 +490,9 @@ impl Training<'_> {
                 let Some((path, _)) = &self.options.checkpoint else { bail!("interrupted") };
                 progress.seconds = seconds();
                 checkpoint::save(path, &progress, &network, [&best, &silent], &optimizer)?;
+                if progress.step == 0 {
+                    bail!("interrupted in the first epoch; the same command with --resume begins it anew");
+                }
                 bail!("interrupted after step {} of {steps}; the same command with --resume goes on", progress.step);
             }
             let step = self.step();
@@ -531,10 +537,12 @@ impl Training<'_> {
         let kept = std::iter::once(&start).chain(&progress.history).position(|epoch| epoch.loss == least).unwrap_or(0);
         let model = self.model(self.shared(&first.weights, best, least)?);
         let model = if attends { model } else { model.without_attention()? };
+        let model = self.adapted_where_it_pays(model)?;
         let model = self.with_learned_factors(model)?;
         let report = Report {
             parameters: model.weights.len(),
             attention: attends,
+            adapted: model.config.adapted,
             epochs: progress.history.len(),
             seconds: seconds(),
             device: if self.device.is_cpu() { "cpu" } else { "cuda" },
@@ -554,6 +562,18 @@ impl Training<'_> {
             history: progress.history,
         };
         Ok((model, report))
+    }
+
+    /// Leaves it to the device to adapt its forecasts, unless that makes them worse. A season that differs from those that
+    /// train is the rule, and as long as there is nothing to correct, the guard keeps forecasts as they are.
+    fn adapted_where_it_pays(&self, plain: TrainedModel) -> Result<TrainedModel> {
+        if self.options.wishes.adapt != Adapt::Auto {
+            return Ok(plain);
+        }
+        let mut adapted = plain.clone();
+        adapted.config.adapted = true;
+        let worse = self.validate(&adapted, false)?.loss > self.validate(&plain, false)?.loss;
+        Ok(if worse { plain } else { adapted })
     }
 
     /// A model whose intervals start as the device would have corrected them by the end of the rows that train.
@@ -581,7 +601,7 @@ impl Training<'_> {
     fn shared(&self, first: &[f32], best: Vec<f32>, mut least: f64) -> Result<Vec<f32>> {
         let mut kept = best.clone();
         for share in SHARES.into_iter().filter(|_| best != first) {
-            let between = between(&self.header, first, &best, share);
+            let between = between(&self.header, first, &best, Share::of_both(share));
             let loss = self.validate(&self.model(between.clone()), false)?.loss;
             if loss < least {
                 (least, kept) = (loss, between);
@@ -700,7 +720,7 @@ mod tests {
             preset: PRESETS[0],
             targets: series.columns.len(),
             known: 0,
-            adapted: false,
+            adapt: Adapt::Off,
             protocol: tail(),
         };
         let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
@@ -732,7 +752,7 @@ mod tests {
             preset: PRESETS[0],
             targets: series.columns.len(),
             known: 0,
-            adapted: false,
+            adapt: Adapt::Off,
             protocol: Protocol::Ett,
         };
         let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
@@ -759,6 +779,49 @@ mod tests {
             let beside = width_beside(Some(other));
             assert!(alone > 0.5 && beside < 1.5 * alone && beside > alone / 1.5, "{alone} alone, {beside} beside");
         }
+    }
+
+    #[test]
+    fn the_device_adapts_unless_that_is_worse_or_the_user_says_no() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut last = [0.0, 0.0];
+        // One wanders, and from the rows that choose on upwards; of the other, what wore off slowly wears off faster in the
+        // midst of them.
+        let values: Vec<[f32; 2]> = (0..2_000)
+            .map(|row| {
+                let noise = rng.random_range(-0.3..0.3_f32);
+                last[0] += noise + if row < 1_340 { 0.0 } else { 0.1 };
+                last[1] = if row < 1_400 { 0.95 } else { 0.3 } * last[1] + noise;
+                last
+            })
+            .collect();
+        let trained = |adapt: Adapt, which: usize| {
+            let values = vec![values.iter().map(|values| values[which]).collect()];
+            let series = Series { columns: vec!["a".into()], interval_ms: 3_600_000, start: None, values };
+            let wishes = Wishes {
+                periods: vec![24],
+                horizon: Some(4),
+                preset: PRESETS[0],
+                targets: 1,
+                known: 0,
+                adapt,
+                protocol: tail(),
+            };
+            let options =
+                Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+            let (model, report) = train(&series, &options, &Output::default()).unwrap();
+            assert_eq!(model.config.adapted, report.adapted);
+            report
+        };
+        let each = [Adapt::Auto, Adapt::On, Adapt::Off];
+        let [auto, on, off] = each.map(|adapt| trained(adapt, 0));
+        assert!(on.adapted && !off.adapted);
+        assert!(on.validation.loss < 0.9 * off.validation.loss, "{on:?} {off:?}");
+        assert_eq!((auto.adapted, auto.validation), (true, on.validation));
+
+        let [auto, on, off] = each.map(|adapt| trained(adapt, 1));
+        assert!(on.validation.loss > off.validation.loss, "{on:?} {off:?}");
+        assert_eq!((auto.adapted, auto.validation), (false, off.validation));
     }
 
     const HORIZON: usize = 8;
@@ -792,7 +855,7 @@ mod tests {
                 preset: PRESETS[0],
                 targets: 1,
                 known,
-                adapted: false,
+                adapt: Adapt::Off,
                 protocol: tail(),
             };
             let options = Options { wishes, epochs, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };

@@ -26,6 +26,8 @@ const MOST: [([u64; 2], [f64; 2]); 5] = [
 /// The most instructions of an `observe` of the model with random weights, `small` and int8, and of its whole forecast.
 const MOST_OBSERVE: u64 = 67_300;
 const MOST_FORECAST: u64 = 96_000;
+/// What it takes more where the board adapts its forecasts.
+const MOST_ADAPTATION: u64 = 6_000;
 /// The most instructions of an `observe` for each multiply-accumulate, of the same with preset `base`.
 const MOST_OF_BASE: f64 = 2.25;
 /// The most instructions for each multiply-accumulate of layers of 32 inputs and outputs or more on a Cortex-M0.
@@ -33,7 +35,16 @@ const MOST_ON_M0: f64 = 7.0;
 
 fn args() -> Args {
     let numeric = "int8".to_owned();
-    Args { board: MACHINE, model: None, preset: None, numeric, seed: 1, portable: false, cortex_m0: false }
+    Args {
+        board: MACHINE,
+        model: None,
+        preset: None,
+        numeric,
+        seed: 1,
+        adapted: false,
+        portable: false,
+        cortex_m0: false,
+    }
 }
 
 #[test]
@@ -74,7 +85,7 @@ fn counts_add_up_agree_with_the_boards_own_and_do_not_grow() {
 
     // The board counts its own by its timer, in another program.
     let preset = Preset::named("small").unwrap();
-    let model = model::random(&MACHINE, &preset, Numeric::I8, 1).unwrap();
+    let model = model::random(&MACHINE, &preset, Numeric::I8, false, 1).unwrap();
     let rows: Vec<_> = (0..100).map(|row| vec![20.0 + (row % 24) as f32 / 5.0]).collect();
     let firmware = image::build(&MACHINE, preset.name, Numeric::I8).unwrap();
     let mut board = Board::start(&MACHINE, &firmware, &model, std::io::sink()).unwrap();
@@ -89,7 +100,10 @@ fn the_largest_preset_and_the_smallest_core_are_within_their_bounds() {
     let base = bench(&Args { preset: Some("base".to_owned()), ..args.clone() }, &Output::default()).unwrap();
     let for_each = base.observe.instructions as f64 / base.observe.macs as f64;
     assert!(for_each <= MOST_OF_BASE, "{for_each}");
-    foretold(&base, &MACHINE, "base", MACHINE.name);
+    foretold(&base, &MACHINE, "base", false, MACHINE.name);
+    let adapted = bench(&Args { adapted: true, ..args.clone() }, &Output::default()).unwrap();
+    assert!(adapted.observe.instructions <= MOST_OBSERVE + MOST_ADAPTATION, "{}", adapted.observe.instructions);
+    foretold(&adapted, &MACHINE, "small", true, MACHINE.name);
 
     let microbit = Machine::named("microbit").unwrap();
     let small = bench(&Args { board: microbit, ..args.clone() }, &Output::default()).unwrap();
@@ -97,18 +111,18 @@ fn the_largest_preset_and_the_smallest_core_are_within_their_bounds() {
     for Kernel { shape, instructions_per_mac, .. } in wide {
         assert!(*instructions_per_mac <= MOST_ON_M0, "{shape:?}: {instructions_per_mac}");
     }
-    foretold(&small, &microbit, "tiny", "rp2040");
+    foretold(&small, &microbit, "tiny", false, "rp2040");
     // A Pico's processor runs what a micro:bit has no room for.
     let m3 = Machine::named("mps2-an385").unwrap();
     let roomy = bench(&Args { board: m3, cortex_m0: true, ..args }, &Output::default()).unwrap();
     assert_eq!((roomy.preset, roomy.kernel, &roomy.cores[..]), ("small", "thumb", &["Cortex-M0", "Cortex-M0+"][..]));
-    foretold(&roomy, &m3, "small", "rp2040");
+    foretold(&roomy, &m3, "small", false, "rp2040");
 }
 
 /// `flowcast inspect --board` foretells of a board of that processor what was counted, within 3 %.
-fn foretold(report: &Report, machine: &Machine, preset: &str, board: &str) {
+fn foretold(report: &Report, machine: &Machine, preset: &str, adapted: bool, board: &str) {
     let preset = Preset::named(preset).unwrap();
-    let model = model::random(machine, &preset, Numeric::I8, 1).unwrap();
+    let model = model::random(machine, &preset, Numeric::I8, adapted, 1).unwrap();
     let header = Header::parse(&model).unwrap();
     let board =
         inspect::board::Board::named(board).unwrap().report(&header, &preset, &Cost::of(&header), header.interval_ms);

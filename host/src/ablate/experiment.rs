@@ -312,7 +312,7 @@ mod tests {
     use super::*;
     use crate::config::TrainedModel;
     use crate::protocol::Protocol;
-    use crate::train::setup::{Wishes, prepare};
+    use crate::train::setup::{Adapt, Wishes, prepare};
     use crate::train::validation::validate;
     use flowcast_core::presets::PRESETS;
     use rand::{RngExt, SeedableRng};
@@ -344,7 +344,7 @@ mod tests {
             preset: PRESETS[0],
             targets: series.columns.len(),
             known: 0,
-            adapted: false,
+            adapt: Adapt::Off,
             protocol: Protocol::Tail { test_fraction: 0.2 },
         };
         let (config, split) = prepare(series, &wishes).unwrap();

@@ -14,12 +14,13 @@ use crate::file::AlignedBytes;
 const PERIODS: [u32; 2] = [24, 12];
 const DAY_MS: u64 = 86_400_000;
 
-/// One channel, the season of a day, a day's horizon, every part that `train` may choose but for other channels.
+/// One channel, the season of a day, a day's horizon, every part that `train` may choose but for other channels; with `adapted`
+/// the board corrects bias and scale.
 ///
 /// # Errors
 /// The board holds no such model.
-pub fn random(machine: &Machine, preset: &Preset, numeric: Numeric, seed: u64) -> Result<AlignedBytes> {
-    let config = PERIODS.into_iter().map(|period| config(preset, period)).find(|config| {
+pub fn random(machine: &Machine, preset: &Preset, numeric: Numeric, adapted: bool, seed: u64) -> Result<AlignedBytes> {
+    let config = PERIODS.into_iter().map(|period| config(preset, adapted, period)).find(|config| {
         let header = config.header().map(|header| Header { numeric, ..header });
         header.is_ok_and(|header| machine.refuses(&header, preset).is_empty())
     });
@@ -36,7 +37,7 @@ pub fn random(machine: &Machine, preset: &Preset, numeric: Numeric, seed: u64) -
     TrainedModel { config, weights }.to_flow_as(numeric)
 }
 
-fn config(preset: &Preset, period: u32) -> Config {
+fn config(preset: &Preset, adapted: bool, period: u32) -> Config {
     Config {
         preset: preset.name.to_owned(),
         interval_ms: DAY_MS / u64::from(period),
@@ -49,7 +50,7 @@ fn config(preset: &Preset, period: u32) -> Config {
         ring: true,
         mixed: false,
         corrected: true,
-        adapted: false,
+        adapted,
         targets: 1,
         known: 0,
         seen_until_ms: 0,

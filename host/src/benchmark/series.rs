@@ -25,7 +25,7 @@ use crate::metrics::{QUARTERS, Scores};
 use crate::output::Output;
 use crate::plural::counted;
 use crate::protocol::{Protocol, TEST_FRACTION};
-use crate::train::setup::Wishes;
+use crate::train::setup::{Adapt, Wishes};
 use crate::train::{self, train};
 pub use table::{Row, Table};
 
@@ -233,7 +233,7 @@ fn training(args: &Args, series: &Series, horizon: Option<usize>) -> train::Opti
             preset: args.preset,
             targets: series.columns.len(),
             known: 0,
-            adapted: false,
+            adapt: Adapt::Auto,
             protocol: Protocol::Tail { test_fraction: TEST_FRACTION },
         },
         epochs: args.epochs,

@@ -47,6 +47,9 @@ struct Taken {
     attention: f64,
     /// The same of a channel's whole forecast.
     forecast: f64,
+    /// Instructions more, of an `observe` for each target and of each step of its forecast, where the board adapts forecasts
+    /// (`flowcast bench --adapted`, less the same without).
+    adaptation: [f64; 2],
     /// Cycles of an instruction, at least and at most, where there is a table (`crate::bench::cycles`).
     cycles: Option<[f64; 2]>,
 }
@@ -58,51 +61,54 @@ impl Taken {
         observe: f64,
         attention: f64,
         forecast: f64,
+        adaptation: [f64; 2],
         cycles: Option<[f64; 2]>,
     ) -> Self {
-        Self { preset, numeric, observe, attention, forecast, cycles }
+        Self { preset, numeric, observe, attention, forecast, adaptation, cycles }
     }
 
     /// Instructions of one `observe`.
     fn of_observe(&self, cost: &Cost) -> f64 {
         let attention = cost.macs_of_block_attention as f64;
-        self.observe * (cost.macs_per_observe as f64 - attention) + self.attention * attention
+        self.observe * (cost.macs_per_observe as f64 - attention)
+            + self.attention * attention
+            + self.adaptation[0] * cost.adapted_targets as f64
     }
 
     /// Instructions of every channel's whole forecast.
     fn of_forecast(&self, cost: &Cost) -> f64 {
-        self.forecast * cost.macs_per_forecast as f64
+        self.forecast * cost.macs_per_forecast as f64 + self.adaptation[1] * cost.adapted_steps as f64
     }
 }
 
 /// Cortex-M4F; the M7 runs the same instructions.
 const ARMV7EM: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 8.695, 5.522, 25.159, Some([1.352, 1.551])),
-    Taken::new("tiny", Numeric::F32, 8.376, 6.417, 16.764, Some([1.671, 2.231])),
-    Taken::new("small", Numeric::I8, 4.695, 3.589, 17.290, Some([1.392, 1.574])),
-    Taken::new("small", Numeric::F32, 6.042, 5.143, 12.348, Some([1.725, 2.327])),
-    Taken::new("base", Numeric::I8, 2.106, 2.304, 11.029, Some([1.473, 1.607])),
-    Taken::new("base", Numeric::F32, 4.197, 4.268, 8.935, Some([1.815, 2.458])),
+    Taken::new("tiny", Numeric::I8, 8.695, 5.522, 25.159, [5759.0, 243.8], Some([1.352, 1.551])),
+    Taken::new("tiny", Numeric::F32, 8.376, 6.417, 16.764, [1615.0, 78.0], Some([1.671, 2.231])),
+    Taken::new("small", Numeric::I8, 4.695, 3.589, 17.290, [5761.0, 256.0], Some([1.392, 1.574])),
+    Taken::new("small", Numeric::F32, 6.042, 5.143, 12.348, [1617.0, 74.1], Some([1.725, 2.327])),
+    Taken::new("base", Numeric::I8, 2.106, 2.304, 11.029, [5761.0, 249.0], Some([1.473, 1.607])),
+    Taken::new("base", Numeric::F32, 4.197, 4.268, 8.935, [1615.0, 74.2], Some([1.815, 2.458])),
 ];
 const CORTEX_M3: [Taken; 3] = [
-    Taken::new("tiny", Numeric::I8, 11.896, 8.842, 29.030, Some([1.404, 1.664])),
-    Taken::new("small", Numeric::I8, 7.360, 6.263, 20.653, Some([1.448, 1.669])),
-    Taken::new("base", Numeric::I8, 4.416, 4.631, 13.872, Some([1.509, 1.666])),
+    Taken::new("tiny", Numeric::I8, 11.896, 8.842, 29.030, [6196.0, 279.6], Some([1.404, 1.664])),
+    Taken::new("small", Numeric::I8, 7.360, 6.263, 20.653, [6169.0, 279.6], Some([1.448, 1.669])),
+    Taken::new("base", Numeric::I8, 4.416, 4.631, 13.872, [6170.0, 279.5], Some([1.509, 1.666])),
 ];
 /// By the Cortex-M4's table, as `flowcast bench` has it (`crate::bench::cycles`).
 const CORTEX_M33: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 9.332, 5.690, 26.355, Some([1.311, 1.521])),
-    Taken::new("tiny", Numeric::F32, 7.958, 6.190, 16.287, Some([1.725, 2.249])),
-    Taken::new("small", Numeric::I8, 5.007, 3.694, 18.133, Some([1.355, 1.546])),
-    Taken::new("small", Numeric::F32, 5.820, 5.010, 12.012, Some([1.767, 2.344])),
-    Taken::new("base", Numeric::I8, 2.223, 2.372, 11.532, Some([1.447, 1.590])),
-    Taken::new("base", Numeric::F32, 4.133, 4.197, 8.743, Some([1.834, 2.469])),
+    Taken::new("tiny", Numeric::I8, 9.332, 5.690, 26.355, [6174.0, 282.2], Some([1.311, 1.521])),
+    Taken::new("tiny", Numeric::F32, 7.958, 6.190, 16.287, [1283.0, 64.4], Some([1.725, 2.249])),
+    Taken::new("small", Numeric::I8, 5.007, 3.694, 18.133, [6239.0, 280.6], Some([1.355, 1.546])),
+    Taken::new("small", Numeric::F32, 5.820, 5.010, 12.012, [1283.0, 64.5], Some([1.767, 2.344])),
+    Taken::new("base", Numeric::I8, 2.223, 2.372, 11.532, [6240.0, 277.1], Some([1.447, 1.590])),
+    Taken::new("base", Numeric::F32, 4.133, 4.197, 8.743, [1283.0, 60.3], Some([1.834, 2.469])),
 ];
 /// What a micro:bit has no room for by `--board mps2-an385 --cortex-m0`; cycles of a Cortex-M0+ at least, of an M0 at most.
 const CORTEX_M0: [Taken; 3] = [
-    Taken::new("tiny", Numeric::I8, 28.307, 24.055, 56.065, Some([1.333, 1.397])),
-    Taken::new("small", Numeric::I8, 15.143, 15.852, 43.562, Some([1.299, 1.353])),
-    Taken::new("base", Numeric::I8, 8.175, 10.679, 28.407, Some([1.244, 1.282])),
+    Taken::new("tiny", Numeric::I8, 28.307, 24.055, 56.065, [21254.0, 1031.1], Some([1.333, 1.397])),
+    Taken::new("small", Numeric::I8, 15.143, 15.852, 43.562, [21426.0, 766.0], Some([1.299, 1.353])),
+    Taken::new("base", Numeric::I8, 8.175, 10.679, 28.407, [21432.0, 765.9], Some([1.244, 1.282])),
 ];
 
 impl Board {

@@ -27,6 +27,10 @@ pub struct Cost {
     pub macs_per_forecast_step: usize,
     /// Every step of every channel.
     pub macs_per_forecast: usize,
+    /// Targets whose forecasts the board adapts, which takes hardly a product, but divisions.
+    pub adapted_targets: usize,
+    /// Steps of their forecasts.
+    pub adapted_steps: usize,
 }
 
 impl Cost {
@@ -61,6 +65,8 @@ impl Cost {
             macs_per_forecast_start: start,
             macs_per_forecast_step: 2 * knot + step,
             macs_per_forecast: targets * (start + knots * knot + horizon * step),
+            adapted_targets: if header.adapted { targets } else { 0 },
+            adapted_steps: if header.adapted { targets * horizon } else { 0 },
         }
     }
 }

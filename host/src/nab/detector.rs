@@ -15,7 +15,7 @@ use crate::device::DeviceChoice;
 use crate::forecaster;
 use crate::output::Output;
 use crate::protocol::Protocol;
-use crate::train::setup::{Wishes, default_period, prepare};
+use crate::train::setup::{Adapt, Wishes, default_period, prepare};
 use crate::train::{Options, train};
 
 /// Periods to fall back on, where the probation is too short for a season.
@@ -52,7 +52,7 @@ pub fn detect(labelled: &Labelled) -> Result<Detection> {
         preset: PRESETS[0],
         targets: 1,
         known: 0,
-        adapted: false,
+        adapt: Adapt::Off,
         protocol: Protocol::Tail { test_fraction: 0.0 },
     };
     let periods = [default_period(known.interval_ms, seen)].into_iter().chain(SHORTER_PERIODS);

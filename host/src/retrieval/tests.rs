@@ -8,7 +8,7 @@ use crate::config::{Config, RETRIEVAL_GAIN};
 use crate::data::Series;
 use crate::features::{After, Features};
 use crate::protocol::Protocol;
-use crate::train::setup::{self, Split, Wishes};
+use crate::train::setup::{self, Adapt, Split, Wishes};
 
 const PERIOD: usize = 48;
 
@@ -32,7 +32,7 @@ fn prepared(days: usize) -> (Config, Split, Series) {
         preset: PRESETS[0],
         targets: 1,
         known: 0,
-        adapted: false,
+        adapt: Adapt::Off,
         protocol: Protocol::Tail { test_fraction: 0.2 },
     };
     let (config, split) = setup::prepare(&series, &wishes).unwrap();

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::device::DeviceChoice;
     use crate::protocol::Protocol;
-    use crate::train::setup::Wishes;
+    use crate::train::setup::{Adapt, Wishes};
     use crate::train::{Options, train};
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
             preset: PRESETS[0],
             targets: 1,
             known: 0,
-            adapted: false,
+            adapt: Adapt::Off,
             protocol,
         };
         let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };

@@ -45,30 +45,48 @@ pub fn importance(aim: Aim, steps: &[u16]) -> Vec<f32> {
     steps.iter().map(|step| share / sizes[groups.group(*step)] as f32).collect()
 }
 
-/// The mean loss of a batch: quantiles `[count][knots][quantiles]`, future and weight (1/σ, 0 where missing)
-/// `[count][knots]`, of which `known` of each knot are not missing and count `importance`, both `[knots]`.
-///
-/// # Errors
-/// The device fails.
-pub fn batch_loss(
-    levels: &[f32],
-    quantiles: &Tensor,
-    (future, weight): (&Tensor, &Tensor),
-    known: &[u64],
-    importance: &[f32],
-) -> Result<Tensor> {
-    let e = future.unsqueeze(2)?.broadcast_sub(quantiles)?.broadcast_mul(&weight.unsqueeze(2)?)?;
-    let count = levels.len();
-    let tau = Tensor::from_slice(levels, (1, 1, count), e.device())?;
-    // max(τ e, (τ − 1) e) = τ e + max(0, −e)
-    let pinball = (e.broadcast_mul(&tau)? + e.neg()?.relu()?)?.sum(2)?.sum(0)?;
-    let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
-    let squared = e.narrow(2, median, 1)?.squeeze(2)?.sqr()?.sum(0)?;
-    let total = ((pinball * (PINBALL / count as f64))? + (squared * SQUARED)?)?;
-    let shares = Tensor::from_slice(importance, importance.len(), e.device())?;
-    let counted: f64 =
-        known.iter().zip(importance).map(|(known, importance)| *known as f64 * f64::from(*importance)).sum();
-    Ok(((total * shares)?.sum_all()? / counted.max(1.0))?)
+/// The losses of a batch's rows, each summed over the knots as they count, `[count]`.
+pub struct RowLosses {
+    /// What the median's error adds.
+    pub point: Tensor,
+    /// All of it.
+    pub whole: Tensor,
+}
+
+impl RowLosses {
+    /// Of quantiles `[count][knots][quantiles]`, future and weight (1/σ, 0 where missing) `[count][knots]`, of which each
+    /// knot's count `importance`, `[knots]`.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn new(
+        levels: &[f32],
+        quantiles: &Tensor,
+        (future, weight): (&Tensor, &Tensor),
+        importance: &[f32],
+    ) -> Result<Self> {
+        let e = future.unsqueeze(2)?.broadcast_sub(quantiles)?.broadcast_mul(&weight.unsqueeze(2)?)?;
+        let count = levels.len();
+        let tau = Tensor::from_slice(levels, (1, 1, count), e.device())?;
+        // max(τ e, (τ − 1) e) = τ e + max(0, −e)
+        let pinball = ((e.broadcast_mul(&tau)? + e.neg()?.relu()?)? * (PINBALL / count as f64))?;
+        let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
+        let of_median = |of: &Tensor| of.narrow(2, median, 1)?.squeeze(2);
+        let squared = (of_median(&e)?.sqr()? * SQUARED)?;
+        let shares = Tensor::from_slice(importance, (importance.len(), 1), e.device())?;
+        let summed = |losses: Tensor| losses.matmul(&shares)?.squeeze(1);
+        Ok(Self { point: summed((of_median(&pinball)? + &squared)?)?, whole: summed((pinball.sum(2)? + squared)?)? })
+    }
+
+    /// The mean of all that is not missing: `known` of each knot.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn mean(&self, known: &[u64], importance: &[f32]) -> Result<Tensor> {
+        let counted: f64 =
+            known.iter().zip(importance).map(|(known, importance)| *known as f64 * f64::from(*importance)).sum();
+        Ok((self.whole.sum_all()? / counted.max(1.0))?)
+    }
 }
 
 #[cfg(test)]
@@ -91,9 +109,12 @@ mod tests {
         let device = Device::Cpu;
         let tensor = |values: [[f32; 2]; 2]| Tensor::new(&values, &device).unwrap();
         let quantiles = Tensor::new(&quantiles, &device).unwrap();
-        let found = batch_loss(&levels, &quantiles, (&tensor(future), &tensor(weight)), &known, &importance).unwrap();
-        let found = found.to_scalar::<f32>().unwrap();
+        let rows = RowLosses::new(&levels, &quantiles, (&tensor(future), &tensor(weight)), &importance).unwrap();
+        let found = rows.mean(&known, &importance).unwrap().to_scalar::<f32>().unwrap();
         assert!((f64::from(found) - expected).abs() < 1e-6, "{found} {expected}");
+        // The median's: (1.5 - 0.25) / 0.5 below what came; the second row's other knot is missing.
+        let point = rows.point.to_vec1::<f32>().unwrap()[1];
+        assert!((point - 0.5 * (2.0 / 3.0 * 0.5 * 2.5 + 0.5 * 2.5 * 2.5)).abs() < 1e-6, "{point}");
     }
 
     #[test]

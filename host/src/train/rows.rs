@@ -4,8 +4,8 @@
 //! other tokens (the attention's output starts as 0), rows can be drawn at random from everything that trains: a thousand
 //! small steps in the time of a few dozen with whole sequences, and most of what the network adds to the closed form.
 //! What is kept is not where the last step led, but the running mean of the weights (Polyak and Juditsky, "Acceleration of
-//! stochastic approximation by averaging", 1992), and of the way from the closed form to there the share ([`between`])
-//! that is best on the rows that choose.
+//! stochastic approximation by averaging", 1992), and of the way from the closed form to there the share that the rows
+//! that choose speak for ([`Choice`]).
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use super::EPOCH_STEPS;
 use super::batch::{Batch, Origins};
-use super::share::{SHARES, between};
+use super::choice::Choice;
 use super::step::{Step, Tokens};
 use crate::features::{Parts, Readout};
 use crate::model::{Network, Weights};
@@ -154,9 +154,8 @@ pub(crate) fn first_epoch(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut optimizer = AdamW::default();
     let mut average = Average::of(network)?;
-    let first = network.weights()?;
-    let mut best = first.clone();
-    let mut least = step.loss(network, &held, Tokens::Alone)?.to_scalar::<f32>()?;
+    let choice = Choice::new(step, held, network)?;
+    let (mut most, mut best) = (0.0, choice.first().to_vec());
     for run in 0..EPOCH_STEPS {
         let mut losses = 0.0;
         for batch in run * BATCHES..(run + 1) * BATCHES {
@@ -169,14 +168,9 @@ pub(crate) fn first_epoch(
         }
         let moved = network.copy()?;
         network.restore(&average.weights)?;
-        let learnt = network.weights()?;
-        for share in SHARES.into_iter().chain([1.0]) {
-            let between = between(step.header, &first, &learnt, share);
-            network.load(&between)?;
-            let loss = step.loss(network, &held, Tokens::Alone)?.to_scalar::<f32>()?;
-            if loss < least {
-                (least, best) = (loss, between);
-            }
+        let (gain, weights) = choice.best(network)?;
+        if gain > most {
+            (most, best) = (gain, weights);
         }
         network.restore(&moved)?;
         if !told(losses / BATCHES as f32) {
@@ -199,7 +193,7 @@ mod tests {
     use crate::ridge::{Aim, LinearPath};
     use crate::train::batch::Shape;
     use crate::train::closed_form::ClosedForm;
-    use crate::train::setup::{Split, Wishes, prepare};
+    use crate::train::setup::{Adapt, Split, Wishes, prepare};
 
     /// A daily wave and a tent map, of which the next value follows from the last, but by no line; its twin is dead from
     /// where rows choose.
@@ -234,7 +228,7 @@ mod tests {
                 preset: PRESETS[0],
                 targets,
                 known: 0,
-                adapted: false,
+                adapt: Adapt::Off,
                 protocol: Protocol::Tail { test_fraction: 0.2 },
             };
             let (config, split) = prepare(series, &wishes).unwrap();

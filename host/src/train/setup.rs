@@ -62,6 +62,18 @@ fn least_validation(horizon: usize) -> usize {
     horizon + RING
 }
 
+/// Whether the device adapts bias and scale of its point forecasts to their errors (`flowcast_core::adaptation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Adapt {
+    /// Unless that makes them worse on the rows that choose.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
 /// What the user decided.
 #[derive(Debug, Clone)]
 pub struct Wishes {
@@ -76,7 +88,7 @@ pub struct Wishes {
     /// The last so many columns are known in advance.
     pub known: usize,
     /// Whether the device adapts the point forecast.
-    pub adapted: bool,
+    pub adapt: Adapt,
     /// Which rows train, choose and are held out.
     pub protocol: Protocol,
 }
@@ -160,7 +172,7 @@ pub fn prepare(series: &Series, wishes: &Wishes) -> Result<(Config, Split)> {
         ring: false,
         mixed: false,
         corrected: true,
-        adapted: wishes.adapted,
+        adapted: wishes.adapt == Adapt::On,
         targets: wishes.targets as u16,
         known: wishes.known as u16,
         seen_until_ms: series.time(seen).map_or(0, |time| time.as_millisecond().max(0) as u64),

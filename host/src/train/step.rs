@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use flowcast_core::format::Header;
 
 use super::batch::{Batch, Shape, batch};
-use super::loss::{batch_loss, importance};
+use super::loss::{RowLosses, importance};
 use super::{MOST_GRADIENT, WARM_UP_STEPS, group};
 use crate::features::Features;
 use crate::model::Network;
@@ -64,9 +64,18 @@ impl Step<'_> {
             Tokens::InSequence => network.hidden(&batch.tokens)?,
             Tokens::Alone => network.hidden_alone(&batch.tokens)?,
         };
-        let quantiles = network.forecast(&hidden, &batch.positions)?;
-        let importance = importance(self.aim, self.features.knots());
-        batch_loss(&self.header.quantiles, &quantiles, (&batch.future, &batch.weight), &batch.known, &importance)
+        self.row_losses(network, batch, &hidden)?.mean(&batch.known, &self.importance())
+    }
+
+    /// The losses of a batch's rows, whose hidden states are at hand.
+    pub fn row_losses(&self, network: &Network, batch: &Batch, hidden: &Tensor) -> Result<RowLosses> {
+        let quantiles = network.forecast(hidden, &batch.positions)?;
+        RowLosses::new(&self.header.quantiles, &quantiles, (&batch.future, &batch.weight), &self.importance())
+    }
+
+    /// What each knot's losses count.
+    pub fn importance(&self) -> Vec<f32> {
+        importance(self.aim, self.features.knots())
     }
 
     /// Moves the weights by a batch, at a share of the peak rate, and returns its loss.
