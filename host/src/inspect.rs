@@ -406,7 +406,7 @@ impl Report {
                     format!(" ({low} to {high} cycles by ARM's tables, memory that never waits)")
                 });
                 line(format_args!(
-                    "          about {observe} instructions for each observe{cycles}, {forecast} for a channel's whole forecast"
+                    "          about {observe} instructions for each observe{cycles}, {forecast} for a whole forecast of every target"
                 ));
                 line(format_args!(
                     "          (estimated from what `flowcast bench` counts; `flowcast emulate` counts this model's)"

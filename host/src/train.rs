@@ -118,7 +118,7 @@ pub struct Args {
     #[arg(long, value_name = "FRACTION", value_parser = protocol::fraction)]
     pub test_fraction: Option<f64>,
     /// Whether the device adapts bias and scale of its forecasts to their errors
-    #[arg(long, value_enum, default_value_t, value_name = "WHEN", num_args = 0..=1, default_missing_value = "on")]
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     pub adapt: Adapt,
     /// Epochs, at most: the first learns from rows one by one, the others from sequences, 20 steps each; 0 keeps the
     /// closed form
@@ -206,7 +206,7 @@ pub struct Report {
     pub known: Vec<String>,
     /// The kept model on the validation rows.
     pub validation: Validation,
-    /// The closed form on them.
+    /// The closed form on them, adapted if the model is.
     pub closed_form: Validation,
     /// What needs no model on them.
     pub naive: Naive,
@@ -311,8 +311,9 @@ impl Report {
             _ => format!("; the joint training took {gain:.1} % off the loss"),
         };
         let blocks = if self.attention { "" } else { ", without an attention in the blocks" };
+        let adapted = if self.adapted { ", adapted on the device" } else { "" };
         format!(
-            "{}: {} parameters{blocks}, {} every {}, seasons of {} samples, {} ahead\n\
+            "{}: {} parameters{blocks}{adapted}, {} every {}, seasons of {} samples, {} ahead\n\
              validation: MSE {:.4}, MAE {:.4} (closed form {:.4}, {:.4}{joint})\n\
              {} in {:.0} s on the {}\n",
             out.display(),
@@ -448,7 +449,6 @@ impl Training<'_> {
         let identity = self.identity()?;
         let mut optimizer = AdamW::default();
         let first = self.model(network.weights()?);
-        let closed_form = self.validate(&first, true)?;
         let start = self.validate(&first, false)?;
         let mut best = first.weights.clone();
         // The best whose attention says nothing: the closed form, or the first epoch.
@@ -538,6 +538,10 @@ impl Training<'_> {
         let model = self.model(self.shared(&first.weights, best, least)?);
         let model = if attends { model } else { model.without_attention()? };
         let model = self.adapted_where_it_pays(model)?;
+        // Like with like: what training gained is not what the device learns.
+        let mut untrained = first;
+        untrained.config.adapted = model.config.adapted;
+        let closed_form = self.validate(&untrained, true)?;
         let model = self.with_learned_factors(model)?;
         let report = Report {
             parameters: model.weights.len(),

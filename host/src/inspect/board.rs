@@ -45,7 +45,7 @@ struct Taken {
     observe: f64,
     /// The same of that attention: its norm, its projections and its state.
     attention: f64,
-    /// The same of a channel's whole forecast.
+    /// The same of every target's whole forecast.
     forecast: f64,
     /// Instructions more, of an `observe` for each target and of each step of its forecast, where the board adapts forecasts
     /// (`flowcast bench --adapted`, less the same without).
@@ -75,7 +75,7 @@ impl Taken {
             + self.adaptation[0] * cost.adapted_targets as f64
     }
 
-    /// Instructions of every channel's whole forecast.
+    /// Instructions of a whole forecast of every target.
     fn of_forecast(&self, cost: &Cost) -> f64 {
         self.forecast * cost.macs_per_forecast as f64 + self.adaptation[1] * cost.adapted_steps as f64
     }
@@ -169,7 +169,7 @@ pub struct BoardReport {
     pub program_bytes: usize,
     /// Estimated from the multiply-accumulates; none where nothing was measured.
     pub instructions_per_observe: Option<u64>,
-    /// The same for a channel's whole forecast.
+    /// The same for a whole forecast of every target.
     pub instructions_per_forecast: Option<u64>,
     /// Cycles of one observe with memory that never waits, at least and at most; none where they were not counted.
     pub cycles_per_observe: Option<[u64; 2]>,
