@@ -50,7 +50,7 @@ pub struct Args {
     /// Seed of its weights
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Let the board adapt bias and scale of its forecasts, as in most trained models
+    /// Let the board adapt bias and scale of its forecasts, as `train --adapt on` does
     #[arg(long, conflicts_with = "model")]
     pub adapted: bool,
     /// Leave the DSP extension's instructions out

@@ -6,8 +6,9 @@
 //!    sequences: AdamW, warm-up and cosine decay, clipped gradients.
 //! 4. After each epoch of 20 steps, validate the exported model with the device's own code; keep the best; stop when
 //!    three epochs brought nothing. The closed form itself is the first candidate, and of the way from there to the
-//!    best the share is kept that is best (`share`).
+//!    best a share is kept: of the first epoch's as far as validation is sure of it (`choice`), of the best again (`share`).
 //! 5. Leave the blocks' attention out of the model where the best is hardly better than the best without one.
+//! 6. Let the device adapt bias and scale of the forecasts, unless that makes those of the rows that choose worse.
 //!
 //! Every random number follows from `--seed` and the step, so an interrupted training that is resumed gives the file
 //! that an uninterrupted one gives.
