@@ -1,26 +1,25 @@
-//! Recursive adaptation of the point forecast: a bias and a scale for each group of steps ahead, with a guard.
+//! Recursive adaptation of the point forecast: first towards what simple experts say (`experts`), then a bias and a scale
+//! for each group of steps ahead, with a guard (`guard`).
 //!
-//! The adapted forecast is x ≈ location + a (median − location) + b, so with the displacement d = median − location and
-//! the residual r = x − median it is the regression r ≈ c d + b, c = a − 1. Its least squares with exponential
-//! forgetting (recursive least squares; Ljung & Söderström, "Theory and Practice of Recursive Identification", 1983,
-//! ch. 2) is kept in the information form, as means and not as an inverse: a 2×2 matrix of means is positive definite
-//! by construction, cannot wind up while nothing excites it, and the ridge never fades. Each group g (`probe`), with
-//! gain γ = max(1/n, FORGETTING) and its share w of the probe:
+//! The adapted forecast is x ≈ location + a (median − location) + b, the median being where the experts left it; so with the
+//! displacement d = median − location and the residual r = x − median it is the regression r ≈ c d + b, c = a − 1. Its least
+//! squares with exponential forgetting (recursive least squares; Ljung & Söderström, "Theory and Practice of Recursive
+//! Identification", 1983, ch. 2) is kept in the information form, as means and not as an inverse: a 2×2 matrix of means is
+//! positive definite by construction, cannot wind up while nothing excites it, and the ridge never fades. Each group g
+//! (`probe`), with gain γ and ridge κ (`guard`), and its share w of the probe:
 //!
 //! ```text
-//! D += γw(d − D)    Q += γw(d² − Q)    R += γw(r − R)    S += γw(d r − S)               r clipped to ±CLIP half widths
-//! ridge κ = PRIOR_g γ:    c = ((1+κ)S − D R) / ((1+κ)² Q − D²), |c| ≤ ½       b = (R − c D) / (1+κ), |b| ≤ 1
+//! D += γw(d − D)    Q += γw(d² − Q)    R += γw(r − R)    S += γw(d r − S)
+//! c = ((1+κ)S − D R) / ((1+κ)² Q − D²), |c| ≤ ½                  b = (R − c D) / (1+κ), |b| ≤ 1
 //! ```
 //!
-//! **Guard.** Before a probe is learned, the forecast with and the one without the correction are scored on it: P and A
-//! are running means of their squared errors, in half widths. The correction counts in proportion to what it has gained:
-//! gate = clamp((1 − A/P − MARGIN) / SPAN, 0, 1), so none below the margin, all a span above it and no jump between. If
-//! A > WORSE · P, the regime has changed: the group forgets everything and starts anew.
-//!
-//! The shift moves the median, and the whole band with it.
+//! Of r, what c d + b leaves of it is clipped first, to ±CLIP half widths of the interval (Huber, "Robust Estimation of a
+//! Location Parameter", 1964): a spike moves neither. The shift moves the median, and the whole band with it.
 
 use core::hint::select_unpredictable;
 
+use crate::experts::{EXPERTS, Experts};
+use crate::guard::{LEAST_WIDTH, TINY, gain, gate, is_worse, ridge, score, within};
 use crate::math::Real;
 use crate::probe::{GROUPS, LIMIT, Place, Resolved};
 
@@ -28,25 +27,12 @@ use crate::probe::{GROUPS, LIMIT, Place, Resolved};
 pub const MAX_SCALE_CHANGE: f32 = 0.5;
 /// |b| at most, in deviations of the training data.
 pub const MAX_BIAS: f32 = 1.0;
-/// γ's floor: a memory of so many probes.
-const FORGETTING: f32 = 1.0 / 255.0;
-/// Probes that the belief in no correction is worth, more where they overlap (`probe`) and say the same thing.
-const PRIOR: [f32; GROUPS] = [16.0, 16.0, 48.0, 80.0];
-/// A residual counts for at most so many half widths.
-const CLIP: f32 = 3.0;
-/// What a correction must gain before it counts, and how much more until it counts in full; shares of the squared error.
-const MARGIN: f32 = 0.005;
-const SPAN: f32 = 0.02;
-/// What it may lose before it is forgotten.
-const WORSE: f32 = 1.1;
-/// Probes before the guard says anything.
-const LEAST_PROBES: u8 = 16;
-/// The least half width and the least variance, in deviations: keep quotients finite.
-const TINY: f32 = 1e-12;
+/// What c and b leave of a residual counts for at most so many half widths: they are nearer a median's than a mean's.
+const CLIP: f32 = 0.7;
 
-/// One group's means.
+/// One group: means, and what they say.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Means<R> {
+struct Group<R> {
     /// D.
     displacement: R,
     /// Q.
@@ -55,122 +41,122 @@ struct Means<R> {
     residual: R,
     /// S.
     product: R,
-    /// P.
-    plain_error: R,
-    /// A.
-    adapted_error: R,
+    /// B of `guard`.
+    before: R,
+    /// A of `guard`.
+    after: R,
+    /// c = a − 1.
+    scale_change: R,
+    /// b.
+    bias: R,
+    /// How much of both counts.
+    gate: R,
 }
 
-/// One channel's adaptation: 100 bytes.
+/// One channel's adaptation: 448 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adaptation<R> {
-    groups: [Means<R>; GROUPS],
+    experts: Experts<R>,
+    groups: [Group<R>; GROUPS],
     /// n, up to 255.
     count: [u8; GROUPS],
 }
 
-/// What each group's means say: computed once a sample, used for every step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Correction<R> {
-    /// a − 1, within ±[`MAX_SCALE_CHANGE`].
-    scale_change: [R; GROUPS],
-    /// b, within ±[`MAX_BIAS`].
-    bias: [R; GROUPS],
-    /// How much of it counts, 0 to 1.
-    gate: [R; GROUPS],
-}
+crate::persist::persist!(impl [R: crate::persist::Persist] Group<R> { displacement, displacement_square, residual, product, before, after, scale_change, bias, gate });
+crate::persist::persist!(impl [R: crate::persist::Persist] Adaptation<R> { experts, groups, count });
 
-crate::persist::persist!(impl [R: crate::persist::Persist] Means<R> { displacement, displacement_square, residual, product, plain_error, adapted_error });
-crate::persist::persist!(impl [R: crate::persist::Persist] Adaptation<R> { groups, count });
-
-impl<R: Real> Means<R> {
+impl<R: Real> Group<R> {
     const ZERO: Self = Self {
         displacement: R::ZERO,
         displacement_square: R::ZERO,
         residual: R::ZERO,
         product: R::ZERO,
-        plain_error: R::ZERO,
-        adapted_error: R::ZERO,
+        before: R::ZERO,
+        after: R::ZERO,
+        scale_change: R::ZERO,
+        bias: R::ZERO,
+        gate: R::ZERO,
     };
-}
 
-impl<R: Real> Correction<R> {
-    /// What to add to every quantile of a step whose median is so far from the location, in deviations.
+    /// c d + b, were it to count in full; bounded whatever a snapshot said.
     #[inline]
-    pub fn shift(&self, place: &Place<R>, displacement: R) -> R {
-        let most = R::of(2.0 * LIMIT);
-        let displacement = displacement.at_most(most).at_least(-most);
-        let terms = self.scale_change.iter().zip(&self.bias).zip(&self.gate).zip(&place.weight);
-        let mut shift = R::ZERO;
-        for (((change, bias), gate), weight) in terms {
-            shift += *weight * *gate * (*change * displacement + *bias);
-        }
-        shift
+    fn shift(&self, displacement: R) -> R {
+        within(self.scale_change, R::of(MAX_SCALE_CHANGE)) * displacement + within(self.bias, R::of(MAX_BIAS))
+    }
+
+    /// Solves for c and b.
+    #[inline]
+    fn solve(&mut self, count: u8, group: usize) {
+        let ridge = ridge::<R>(count, group);
+        let Self { displacement, displacement_square, residual, product, .. } = *self;
+        let determinant = ridge * ridge * displacement_square - displacement * displacement;
+        let scale_change = (ridge * product - displacement * residual) / determinant.at_least(R::of(TINY));
+        self.scale_change = within(scale_change, R::of(MAX_SCALE_CHANGE));
+        self.bias = within((residual - self.scale_change * displacement) / ridge, R::of(MAX_BIAS));
+        self.gate = gate(count, self.before, self.after);
     }
 }
 
 impl<R: Real> Adaptation<R> {
     /// Nothing learned; all zeros.
     pub const fn new() -> Self {
-        Self { groups: [Means::ZERO; GROUPS], count: [0; GROUPS] }
+        Self { experts: Experts::new(), groups: [Group::ZERO; GROUPS], count: [0; GROUPS] }
     }
 
-    /// What is known now.
+    /// What to add to every quantile of a step whose median is so far from the location, and so far from what each expert
+    /// says, in deviations.
     #[inline]
-    pub fn correction(&self) -> Correction<R> {
-        let mut correction =
-            Correction { scale_change: [R::ZERO; GROUPS], bias: [R::ZERO; GROUPS], gate: [R::ZERO; GROUPS] };
-        let Correction { scale_change, bias, gate } = &mut correction;
-        let outputs = scale_change.iter_mut().zip(bias).zip(gate);
-        for (((means, count), prior), ((scale_change, bias), gate)) in
-            self.groups.iter().zip(&self.count).zip(PRIOR).zip(outputs)
-        {
-            let ridge = R::ONE + R::of(prior) * gain(*count);
-            let Means { displacement, displacement_square, residual, product, plain_error, adapted_error } = *means;
-            let determinant = ridge * ridge * displacement_square - displacement * displacement;
-            *scale_change = ((ridge * product - displacement * residual) / determinant.at_least(R::of(TINY)))
-                .at_most(R::of(MAX_SCALE_CHANGE))
-                .at_least(R::of(-MAX_SCALE_CHANGE));
-            *bias =
-                ((residual - *scale_change * displacement) / ridge).at_most(R::of(MAX_BIAS)).at_least(R::of(-MAX_BIAS));
-            let gained = R::ONE - adapted_error / plain_error.at_least(R::of(TINY));
-            let trusted = select_unpredictable(*count >= LEAST_PROBES, gained, R::ZERO);
-            *gate = ((trusted - R::of(MARGIN)) * R::of(1.0 / SPAN)).at_least(R::ZERO).at_most(R::ONE);
+    pub fn shift(&self, place: &Place<R>, displacement: R, toward: &[R; EXPERTS]) -> R {
+        let drawn = self.experts.shift(place, toward);
+        let displacement = within(displacement + drawn, R::of(2.0 * LIMIT));
+        let mut shift = drawn;
+        for (group, weight) in self.groups.iter().zip(&place.weight) {
+            shift += *weight * within(group.gate, R::ONE) * group.shift(displacement);
         }
-        correction
+        shift
     }
 
-    /// Learns from a resolved probe. `correction` is what [`Adaptation::correction`] gives before the sample that resolves it.
-    #[inline]
-    pub fn observe(&mut self, correction: &Correction<R>, resolved: &Resolved<R>) {
-        let Resolved { place, known, residual, below, above, displacement } = *resolved;
-        let half_width = (R::of(0.5) * (below + above)).at_least(R::of(1e-6));
-        let most = R::of(CLIP) * half_width;
-        let clip = |error: R| error.at_most(most).at_least(-most);
-        let square = |error: R| (clip(error) / half_width) * (clip(error) / half_width);
-        let candidate = Correction { gate: [R::ONE; GROUPS], ..*correction };
-        let plain = square(residual);
-        let adapted = square(residual - candidate.shift(&place, displacement));
-        let residual = clip(residual);
-        for (index, ((means, count), weight)) in
-            self.groups.iter_mut().zip(&mut self.count).zip(&place.weight).enumerate()
-        {
+    /// β of each expert in each group.
+    pub fn expert_shares(&self) -> &[[R; GROUPS]; EXPERTS] {
+        self.experts.shares()
+    }
+
+    /// Learns from a resolved probe.
+    #[inline(never)]
+    pub fn observe(&mut self, resolved: &Resolved<R>) {
+        let resolved = self.experts.observe(resolved);
+        let Resolved { place, known, residual, below, above, displacement, .. } = resolved;
+        let half_width = (R::of(0.5) * (below + above)).at_least(R::of(LEAST_WIDTH));
+        let inverse = half_width.recip();
+        // Other groups learn nothing of it.
+        let window = place.window();
+        let groups = self.groups.get_mut(window.clone()).unwrap_or_default();
+        let counts = self.count.get_mut(window.clone()).unwrap_or_default();
+        let weights = place.weight.get(window.clone()).unwrap_or_default();
+        let mut shift = R::ZERO;
+        for (group, weight) in groups.iter().zip(weights) {
+            shift += *weight * group.shift(displacement);
+        }
+        let (before, after) = (score(residual * inverse), score((residual - shift) * inverse));
+        let residual = shift + within(residual - shift, R::of(CLIP) * half_width);
+        for (((group, count), weight), index) in groups.iter_mut().zip(counts).zip(weights).zip(window) {
             *count = count.saturating_add(u8::from(known & (place.group == index)));
             let gain = *weight * gain(*count);
             let updates = [
-                (&mut means.displacement, displacement),
-                (&mut means.displacement_square, displacement * displacement),
-                (&mut means.residual, residual),
-                (&mut means.product, displacement * residual),
-                (&mut means.plain_error, plain),
-                (&mut means.adapted_error, adapted),
+                (&mut group.displacement, displacement),
+                (&mut group.displacement_square, displacement * displacement),
+                (&mut group.residual, residual),
+                (&mut group.product, displacement * residual),
+                (&mut group.before, before),
+                (&mut group.after, after),
             ];
             for (mean, value) in updates {
                 mean.approach(value, gain);
             }
-            let worse = (*count >= LEAST_PROBES) & (means.adapted_error > R::of(WORSE) * means.plain_error);
-            *means = select_unpredictable(worse, Means::ZERO, *means);
+            let worse = is_worse(*count, group.before, group.after);
+            *group = select_unpredictable(worse, Group::ZERO, *group);
             *count = select_unpredictable(worse, 0, *count);
+            group.solve(*count, index);
         }
     }
 }
@@ -179,12 +165,6 @@ impl<R: Real> Default for Adaptation<R> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// γ after so many probes.
-#[inline]
-fn gain<R: Real>(count: u8) -> R {
-    R::one_over(count.max(1).into()).at_least(R::of(FORGETTING))
 }
 
 #[cfg(test)]
@@ -216,15 +196,13 @@ mod tests {
         for now in 0..SAMPLES {
             for outcome in [probes.resolve_next(Some(x[now])), probes.resolve(&schedule.advance(&groups), Some(x[now]))]
             {
-                let correction = adaptation.correction();
-                adaptation.observe(&correction, &outcome);
+                adaptation.observe(&outcome);
             }
-            let correction = adaptation.correction();
-            check(&correction);
+            check(&adaptation);
             let launch = schedule.launch(&groups);
             let band = |lead: u16| {
                 let median = displacement(now + usize::from(lead));
-                Some(Band { lower: median - 1.3, median, upper: median + 1.3, location: 0.0 })
+                Some(Band { lower: median - 1.3, median, upper: median + 1.3, ..Band::NONE })
             };
             probes.record_next(band(1));
             probes.record(&launch, band(launch.lead));
@@ -232,7 +210,7 @@ mod tests {
                 let due = now + usize::from(lead);
                 if now >= SAMPLES / 2 && due < SAMPLES {
                     let median = displacement(due);
-                    let shift = correction.shift(&groups.place(lead), median);
+                    let shift = adaptation.shift(&groups.place(lead), median, &[0.0; EXPERTS]);
                     errors[0] += f64::from(x[due] - median).powi(2);
                     errors[1] += f64::from(x[due] - median - shift).powi(2);
                 }
@@ -241,11 +219,12 @@ mod tests {
         errors
     }
 
-    fn check(correction: &Correction<f32>) {
-        let Correction { scale_change, bias, gate } = correction;
-        assert!(scale_change.iter().all(|change| change.abs() <= MAX_SCALE_CHANGE), "{correction:?}");
-        assert!(bias.iter().all(|bias| bias.abs() <= MAX_BIAS), "{correction:?}");
-        assert!(gate.iter().all(|gate| (0.0..=1.0).contains(gate)), "{correction:?}");
+    fn check(adaptation: &Adaptation<f32>) {
+        for Group { scale_change, bias, gate, .. } in &adaptation.groups {
+            assert!(scale_change.abs() <= MAX_SCALE_CHANGE, "{adaptation:?}");
+            assert!(bias.abs() <= MAX_BIAS, "{adaptation:?}");
+            assert!((0.0..=1.0).contains(gate), "{adaptation:?}");
+        }
     }
 
     #[test]
@@ -295,19 +274,18 @@ mod tests {
             for now in 0..5_000 {
                 let due = schedule.advance(&groups);
                 for outcome in [probes.resolve_next(Some(series(now))), probes.resolve(&due, Some(series(now)))] {
-                    let correction = adaptation.correction();
-                    adaptation.observe(&correction, &outcome);
+                    adaptation.observe(&outcome);
                 }
-                check(&adaptation.correction());
+                check(&adaptation);
                 let launch = schedule.launch(&groups);
                 let median = medians(now);
-                let correction = adaptation.correction();
-                assert!(correction.shift(&groups.place(launch.lead), median).is_finite());
-                let band = Band { lower: median, median, upper: median, location: medians(now / 2) };
+                let toward = [series(now), medians(now / 3), series(now / 2)];
+                assert!(adaptation.shift(&groups.place(launch.lead), median, &toward).is_finite());
+                let band = Band { lower: median, median, upper: median, location: medians(now / 2), toward };
                 probes.record_next(Some(band));
                 probes.record(&launch, Some(band));
             }
         }
-        assert_eq!(size_of::<Adaptation<f32>>(), 100);
+        assert_eq!(size_of::<Adaptation<f32>>(), 448);
     }
 }

@@ -251,7 +251,7 @@ mod tests {
             let launch = schedule.launch(&groups);
             let band = |lead: u16| {
                 let [lower, median, upper] = issue(&conformal, lead);
-                Some(Band { lower, median, upper, location: median })
+                Some(Band { lower, median, upper, location: median, ..Band::NONE })
             };
             probes.record_next(band(1));
             probes.record(&launch, band(launch.lead));
@@ -331,7 +331,7 @@ mod tests {
             *inside += f32::from(u8::from((-lower * 1.281_551_6..=upper * 1.281_551_6).contains(&x)));
             *all += 1.0;
             conformal.observe(&probes.resolve_next(Some(x)), TAILS, 0.0);
-            let band = Band { lower: -lower * 1.281_551_6, median: 0.0, upper: upper * 1.281_551_6, location: 0.0 };
+            let band = Band { lower: -lower * 1.281_551_6, upper: upper * 1.281_551_6, ..Band::NONE };
             probes.record_next(Some(band));
         }
         let [calm, storm] = covered.map(|[inside, all]| inside / all);
@@ -392,7 +392,7 @@ mod tests {
                         assert!((0.999 * MIN_FACTOR..=1.001 * MAX_FACTOR).contains(&factor), "{factor}");
                     }
                     let [lower, .., upper] = quantiles;
-                    let band = Band { lower, median: 0.0, upper, location: 0.0 };
+                    let band = Band { lower, upper, ..Band::NONE };
                     probes.record_next(Some(band));
                     probes.record(&launch, Some(band));
                 }
@@ -410,7 +410,7 @@ mod tests {
             conformal.observe(&probes.resolve_next(None), TAILS, 0.0);
             conformal.observe(&probes.resolve(&schedule.advance(&groups), None), TAILS, 0.0);
             let launch = schedule.launch(&groups);
-            let band = Band { lower: -1.0, median: 0.0, upper: 1.0, location: 0.0 };
+            let band = Band { lower: -1.0, upper: 1.0, ..Band::NONE };
             probes.record_next(Some(band));
             probes.record(&launch, Some(band));
         }

@@ -15,11 +15,12 @@ use core::hint::select_unpredictable;
 
 use heapless::Vec;
 
-use crate::adaptation::{Adaptation, Correction};
+use crate::adaptation::Adaptation;
 use crate::anomaly::{Anomaly, Strangeness};
 use crate::attention::{FlowState, FlowTrace};
 use crate::bits::is_finite;
 use crate::conformal::{Conformal, Factors};
+use crate::experts::EXPERTS;
 use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_READOUT, MAX_STEP_FEATURES, NO_MODEL};
 use crate::intake::{Intake, Stillness};
 use crate::kernel::COLUMNS;
@@ -180,7 +181,19 @@ pub struct ChannelForecast<
     told: Told<'f, R>,
     hidden: Vector<R, D_MODEL>,
     conformal: Conformal<R>,
-    correction: Option<Correction<R>>,
+    advised: Option<Advised<'f, R>>,
+}
+
+/// What a forecast takes of simple experts, and of its errors, where it is adapted.
+#[derive(Debug, Clone)]
+struct Advised<'f, R: Element> {
+    adaptation: &'f Adaptation<R>,
+    /// The readout's features that are the same for every step, not gated: what the linear path alone reads.
+    ungated: Vector<R, STANDING>,
+    /// Relative to the location, the last sample, and the mean that what the last few periods had at a step is relative to, moved
+    /// by what the last sample was above it.
+    last: R,
+    moved: R,
 }
 
 /// One step, in deviations of the training data.
@@ -189,6 +202,8 @@ struct Step<R> {
     quantiles: Vec<R, MAX_QUANTILES>,
     /// The model's own.
     median: R,
+    /// How far each expert's forecast lies from it.
+    toward: [R; EXPERTS],
 }
 
 impl<R: Real> Step<R> {
@@ -196,7 +211,7 @@ impl<R: Real> Step<R> {
     #[inline]
     fn band(&self, location: R) -> Band<R> {
         let [lower, upper] = [self.quantiles.first(), self.quantiles.last()].map(|end| end.copied().unwrap_or(R::ZERO));
-        Band { lower, median: self.median, upper, location }
+        Band { lower, median: self.median, upper, location, toward: self.toward }
     }
 }
 
@@ -601,14 +616,12 @@ impl<
         sample: Option<R>,
     ) {
         let due = self.schedule.advance(model.groups());
-        // As it was before the sample, for both.
-        let correction = model.header().adapted.then(|| self.adaptation.correction());
         for resolved in [self.probes.resolve_next(sample), self.probes.resolve(&due, sample)] {
             if model.header().corrected {
                 self.conformal.observe(&resolved, model.tails(), self.intake.half_step());
             }
-            if let Some(correction) = &correction {
-                self.adaptation.observe(correction, &resolved);
+            if model.header().adapted {
+                self.adaptation.observe(&resolved);
             }
         }
     }
@@ -644,6 +657,8 @@ impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
         channel: usize,
         told: Told<'f, R>,
     ) -> Self {
+        let [surprise, ..] = *state.seasonal.trends();
+        let [[_, level, ..], ..] = state.level.memories;
         Self {
             model,
             channel,
@@ -656,7 +671,12 @@ impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
             told,
             hidden: Vector::empty(),
             conformal: state.conformal,
-            correction: model.header().adapted.then(|| state.adaptation.correction()),
+            advised: model.header().adapted.then(|| Advised {
+                adaptation: &state.adaptation,
+                ungated: Vector::empty(),
+                last: state.seasonal.last() - state.level.location,
+                moved: level + surprise,
+            }),
         }
     }
 
@@ -677,21 +697,32 @@ impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
         let features = header.readout_features();
         self.model.gates(self.hidden.input(), gates.get_mut(..features).unwrap_or_default());
         let (aligned_gates, standing_gates) = gates.split_at_checked(header.step_features()).unwrap_or_default();
-        self.standing.fill(R::no_limit(), |standing| {
+        let count = features.saturating_sub(header.step_features());
+        let Self { standing, advised, .. } = self;
+        let read = |features: &mut [R; STANDING]| {
             let own = seasons.standing(header.ring);
-            state.seasonal.standing(seasons, &state.level, standing.get_mut(..own).unwrap_or_default());
+            state.seasonal.standing(seasons, &state.level, features.get_mut(..own).unwrap_or_default());
             if header.mixed {
                 let all = channels.iter().take(header.known_channels().start).enumerate();
                 let others = all.filter(|(other, _)| *other != self.channel);
                 let trends = others.flat_map(|(_, other)| MIXED_TRENDS.map(|trend| other.seasonal.trends()[trend]));
-                for (place, trend) in standing.iter_mut().skip(own).zip(trends) {
+                for (place, trend) in features.iter_mut().skip(own).zip(trends) {
                     *place = trend;
                 }
             }
+        };
+        if let Some(Advised { ungated, .. }) = advised {
+            ungated.fill(R::no_limit(), |features| {
+                read(features);
+                count
+            });
+        }
+        standing.fill(R::no_limit(), |standing| {
+            read(standing);
             for (standing, gate) in standing.iter_mut().zip(standing_gates) {
                 *standing *= *gate;
             }
-            features.saturating_sub(header.step_features())
+            count
         });
         for (gate, aligned) in self.gates.iter_mut().zip(aligned_gates) {
             *gate = *aligned;
@@ -765,7 +796,8 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
 
     #[inline(never)]
     fn knot(&self, knot: usize) -> KnotForecast<'m, R> {
-        self.model.at_knot(self.channel, knot, &self.standing, &self.hidden)
+        let ungated = self.advised.as_ref().map(|advised| &advised.ungated);
+        self.model.at_knot(self.channel, knot, &self.standing, ungated, &self.hidden)
     }
 
     /// A step between two knots. (One copy serves samples and forecasts: flash is dearer than a call.)
@@ -781,16 +813,22 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
                 *features = self.told.features(channel, &place, step);
             }
         }
+        let mix = |a: R, b: R| a + fraction * (b - a);
+        let read = |aligned: &[R; MAX_STEP_FEATURES], standing: [R; 2]| {
+            let aligned = aligned.get(..header.step_features()).unwrap_or_default();
+            let mut room = R::room::<{ MAX_STEP_FEATURES.next_multiple_of(COLUMNS) }>();
+            R::prepare(aligned, R::no_limit(), &mut room);
+            let aligned = R::input(aligned, &room);
+            let [a, b] = [begin, end].map(|knot| R::dot(&knot.aligned, aligned));
+            let [standing_a, standing_b] = standing;
+            mix(standing_a + a, standing_b + b)
+        };
+        let linear = self.advised.as_ref().map(|_| read(&aligned, [begin.ungated, end.ungated]));
+        let [_, recent, ..] = aligned;
         for (aligned, gate) in aligned.iter_mut().zip(&self.gates).take(header.step_features()) {
             *aligned *= *gate;
         }
-        let mix = |a: R, b: R| a + fraction * (b - a);
-        let mut room = R::room::<{ MAX_STEP_FEATURES.next_multiple_of(COLUMNS) }>();
-        let aligned = aligned.get(..header.step_features()).unwrap_or_default();
-        R::prepare(aligned, R::no_limit(), &mut room);
-        let aligned = R::input(aligned, &room);
-        let [a, b] = [begin, end].map(|knot| knot.standing + R::dot(&knot.aligned, aligned));
-        let displacement = mix(a, b);
+        let displacement = read(&aligned, [begin.standing, end.standing]);
         let center = self.level.location + displacement;
         let mut quantiles: Vec<R, MAX_QUANTILES> = Vec::new();
         for (a, b) in begin.residual.iter().zip(&end.residual).take(header.quantiles.len()) {
@@ -803,11 +841,15 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
         if header.corrected {
             self.conformal.factors(&place).apply(median, &mut quantiles);
         }
-        if let Some(correction) = &self.correction {
-            let shift = correction.shift(&place, median - self.level.location);
+        let mut toward = [R::ZERO; EXPERTS];
+        if let (Some(Advised { adaptation, last, moved, .. }), Some(linear)) = (&self.advised, linear) {
+            let displaced = median - self.level.location;
+            // As `experts` lists them, relative to the location.
+            toward = [linear, *last, recent + *moved].map(|expert| expert - displaced);
+            let shift = adaptation.shift(&place, displaced, &toward);
             quantiles.iter_mut().for_each(|quantile| *quantile += shift);
         }
-        Step { quantiles, median }
+        Step { quantiles, median, toward }
     }
 
     /// Index of the median among the quantiles.

@@ -134,6 +134,8 @@ pub struct KnotForecast<'m, R: Element> {
     pub aligned: R::Row<'m>,
     /// The rest of the point forecast, relative to the location.
     pub standing: R,
+    /// The same, not gated; 0 where nobody asks.
+    pub ungated: R,
     /// The residual of each quantile, in scales: s (H h + b).
     pub residual: [R; MAX_QUANTILES],
 }
@@ -321,13 +323,14 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
         Place { knot, fraction: R::ratio(way, width.max(1)) }
     }
 
-    /// What one knot (the last one, beyond it) says of a channel: `standing` are the readout's features that are the same for every step, gated,
-    /// and `hidden` the last block's output.
+    /// What one knot (the last one, beyond it) says of a channel: `standing` are the readout's features that are the same for
+    /// every step, gated, `ungated` the same before, where somebody asks, and `hidden` the last block's output.
     pub fn at_knot<const STANDING: usize>(
         &self,
         channel: usize,
         knot: usize,
         standing: &Vector<R, STANDING>,
+        ungated: Option<&Vector<R, STANDING>>,
         hidden: &Vector<R, D_MODEL>,
     ) -> KnotForecast<'m, R> {
         let knots = self.knots.len();
@@ -343,6 +346,8 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
             let [_, row] = R::row(&self.head_weight, knot * quantiles + quantile, 0, D_MODEL);
             *residual = spread * (R::dot(&row, hidden.input()) + R::number(*bias));
         }
-        KnotForecast { aligned, standing: R::dot(&rest, standing.input()), residual }
+        let [standing, ungated] =
+            [Some(standing), ungated].map(|read| read.map_or(R::ZERO, |read| R::dot(&rest, read.input())));
+        KnotForecast { aligned, standing, ungated, residual }
     }
 }

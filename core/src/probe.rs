@@ -17,7 +17,9 @@
 //! has a [`Schedule`] of its own: it rests while the channel is missing, and no channel hears of another's gaps.
 
 use core::hint::select_unpredictable;
+use core::ops::Range;
 
+use crate::experts::EXPERTS;
 use crate::math::Real;
 
 /// Groups of steps ahead.
@@ -56,6 +58,9 @@ pub struct Place<R> {
     pub weight: [R; GROUPS],
     /// The group that holds the step.
     pub group: usize,
+    /// The first of the groups, one after the other, that have all the weight, and how many: two, or one of step 1.
+    first: usize,
+    groups: usize,
 }
 
 /// A band as it was issued, corrections and all, beside the model's own point forecast; in deviations of the training
@@ -70,9 +75,11 @@ pub struct Band<R> {
     pub upper: R,
     /// The level that the forecast was made relative to.
     pub location: R,
+    /// How far each expert's forecast (`experts`) lies from `median`.
+    pub toward: [R; EXPERTS],
 }
 
-/// A band under way: 12 bytes. What need not be exact takes 16 bits ([`Real::shorten`]).
+/// A band under way: 20 bytes. What need not be exact takes 16 bits ([`Real::shorten`]).
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Probe<R> {
     median: R,
@@ -82,6 +89,7 @@ struct Probe<R> {
     above: u16,
     /// median − location.
     displacement: u16,
+    toward: [u16; EXPERTS],
     /// 0: none.
     known: u16,
 }
@@ -102,6 +110,8 @@ pub struct Resolved<R> {
     pub above: R,
     /// median − location.
     pub displacement: R,
+    /// How far each expert's forecast lies from the median.
+    pub toward: [R; EXPERTS],
 }
 
 /// When which step of a channel is probed; 76 bytes.
@@ -131,7 +141,7 @@ pub struct Launch {
     pub lead: u16,
 }
 
-/// One channel's probes under way: 192 bytes.
+/// One channel's probes under way: 320 bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Probes<R> {
     /// Of step 1.
@@ -139,7 +149,7 @@ pub struct Probes<R> {
     slots: [Probe<R>; PLACES],
 }
 
-crate::persist::persist!(impl [R: crate::persist::Persist] Probe<R> { median, below, above, displacement, known });
+crate::persist::persist!(impl [R: crate::persist::Persist] Probe<R> { median, below, above, displacement, toward, known });
 crate::persist::persist!(Schedule { remaining, lead, turn });
 crate::persist::persist!(impl [R: crate::persist::Persist] Probes<R> { next, slots });
 
@@ -204,13 +214,26 @@ impl<R: Real> Groups<R> {
             center += R::ONE;
             (R::ONE - distance.abs()).at_least(R::ZERO)
         });
-        Place { weight, group: self.group(step) }
+        let first = usize::from(position >= R::ONE) + usize::from(position >= R::of(2.0));
+        Place { weight, group: self.group(step), first, groups: 2 }
     }
+}
+
+impl<R: Real> Band<R> {
+    /// Of no forecast; the experts agree.
+    pub const NONE: Self =
+        Self { lower: R::ZERO, median: R::ZERO, upper: R::ZERO, location: R::ZERO, toward: [R::ZERO; EXPERTS] };
 }
 
 impl<R: Real> Place<R> {
     /// Of step 1.
-    const NEXT: Self = Self { weight: [R::ONE, R::ZERO, R::ZERO, R::ZERO], group: 0 };
+    const NEXT: Self = Self { weight: [R::ONE, R::ZERO, R::ZERO, R::ZERO], group: 0, first: 0, groups: 1 };
+
+    /// The groups that have all the weight; the step's own is one of them.
+    #[inline]
+    pub fn window(&self) -> Range<usize> {
+        self.first..self.first + self.groups
+    }
 
     /// What a quantity that each group has is here.
     #[inline]
@@ -322,20 +345,21 @@ impl<R: Real> Probes<R> {
 }
 
 impl<R: Real> Probe<R> {
-    const NONE: Self = Self { median: R::ZERO, below: 0, above: 0, displacement: 0, known: 0 };
+    const NONE: Self = Self { median: R::ZERO, below: 0, above: 0, displacement: 0, toward: [0; EXPERTS], known: 0 };
 
     #[inline]
     fn of(band: Option<Band<R>>) -> Self {
-        let none = Band { lower: R::ZERO, median: R::ZERO, upper: R::ZERO, location: R::ZERO };
         let forecast = band.is_some();
-        let Band { lower, median, upper, location } = band.unwrap_or(none);
-        let known = forecast & (lower + median + upper + location).is_finite();
+        let Band { lower, median, upper, location, toward } = band.unwrap_or(Band::NONE);
+        let sum = toward.iter().fold(lower + median + upper + location, |sum, toward| sum + *toward);
+        let known = forecast & sum.is_finite();
         let median = within(median);
         Self {
             median,
             below: (median - within(lower)).shorten(),
             above: (within(upper) - median).shorten(),
             displacement: (median - within(location)).shorten(),
+            toward: toward.map(|toward| within(toward).shorten()),
             known: u16::from(known),
         }
     }
@@ -347,7 +371,8 @@ impl<R: Real> Probe<R> {
         let known = due & (self.known != 0) & present & sample.is_finite();
         let sample = select_unpredictable(known, within(sample), self.median);
         let weight = place.weight.map(|weight| select_unpredictable(known, weight, R::ZERO));
-        let place = Place { weight, group: select_unpredictable(known, place.group, 0) };
+        let group = select_unpredictable(known, place.group, 0);
+        let place = Place { weight, group, first: select_unpredictable(known, place.first, 0), ..*place };
         Resolved {
             place,
             known,
@@ -355,6 +380,7 @@ impl<R: Real> Probe<R> {
             below: R::lengthen(self.below),
             above: R::lengthen(self.above),
             displacement: R::lengthen(self.displacement),
+            toward: self.toward.map(R::lengthen),
         }
     }
 }
@@ -396,6 +422,8 @@ mod tests {
             for step in 2..=horizon {
                 let place = groups.place(step);
                 assert!((place.weight.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{place:?}");
+                assert!((place.weight[place.window()].iter().sum::<f32>() - 1.0).abs() < 1e-5, "{place:?}");
+                assert!(place.window().contains(&place.group), "{place:?}");
                 let jump = |g: usize| (place.weight[g] - before.weight[g]).abs();
                 // No farther than the log step moved over the narrowest gap.
                 let gap = groups.inverse_gap.iter().copied().fold(0.0, f32::max);
@@ -426,7 +454,7 @@ mod tests {
                 let due = schedule.advance(&groups);
                 let outcome = probes.resolve(&due, Some(now as f32));
                 let next = probes.resolve_next(Some(now as f32));
-                assert!(next.known == (now > 0) && next.place == groups.place(1) || now == 0, "{next:?}");
+                assert!(next.known == (now > 0) && next.place.weight == groups.place(1).weight || now == 0, "{next:?}");
                 for outcome in [outcome, next].iter().filter(|outcome| outcome.known) {
                     // It forecast its own due time.
                     assert_eq!(outcome.residual, 0.0, "at {now} of {horizon}");
@@ -439,7 +467,8 @@ mod tests {
                 if launch.slot < SLOTS {
                     pending.push(now + u32::from(launch.lead));
                 }
-                let band = |at: f32| Band { lower: at - 1.0, median: at, upper: at + 2.0, location: at - 3.0 };
+                let band =
+                    |at: f32| Band { lower: at - 1.0, median: at, upper: at + 2.0, location: at - 3.0, ..Band::NONE };
                 probes.record(&launch, Some(band((now + u32::from(launch.lead)) as f32)));
                 probes.record_next(Some(band((now + 1) as f32)));
                 pending.retain(|due| *due > now);
@@ -464,7 +493,7 @@ mod tests {
                 schedule.advance(&groups);
                 let launch = schedule.launch(&groups);
                 let at = (now + u32::from(launch.lead)) as f32;
-                probes.record(&launch, Some(Band { lower: at, median: at, upper: at, location: at }));
+                probes.record(&launch, Some(Band { lower: at, median: at, upper: at, location: at, ..Band::NONE }));
             }
             if by_skip {
                 schedule.skip(jump);
@@ -497,11 +526,17 @@ mod tests {
         assert!(!probes.resolve_next(Some(0.0)).known, "nothing was forecast");
         for value in [0.0, 1e-30, -0.3, 17.0, -1e6, f32::MAX, f32::MIN, f32::NAN, f32::INFINITY] {
             for sample in [0.0, 1.0, f32::MAX, f32::MIN, f32::NAN, f32::NEG_INFINITY] {
-                let band = Band { lower: -value.abs(), median: value / 2.0, upper: value.abs(), location: -value };
+                let band = Band {
+                    lower: -value.abs(),
+                    median: value / 2.0,
+                    upper: value.abs(),
+                    location: -value,
+                    toward: [value, -value, 0.0],
+                };
                 probes.record_next(Some(band));
                 let outcome = probes.resolve_next(Some(sample));
-                let Resolved { residual, below, above, displacement, .. } = outcome;
-                let all = [residual, below, above, displacement];
+                let Resolved { residual, below, above, displacement, toward: [near, far, _], .. } = outcome;
+                let all = [residual, below, above, displacement, near, far];
                 assert!(all.iter().all(|x| x.abs() <= 4.0 * LIMIT), "{outcome:?} of {value} {sample}");
                 if value.abs() <= 1e6 {
                     assert!((displacement - 1.5 * value).abs() <= 0.004 * 1.5 * value.abs());
@@ -515,7 +550,7 @@ mod tests {
 
     #[test]
     fn sizes_are_as_stated() {
-        assert_eq!(size_of::<Probes<f32>>(), 192);
+        assert_eq!(size_of::<Probes<f32>>(), 320);
         assert_eq!(size_of::<Schedule>(), 76);
     }
 }

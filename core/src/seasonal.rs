@@ -512,6 +512,11 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
         self.visited as usize
     }
 
+    /// The last sample that came.
+    pub fn last(&self) -> R {
+        self.last
+    }
+
     /// T_i. `[TRENDS]`
     pub fn trends(&self) -> &[R; TRENDS] {
         &self.trends

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::Header;
 
-use crate::baseline::Baseline;
+use crate::baseline::{self, Baseline};
 use crate::data::Series;
 use crate::duration::{Steps, show_ms};
 use crate::file::{ending_in, refuse_overwriting, write_atomic};
@@ -57,6 +57,9 @@ pub struct Args {
     /// At most this many origins [default: 200; with the protocol ett every one]
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub origins: Option<usize>,
+    /// Compare with naive forecasts only: fitting ETS and MSTL at each origin takes most of the time
+    #[arg(long)]
+    pub naive: bool,
     /// Write the report, one self-contained HTML file
     #[arg(long, value_name = "FILE.html", value_parser = |text: &str| ending_in("html", text))]
     pub report: Option<PathBuf>,
@@ -136,7 +139,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         .iter()
         .map(|steps| steps.count(interval_ms).map_err(|error| anyhow::anyhow!("--horizons: {error}")))
         .collect::<Result<Vec<usize>>>()?;
-    let options = Options { protocol, horizons, origins: args.origins, baselines: None };
+    let options = Options { protocol, horizons, origins: args.origins, baselines: args.naive.then(baseline::naive) };
     let mut report = score(model.as_mut(), &series, &options, output)?;
     output.remarks(seen::scored(model.header(), &series, report.test_start..report.rows));
     output.remarks(report.unscored(model.header().targets.into()));

@@ -81,6 +81,11 @@ pub const BASELINES: [Baseline; 7] = [
     Baseline::MstlWeekEts,
 ];
 
+/// Those that need no fit.
+pub fn naive() -> Vec<Baseline> {
+    BASELINES.into_iter().filter(|baseline| !baseline.is_fitted()).collect()
+}
+
 /// Whether a forecast came from the method itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {

@@ -50,7 +50,7 @@ pub struct Args {
     /// Seed of its weights
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Let the board adapt bias and scale of its forecasts, as `train --adapt on` does
+    /// Let the board adapt its forecasts, as `train --adapt on` does
     #[arg(long, conflicts_with = "model")]
     pub adapted: bool,
     /// Leave the DSP extension's instructions out
@@ -110,7 +110,7 @@ pub struct Kernel {
     pub shape: [u64; 2],
     /// Form of the weights: `int8` or `f32`.
     pub weights: String,
-    /// All of it, bias and scales too.
+    /// All of it, what it adapts too.
     pub instructions: u64,
     /// The same for each multiply-accumulate.
     pub instructions_per_mac: f64,

@@ -332,7 +332,7 @@ impl Report {
         ];
         let seen: String = seen.iter().filter(|(seen, _)| *seen).map(|(_, what)| format!(", {what}")).collect();
         line(format_args!("readout   {}; sees memories, levels, trends{seen}", counted(self.knots, "knot")));
-        let learned = [(self.corrected, "the intervals"), (self.adapted, "bias and scale of the forecast")];
+        let learned = [(self.corrected, "the intervals"), (self.adapted, "the forecast")];
         let learned: Vec<&str> = learned.iter().filter(|(on, _)| *on).map(|(_, what)| *what).collect();
         line(format_args!("learns    {}", if learned.is_empty() { "nothing".to_owned() } else { learned.join(", ") }));
         line(format_args!(

@@ -186,6 +186,17 @@ pub fn sections(report: &BacktestReport, found: &Diagnostics) -> Result<Vec<Sect
             svg: memory::factors(report, found)?,
         },
     ];
+    if found.channels.iter().any(|channel| !channel.made_of.is_empty()) {
+        sections.push(Section {
+            name: "experts",
+            title: "Whom the device believes",
+            reading: "What each forecast is made of after the last row, by steps ahead: the model's own, and what the device draws it \
+                      towards because it was nearer lately: the linear path without the network, the last sample, the last few \
+                      periods moved to it."
+                .to_owned(),
+            svg: memory::experts(report, found)?,
+        });
+    }
     if found.channels.iter().any(|channel| channel.passes.is_some()) {
         sections.push(Section {
             name: "days",
@@ -443,7 +454,7 @@ mod tests {
     /// another shape, is random.
     fn attending(model: &TrainedModel, retrieval: bool) -> TrainedModel {
         let memories = Config::spread_memories(&PRESETS[0], 24);
-        let config = Config { memories, retrieval, ..model.config.clone() };
+        let config = Config { memories, retrieval, adapted: true, ..model.config.clone() };
         let (from, to) = (model.config.header().unwrap(), config.header().unwrap());
         let own: HashMap<String, &[f32]> =
             from.tensors().map(|own| (own.to_string(), &model.weights[own.start..][..own.len()])).collect();
@@ -477,7 +488,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (model, learning) = trained();
         let always = ["forecasts", "error", "calibration", "coverage", "residuals", "memories", "interval_factors"];
-        for (model, of_attention) in [(model.clone(), &[][..]), (attending(&model, true), &["days", "attention"][..])] {
+        for (model, of_attention) in
+            [(model.clone(), &[][..]), (attending(&model, true), &["experts", "days", "attention"][..])]
+        {
             let bytes = exported(folder.path(), (&model, &learning));
             let (page, found, sections) = reported(folder.path(), &bytes);
             assert_eq!(page, reported(folder.path(), &bytes).0);

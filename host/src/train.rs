@@ -8,7 +8,7 @@
 //!    three epochs brought nothing. The closed form itself is the first candidate, and of the way from there to the
 //!    best a share is kept: of the first epoch's as far as validation is sure of it (`choice`), of the best again (`share`).
 //! 5. Leave the blocks' attention out of the model where the best is hardly better than the best without one.
-//! 6. Let the device adapt bias and scale of the forecasts, unless that makes those of the rows that choose worse.
+//! 6. Let the device adapt its forecasts, unless that makes those of the rows that choose worse.
 //!
 //! Every random number follows from `--seed` and the step, so an interrupted training that is resumed gives the file
 //! that an uninterrupted one gives.
@@ -71,6 +71,8 @@ pub(crate) const WARM_UP_STEPS: usize = 10;
 const PATIENCE: usize = 3;
 /// The blocks' attention takes a quarter of a board's work and a third of its state: it stays where it takes so much off the loss.
 const ATTENTION_PAYS: f64 = 0.01;
+/// Adaptation stays unless it makes the loss more than so many times what it was.
+const MOST_ADAPTATION_COSTS: f64 = 1.03;
 /// The gradient's norm is cut to this.
 pub(crate) const MOST_GRADIENT: f64 = 1.0;
 /// The linear path is nearly right from the start; the rest begins from nothing.
@@ -118,7 +120,7 @@ pub struct Args {
     /// The part of the rows, at their end, that is held out and never read; 0 for none [default: 0.2]
     #[arg(long, value_name = "FRACTION", value_parser = protocol::fraction)]
     pub test_fraction: Option<f64>,
-    /// Whether the device adapts bias and scale of its forecasts to their errors
+    /// Whether the device adapts its forecasts to their errors: believes simple experts, corrects bias and scale
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     pub adapt: Adapt,
     /// Epochs, at most: the first learns from rows one by one, the others from sequences, 20 steps each; 0 keeps the
@@ -193,7 +195,7 @@ pub struct Report {
     pub epochs: usize,
     /// Whether the blocks' attention pays, and stays in the model.
     pub attention: bool,
-    /// Whether the device adapts bias and scale of its forecasts.
+    /// Whether the device adapts its forecasts.
     pub adapted: bool,
     /// Seconds that training took, before an interruption too.
     pub seconds: f64,
@@ -569,15 +571,16 @@ impl Training<'_> {
         Ok((model, report))
     }
 
-    /// Leaves it to the device to adapt its forecasts, unless that makes them worse. A season that differs from those that
-    /// train is the rule, and as long as there is nothing to correct, the guard keeps forecasts as they are.
+    /// Leaves it to the device to adapt its forecasts, unless that makes them clearly worse. A season that differs from those
+    /// that train is the rule, of which the rows that choose, next to those that train, show the least; and as long as there is
+    /// nothing to correct, the guard keeps forecasts as they are.
     fn adapted_where_it_pays(&self, plain: TrainedModel) -> Result<TrainedModel> {
         if self.options.wishes.adapt != Adapt::Auto {
             return Ok(plain);
         }
         let mut adapted = plain.clone();
         adapted.config.adapted = true;
-        let worse = self.validate(&adapted, false)?.loss > self.validate(&plain, false)?.loss;
+        let worse = self.validate(&adapted, false)?.loss > MOST_ADAPTATION_COSTS * self.validate(&plain, false)?.loss;
         Ok(if worse { plain } else { adapted })
     }
 

@@ -3,8 +3,10 @@
 
 use super::{Forecaster, Streaming};
 use crate::attention::FlowTrace;
+use crate::experts::EXPERTS;
 use crate::known::Known;
 use crate::linear::Element;
+use crate::probe::GROUPS;
 use crate::retrieval::KEY;
 use crate::seasonal::MEMORIES;
 
@@ -21,6 +23,9 @@ pub trait Inside: Streaming {
     /// What the seasonal memories of a channel hold for a slot of a season, in deviations of the training data, shortest
     /// memory first; `None` where it was never visited.
     fn seasonal_means(&self, channel: usize, season: usize, slot: usize) -> Option<[f32; MEMORIES]>;
+    /// β of each expert ([`crate::experts`]) in each group of steps ahead; `None` where the model's forecasts are not adapted, and
+    /// for a channel without any.
+    fn expert_shares(&self, channel: usize) -> Option<[[f32; GROUPS]; EXPERTS]>;
     /// The seasonal attention's key and query that the last pass through a bin left there; `None` before the first, and
     /// for a model without it.
     fn day_key(&self, channel: usize, bin: usize) -> Option<[[f32; KEY]; 2]>;
@@ -53,6 +58,12 @@ impl<
         seasons.get(season).filter(|season| slot < season.slots)?;
         let before: usize = seasons.iter().take(season).map(|season| season.slots).sum();
         self.channels.get(channel)?.seasonal.memories().slot(before + slot).map(|means| means.map(R::to_f32))
+    }
+
+    fn expert_shares(&self, channel: usize) -> Option<[[f32; GROUPS]; EXPERTS]> {
+        let header = self.model.get()?.header();
+        let state = self.channels.get(channel).filter(|_| header.adapted && channel < header.targets.into())?;
+        Some(state.adaptation.expert_shares().map(|shares| shares.map(R::to_f32)))
     }
 
     fn day_key(&self, channel: usize, bin: usize) -> Option<[[f32; KEY]; 2]> {

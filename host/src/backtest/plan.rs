@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use flowcast_core::format::Header;
 
 use super::{Options, check_interval};
-use crate::baseline::{BASELINES, Baseline, Seasons};
+use crate::baseline::{self, BASELINES, Baseline, Seasons};
 use crate::data::Series;
 use crate::duration::show_ms;
 use crate::metrics::{Levels, mase_scale};
@@ -99,8 +99,7 @@ impl Plan {
         let seasons = Seasons::new(period, series.interval_ms, held_out.start);
         let baselines = options.baselines.clone().unwrap_or_else(|| {
             // Too many windows to fit a model for each.
-            let afford = |baseline: &Baseline| options.protocol != Protocol::Ett || !baseline.is_fitted();
-            BASELINES.into_iter().filter(afford).collect()
+            if options.protocol == Protocol::Ett { baseline::naive() } else { BASELINES.to_vec() }
         });
         Ok(Plan {
             protocol: options.protocol.name(),

@@ -15,7 +15,7 @@ const PERIODS: [u32; 2] = [24, 12];
 const DAY_MS: u64 = 86_400_000;
 
 /// One channel, the season of a day, a day's horizon, every part that `train` may choose but for other channels; with `adapted`
-/// the board corrects bias and scale.
+/// the board corrects its forecasts.
 ///
 /// # Errors
 /// The board holds no such model.

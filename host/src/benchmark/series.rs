@@ -16,7 +16,7 @@ use super::Args;
 use super::cell::{self, Kept, interruption, kept_beside};
 use super::published::Outcome;
 use crate::backtest::{self, ChannelScores};
-use crate::baseline::{BASELINES, Baseline};
+use crate::baseline::{self, BASELINES, Baseline};
 use crate::calibration::calibrate;
 use crate::data::{self, ReadOptions, Series};
 use crate::forecaster;
@@ -191,7 +191,7 @@ pub(super) fn measure(args: &Args, output: &Output) -> Result<Table> {
     let mut kept: Kept<Cell> = Kept::open(kept_in.clone())?;
     let program = cell::program()?;
     let protocol = Protocol::Tail { test_fraction: TEST_FRACTION };
-    let baselines = args.naive.then(|| BASELINES.into_iter().filter(|baseline| !baseline.is_fitted()).collect());
+    let baselines = args.naive.then(baseline::naive);
     let mut rows = Vec::new();
     interrupt::listen();
     for source in &args.series {

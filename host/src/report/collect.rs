@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 use flowcast_core::conformal::Factors;
+use flowcast_core::experts::EXPERTS;
 use flowcast_core::forecaster::Inside;
 use flowcast_core::probe::{GROUPS, Groups};
 use flowcast_core::seasonal::{MEMORIES, Season};
@@ -67,6 +68,9 @@ pub struct Channel {
     pub means: Vec<Vec<Option<[f64; MEMORIES]>>>,
     /// The intervals' correction at the end. `[groups]`
     pub factors: Vec<Factors<f32>>,
+    /// What each forecast is made of at the end: shares of the model's own and of each expert's, which sum to 1; none where the
+    /// device does not adapt it. `[groups]`
+    pub made_of: Vec<[f64; EXPERTS + 1]>,
     /// What was measured at `flow_rows`.
     pub measured: Vec<f32>,
     /// Competition's weight of each sample. `[layers · heads][flow_rows]`, NaN where a sample is missing.
@@ -220,6 +224,7 @@ pub fn collect(
                 .collect(),
             means: means(model, channel, &header.seasons.list, scaling[channel]),
             factors: model.interval_factors(channel).into_iter().take(groups.len()).collect(),
+            made_of: made_of(model.expert_shares(channel), groups.len()),
             measured: series.values[channel][flow_rows.clone()].to_vec(),
             competition,
             allocation,
@@ -325,4 +330,34 @@ fn means(
 /// The greatest common divisor.
 fn divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { divisor(b, a % b) }
+}
+/// Shares of a forecast that experts draw towards them one after the other: each leaves the rest to those before it.
+fn made_of(shares: Option<[[f32; GROUPS]; EXPERTS]>, groups: usize) -> Vec<[f64; EXPERTS + 1]> {
+    let Some(shares) = shares else { return Vec::new() };
+    (0..groups)
+        .map(|group| {
+            let mut made_of = [0.0; EXPERTS + 1];
+            made_of[0] = 1.0;
+            for (expert, shares) in shares.iter().enumerate() {
+                let share = f64::from(shares[group]);
+                made_of[..=expert].iter_mut().for_each(|part| *part *= 1.0 - share);
+                made_of[expert + 1] = share;
+            }
+            made_of
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_forecast_is_made_of_sums_to_one() {
+        let shares = [[0.5, 0.0, 1.0, 0.25], [0.5, 0.0, 0.25, 0.0], [0.0, 0.0, 0.5, 1.0]];
+        let expected = [[0.25, 0.25, 0.5, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.375, 0.125, 0.5], [0.0, 0.0, 0.0, 1.0]];
+        assert_eq!(made_of(Some(shares), GROUPS), expected);
+        assert_eq!(made_of(Some(shares), 2), expected[..2]);
+        assert!(made_of(None, GROUPS).is_empty());
+    }
 }

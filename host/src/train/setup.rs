@@ -62,10 +62,10 @@ fn least_validation(horizon: usize) -> usize {
     horizon + RING
 }
 
-/// Whether the device adapts bias and scale of its point forecasts to their errors (`flowcast_core::adaptation`).
+/// Whether the device adapts its point forecasts to their errors (`flowcast_core::adaptation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Adapt {
-    /// Unless that makes them worse on the rows that choose.
+    /// Unless that makes them clearly worse on the rows that choose.
     #[default]
     Auto,
     /// Always.

@@ -1,0 +1,69 @@
+//! What guards a correction that a board learns from its own errors (`experts`, `adaptation`).
+//!
+//! Each group of steps ahead (`probe`) has means of what it needs, with gain γ = max(1/n, FORGETTING), n its probes. A ridge
+//! κ = PRIOR_g γ holds a correction back that few probes speak for; as a share of the mean square it never fades.
+//!
+//! Before a probe is learned, it is scored without the correction and with it: B and A are running means of the absolute
+//! errors, for a forecast is a median, in half widths of the interval and clipped. The correction counts in proportion to what it has gained:
+//! gate = clamp((1 − A/B − MARGIN) / SPAN, 0, 1), so none below the margin, all a span above it and no jump between. If
+//! A > WORSE · B, the regime has changed: the group forgets everything of it and starts anew.
+
+use core::hint::select_unpredictable;
+
+use crate::math::Real;
+use crate::probe::GROUPS;
+
+/// γ's floor: a memory of so many probes.
+const FORGETTING: f32 = 1.0 / 255.0;
+/// Probes that the belief in no correction is worth, more where they overlap (`probe`) and say the same thing.
+const PRIOR: [f32; GROUPS] = [16.0, 16.0, 48.0, 80.0];
+/// What a correction must gain before it counts, and how much more until it counts in full; shares of the error.
+const MARGIN: f32 = 0.003;
+const SPAN: f32 = 0.02;
+/// What it may lose before it is forgotten.
+const WORSE: f32 = 1.1;
+/// Probes before the guard says anything.
+const LEAST_PROBES: u8 = 16;
+/// An error counts for at most so many half widths.
+const CLIP: f32 = 3.0;
+/// The least half width and the least mean square, in deviations: keep quotients finite.
+pub(crate) const LEAST_WIDTH: f32 = 1e-6;
+pub(crate) const TINY: f32 = 1e-12;
+
+/// γ after so many probes.
+#[inline]
+pub(crate) fn gain<R: Real>(count: u8) -> R {
+    R::one_over(count.max(1).into()).at_least(R::of(FORGETTING))
+}
+
+/// 1 + κ of a group after so many probes.
+#[inline]
+pub(crate) fn ridge<R: Real>(count: u8, group: usize) -> R {
+    R::ONE + R::of(PRIOR.get(group).copied().unwrap_or(0.0)) * gain(count)
+}
+
+/// What an error of so many half widths scores.
+#[inline]
+pub(crate) fn score<R: Real>(error: R) -> R {
+    error.abs().at_most(R::of(CLIP))
+}
+
+/// How much of a correction counts, 0 to 1.
+#[inline]
+pub(crate) fn gate<R: Real>(count: u8, before: R, after: R) -> R {
+    let gained = R::ONE - after / before.at_least(R::of(TINY));
+    let trusted = select_unpredictable(count >= LEAST_PROBES, gained, R::ZERO);
+    ((trusted - R::of(MARGIN)) * R::of(1.0 / SPAN)).at_least(R::ZERO).at_most(R::ONE)
+}
+
+/// Whether a correction is to be forgotten.
+#[inline]
+pub(crate) fn is_worse<R: Real>(count: u8, before: R, after: R) -> bool {
+    (count >= LEAST_PROBES) & (after > R::of(WORSE) * before)
+}
+
+/// Within ±`most`.
+#[inline]
+pub(crate) fn within<R: Real>(value: R, most: R) -> R {
+    value.at_most(most).at_least(-most)
+}
