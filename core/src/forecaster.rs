@@ -180,7 +180,7 @@ pub struct ChannelForecast<
     standing: Vector<R, STANDING>,
     told: Told<'f, R>,
     hidden: Vector<R, D_MODEL>,
-    conformal: Conformal<R>,
+    conformal: &'f Conformal<R>,
     advised: Option<Advised<'f, R>>,
 }
 
@@ -670,7 +670,7 @@ impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
             standing: Vector::empty(),
             told,
             hidden: Vector::empty(),
-            conformal: state.conformal,
+            conformal: &state.conformal,
             advised: model.header().adapted.then(|| Advised {
                 adaptation: &state.adaptation,
                 ungated: Vector::empty(),

@@ -49,6 +49,8 @@ pub trait Element: Real + Persist {
     type Number: bytemuck::Pod + Debug;
     /// Room for what a vector of up to `N` numbers becomes before it meets weights.
     type Room<const N: usize>: Copy + Debug;
+    /// What is kept of a vector of up to `N` numbers for layers that will take it.
+    type Held<const N: usize>: Copy + Debug;
     /// What a layer takes.
     type Input<'x>: Copy + Debug;
     /// How large inputs a layer can bear; larger ones saturate.
@@ -67,6 +69,16 @@ pub trait Element: Real + Persist {
     fn room<const N: usize>() -> Self::Room<N>;
     /// Prepares a vector of up to `N` numbers for layers that bear so much.
     fn prepare<const N: usize>(values: &[Self], limit: Self::Limit, room: &mut Self::Room<N>);
+    /// What holds nothing.
+    fn nothing_held<const N: usize>() -> Self::Held<N>;
+    /// Holds the numbers that `fill` writes, for layers that bear so much; returns how many there are, as `fill` does.
+    fn hold<const N: usize>(
+        held: &mut Self::Held<N>,
+        limit: Self::Limit,
+        fill: impl FnOnce(&mut [Self; N]) -> usize,
+    ) -> usize;
+    /// So many numbers that are held.
+    fn held<const N: usize>(held: &Self::Held<N>, count: usize) -> Self::Input<'_>;
     /// A vector that has been prepared.
     fn input<'x, const N: usize>(values: &'x [Self], room: &'x Self::Room<N>) -> Self::Input<'x>;
 
@@ -164,8 +176,7 @@ impl Source<'_> {
 /// A vector that is prepared for layers and kept; `N` is a multiple of 4.
 #[derive(Debug, Clone)]
 pub struct Vector<R: Element, const N: usize> {
-    values: [R; N],
-    room: R::Room<N>,
+    held: R::Held<N>,
     count: usize,
 }
 
@@ -173,27 +184,20 @@ impl<R: Element, const N: usize> Vector<R, N> {
     /// No number.
     #[inline]
     pub fn empty() -> Self {
-        Self { values: [R::ZERO; N], room: R::room(), count: 0 }
+        Self { held: R::nothing_held(), count: 0 }
     }
 
     /// Has `fill` write up to `N` numbers and say how many there are, for layers that bear so much. (In place: a vector is
     /// dear to move.)
     #[inline]
     pub fn fill(&mut self, limit: R::Limit, fill: impl FnOnce(&mut [R; N]) -> usize) {
-        self.count = fill(&mut self.values).min(N);
-        R::prepare(self.values.get(..self.count).unwrap_or_default(), limit, &mut self.room);
-    }
-
-    /// The numbers.
-    #[inline]
-    pub fn values(&self) -> &[R] {
-        self.values.get(..self.count).unwrap_or_default()
+        self.count = R::hold(&mut self.held, limit, fill).min(N);
     }
 
     /// What a layer takes of it.
     #[inline]
     pub fn input(&self) -> R::Input<'_> {
-        R::input(self.values(), &self.room)
+        R::held(&self.held, self.count)
     }
 }
 

@@ -13,6 +13,7 @@ impl Element for f32 {
     type Unit = FloatUnit;
     type Number = f32;
     type Room<const N: usize> = ();
+    type Held<const N: usize> = [f32; N];
     type Input<'x> = &'x [f32];
     type Limit = ();
     /// Row-major. `[rows][columns]`
@@ -29,6 +30,19 @@ impl Element for f32 {
     fn room<const N: usize>() {}
 
     fn prepare<const N: usize>(_values: &[f32], _limit: (), _room: &mut ()) {}
+
+    fn nothing_held<const N: usize>() -> [f32; N] {
+        [0.0; N]
+    }
+
+    #[inline]
+    fn hold<const N: usize>(held: &mut [f32; N], _limit: (), fill: impl FnOnce(&mut [f32; N]) -> usize) -> usize {
+        fill(held)
+    }
+
+    fn held<const N: usize>(held: &[f32; N], count: usize) -> &[f32] {
+        held.get(..count).unwrap_or_default()
+    }
 
     fn input<'x, const N: usize>(values: &'x [f32], _room: &'x ()) -> &'x [f32] {
         values

@@ -132,6 +132,7 @@ impl Element for Q20 {
     type Unit = IntegerUnit;
     type Number = i32;
     type Room<const N: usize> = Fixed<N>;
+    type Held<const N: usize> = Fixed<N>;
     type Input<'x> = View<'x>;
     type Limit = Shifts;
     /// As [`Layout::Pairs`].
@@ -153,6 +154,25 @@ impl Element for Q20 {
     #[inline]
     fn prepare<const N: usize>(values: &[Self], limit: Shifts, room: &mut Fixed<N>) {
         room.set(values, limit);
+    }
+
+    #[inline]
+    fn nothing_held<const N: usize>() -> Fixed<N> {
+        Fixed::ZERO
+    }
+
+    /// (The numbers themselves need not be kept.)
+    #[inline]
+    fn hold<const N: usize>(held: &mut Fixed<N>, limit: Shifts, fill: impl FnOnce(&mut [Self; N]) -> usize) -> usize {
+        let mut values = [Self::ZERO; N];
+        let count = fill(&mut values).min(N);
+        held.set(values.get(..count).unwrap_or_default(), limit);
+        count
+    }
+
+    #[inline]
+    fn held<const N: usize>(held: &Fixed<N>, count: usize) -> View<'_> {
+        held.view(count)
     }
 
     #[inline]

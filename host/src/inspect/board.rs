@@ -83,32 +83,32 @@ impl Taken {
 
 /// Cortex-M4F; the M7 runs the same instructions.
 const ARMV7EM: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 8.695, 5.522, 25.159, [5759.0, 243.8], Some([1.352, 1.551])),
-    Taken::new("tiny", Numeric::F32, 8.376, 6.417, 16.764, [1615.0, 78.0], Some([1.671, 2.231])),
-    Taken::new("small", Numeric::I8, 4.695, 3.589, 17.290, [5761.0, 256.0], Some([1.392, 1.574])),
-    Taken::new("small", Numeric::F32, 6.042, 5.143, 12.348, [1617.0, 74.1], Some([1.725, 2.327])),
-    Taken::new("base", Numeric::I8, 2.106, 2.304, 11.029, [5761.0, 249.0], Some([1.473, 1.607])),
-    Taken::new("base", Numeric::F32, 4.197, 4.268, 8.935, [1615.0, 74.2], Some([1.815, 2.458])),
+    Taken::new("tiny", Numeric::I8, 8.735, 5.520, 25.550, [10670.0, 1004.5], Some([1.352, 1.551])),
+    Taken::new("tiny", Numeric::F32, 8.574, 6.415, 17.529, [5652.0, 615.0], Some([1.668, 2.225])),
+    Taken::new("small", Numeric::I8, 4.697, 3.593, 17.555, [10668.0, 1004.3], Some([1.392, 1.573])),
+    Taken::new("small", Numeric::F32, 6.131, 5.140, 12.869, [5652.0, 615.0], Some([1.722, 2.323])),
+    Taken::new("base", Numeric::I8, 2.105, 2.307, 11.141, [10668.0, 1004.4], Some([1.473, 1.607])),
+    Taken::new("base", Numeric::F32, 4.214, 4.266, 9.288, [5669.0, 620.2], Some([1.814, 2.458])),
 ];
 const CORTEX_M3: [Taken; 3] = [
-    Taken::new("tiny", Numeric::I8, 11.896, 8.842, 29.030, [6196.0, 279.6], Some([1.404, 1.664])),
-    Taken::new("small", Numeric::I8, 7.360, 6.263, 20.653, [6169.0, 279.6], Some([1.448, 1.669])),
-    Taken::new("base", Numeric::I8, 4.416, 4.631, 13.872, [6170.0, 279.5], Some([1.509, 1.666])),
+    Taken::new("tiny", Numeric::I8, 11.918, 8.849, 29.247, [12322.0, 1293.7], Some([1.405, 1.664])),
+    Taken::new("small", Numeric::I8, 7.343, 6.257, 20.632, [12329.0, 1293.9], Some([1.448, 1.668])),
+    Taken::new("base", Numeric::I8, 4.413, 4.633, 13.808, [12344.0, 1294.5], Some([1.509, 1.665])),
 ];
 /// By the Cortex-M4's table, as `flowcast bench` has it (`crate::bench::cycles`).
 const CORTEX_M33: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 9.332, 5.690, 26.355, [6174.0, 282.2], Some([1.311, 1.521])),
-    Taken::new("tiny", Numeric::F32, 7.958, 6.190, 16.287, [1283.0, 64.4], Some([1.725, 2.249])),
-    Taken::new("small", Numeric::I8, 5.007, 3.694, 18.133, [6239.0, 280.6], Some([1.355, 1.546])),
-    Taken::new("small", Numeric::F32, 5.820, 5.010, 12.012, [1283.0, 64.5], Some([1.767, 2.344])),
-    Taken::new("base", Numeric::I8, 2.223, 2.372, 11.532, [6240.0, 277.1], Some([1.447, 1.590])),
-    Taken::new("base", Numeric::F32, 4.133, 4.197, 8.743, [1283.0, 60.3], Some([1.834, 2.469])),
+    Taken::new("tiny", Numeric::I8, 9.353, 5.691, 26.717, [11605.0, 1126.3], Some([1.312, 1.521])),
+    Taken::new("tiny", Numeric::F32, 8.139, 6.192, 16.951, [4717.0, 469.0], Some([1.723, 2.243])),
+    Taken::new("small", Numeric::I8, 5.011, 3.694, 18.328, [11605.0, 1126.3], Some([1.356, 1.546])),
+    Taken::new("small", Numeric::F32, 5.903, 5.009, 12.497, [4717.0, 469.0], Some([1.765, 2.339])),
+    Taken::new("base", Numeric::I8, 2.220, 2.368, 11.591, [11607.0, 1126.4], Some([1.448, 1.590])),
+    Taken::new("base", Numeric::F32, 4.149, 4.195, 9.065, [4734.0, 474.1], Some([1.834, 2.468])),
 ];
 /// What a micro:bit has no room for by `--board mps2-an385 --cortex-m0`; cycles of a Cortex-M0+ at least, of an M0 at most.
 const CORTEX_M0: [Taken; 3] = [
-    Taken::new("tiny", Numeric::I8, 28.307, 24.055, 56.065, [21254.0, 1031.1], Some([1.333, 1.397])),
-    Taken::new("small", Numeric::I8, 15.143, 15.852, 43.562, [21426.0, 766.0], Some([1.299, 1.353])),
-    Taken::new("base", Numeric::I8, 8.175, 10.679, 28.407, [21432.0, 765.9], Some([1.244, 1.282])),
+    Taken::new("tiny", Numeric::I8, 28.393, 24.052, 56.342, [34016.0, 2267.8], Some([1.334, 1.398])),
+    Taken::new("small", Numeric::I8, 15.163, 15.844, 43.891, [33992.0, 2185.2], Some([1.300, 1.354])),
+    Taken::new("base", Numeric::I8, 8.169, 10.679, 28.547, [34044.0, 2185.4], Some([1.244, 1.282])),
 ];
 
 impl Board {

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::axis;
 use super::calibration::span;
-use super::canvas::{ACCENT, Anchor, Frame, GREEN, INK, LINES, MUTED, RAMP, WARM, WIDTH, picture};
+use super::canvas::{ACCENT, Anchor, Frame, GREEN, INK, LABEL, LINES, MUTED, OTHERS, RAMP, WARM, WIDTH, picture};
 use super::collect::Diagnostics;
 use super::figure::channel_title;
 use super::shown;
@@ -115,39 +115,43 @@ pub fn factors(report: &BacktestReport, found: &Diagnostics) -> Result<String> {
     })
 }
 
-/// What the forecasts are made of: a panel a channel, a bar a group of steps ahead.
+/// What the forecasts are made of: a panel a channel, two beside each other, a bar a group of steps ahead.
 ///
 /// # Errors
 /// Whatever drawing refuses.
 pub fn experts(report: &BacktestReport, found: &Diagnostics) -> Result<String> {
-    const HEIGHT: f64 = 264.0;
-    const TOP: f64 = 64.0;
-    let channels = shown(found).len() as f64;
-    let width = (WIDTH - LEFT - 12.0 - GAP * (channels - 1.0)) / channels;
+    const HEAD: f64 = 34.0;
+    const ROW: f64 = 210.0;
+    let columns = shown(found).len().clamp(1, 2);
+    let rows = shown(found).len().div_ceil(columns);
+    let width = (WIDTH - LEFT - 12.0 - GAP * (columns as f64 - 1.0)) / columns as f64;
+    let height = HEAD + ROW * rows as f64;
     let names = ["the model", "the linear path", "the last sample", "the last few periods"].map(str::to_owned);
-    let colors = [MUTED, ACCENT, WARM, GREEN];
-    picture(WIDTH as u32, HEIGHT as u32, "What the forecasts are made of", |canvas| {
+    let colors = [OTHERS[0], ACCENT, WARM, GREEN];
+    picture(WIDTH as u32, height as u32, "What the forecasts are made of", |canvas| {
         canvas.legend((LEFT, 16.0), &names.into_iter().zip(colors).collect::<Vec<_>>())?;
         for (place, index) in shown(found).enumerate() {
-            let left = LEFT + (width + GAP) * place as f64;
+            let (row, column) = (place / columns, place % columns);
+            let (left, top) = (LEFT + (width + GAP) * column as f64, HEAD + ROW * row as f64);
             let parts = &found.channels[index].made_of;
+            let bottom = top + ROW - 32.0;
             let over = (0.0, parts.len() as f64);
-            let frame = Frame { x: (left, left + width), y: (TOP, HEIGHT - 32.0), over, up: (0.0, 100.0) };
-            canvas.text(&channel_title(report, index), (left, TOP - 16.0), 13.0, INK, Anchor::Start, true)?;
+            let frame = Frame { x: (left, left + width), y: (top + 30.0, bottom), over, up: (0.0, 100.0) };
+            canvas.text(&channel_title(report, index), (left, top + 14.0), 13.0, INK, Anchor::Start, true)?;
             let marks = [0.0, 50.0, 100.0].map(|share| (share, format!("{share:.0} %")));
-            canvas.rules(&frame, &marks, place == 0)?;
+            canvas.rules(&frame, &marks, column == 0)?;
             for ((group, shares), &(first, last)) in parts.iter().enumerate().zip(&found.groups) {
                 let mut below = 0.0;
                 for (share, color) in shares.iter().zip(colors) {
-                    let [from, to] =
-                        [(0.14, below + 100.0 * share), (0.86, below)].map(|(x, y)| frame.at(group as f64 + x, y));
-                    canvas.tile(from, to, color, 1.0)?;
-                    below += 100.0 * share;
+                    let above = below + 100.0 * share;
+                    let at = |x: f64, share: f64| frame.at(group as f64 + x, share);
+                    canvas.tile(at(0.14, above), at(0.86, below), color, 1.0)?;
+                    below = above;
                 }
                 let (middle, _) = frame.at(group as f64 + 0.5, 0.0);
-                // Beside other channels there is room for the longest step alone.
-                let label = if channels > 2.0 { span(report, last, last) } else { span(report, first, last) };
-                canvas.text(&label, (middle, HEIGHT - 14.0), 12.0, MUTED, Anchor::Middle, false)?;
+                let label =
+                    if first < last { "up to " } else { "" }.to_owned() + &show_ms(last as u64 * report.interval_ms);
+                canvas.text(&label, (middle, bottom + 18.0), LABEL, MUTED, Anchor::Middle, false)?;
             }
             canvas.base(&frame, &[], false)?;
         }
