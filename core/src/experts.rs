@@ -1,7 +1,7 @@
 //! Experts: simple forecasts of the same step, each believed as far as it has lately been right where the model was not.
 //!
 //! What training made of one season need not hold in the next, and no validation before it can know. So beside the model's
-//! point forecast f₀ the device keeps an eye on [`EXPERTS`] others, which cost it next to nothing:
+//! point forecast f₀ the device keeps an eye on [`EXPERTS`] others, made of what it reads anyway:
 //!
 //! ```text
 //! y₀ = the linear path alone: readouts not gated, without the head             (nothing that the network learned)

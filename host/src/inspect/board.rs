@@ -28,7 +28,7 @@ const BOARDS: [Board; MACHINES.len() + HARDWARE.len()] = [
     Board::new(MACHINES[2], &ARMV7EM),
     Board::new(MACHINES[3], &CORTEX_M33),
     // 11 KiB of stack, and a little.
-    Board { other_bytes: 11_776, ..Board::new(MACHINES[4], &CORTEX_M0) },
+    Board { other_bytes: 11_520, ..Board::new(MACHINES[4], &CORTEX_M0) },
     Board::station(HARDWARE[0].machine, &ARMV7EM),
     // Cortex-M0+ has the instructions of Cortex-M0.
     Board::station(HARDWARE[1].machine, &CORTEX_M0),
