@@ -3,8 +3,9 @@
 //! Each group of steps ahead (`probe`) has means of what it needs, with gain γ = max(1/n, FORGETTING), n its probes. A ridge
 //! κ = PRIOR_g γ holds a correction back that few probes speak for; as a share of the mean square it never fades.
 //!
-//! Before a probe is learned, it is scored without the correction and with it: B and A are running means of the absolute
-//! errors, for a forecast is a median, in half widths of the interval and clipped. The correction counts in proportion to what it has gained:
+//! Before a probe is learned, it is scored without the correction and with what the correction is by now, not with what it
+//! was when the probe was launched: B and A are running means of the absolute errors, for a forecast is a median, in half
+//! widths of the interval and clipped. The correction counts in proportion to what it has gained:
 //! gate = clamp((1 − A/B − MARGIN) / SPAN, 0, 1), so none below the margin, all a span above it and no jump between. If
 //! A > WORSE · B, the regime has changed: the group forgets everything of it and starts anew.
 

@@ -1,7 +1,7 @@
 //! Probes: forecasts of single steps that are kept until their sample comes, so that the board can score itself.
 //!
 //! The steps ahead 1..=H are cut into [`GROUPS`] groups of about equal width in log step: {1}, up to ∛H, up to ∛H²,
-//! up to H. What is learned of a group (`conformal`, `adaptation`) stands at its geometric middle; between two middles
+//! up to H. What is learned of a group (`conformal`, `experts`, `adaptation`) stands at its geometric middle; between two middles
 //! it is interpolated linearly over log step, so that a fan has no jumps:
 //!
 //! ```text
@@ -369,18 +369,24 @@ impl<R: Real> Probe<R> {
         let present = sample.is_some();
         let sample = sample.unwrap_or(R::ZERO);
         let known = due & (self.known != 0) & present & sample.is_finite();
-        let sample = select_unpredictable(known, within(sample), self.median);
+        // What a snapshot said is no safer than a sample.
+        let median = within(self.median);
+        let kept = |short| {
+            let most = R::of(2.0 * LIMIT);
+            R::lengthen(short).at_most(most).at_least(-most)
+        };
+        let sample = select_unpredictable(known, within(sample), median);
         let weight = place.weight.map(|weight| select_unpredictable(known, weight, R::ZERO));
         let group = select_unpredictable(known, place.group, 0);
         let place = Place { weight, group, first: select_unpredictable(known, place.first, 0), ..*place };
         Resolved {
             place,
             known,
-            residual: sample - self.median,
-            below: R::lengthen(self.below),
-            above: R::lengthen(self.above),
-            displacement: R::lengthen(self.displacement),
-            toward: self.toward.map(R::lengthen),
+            residual: sample - median,
+            below: kept(self.below),
+            above: kept(self.above),
+            displacement: kept(self.displacement),
+            toward: self.toward.map(kept),
         }
     }
 }
@@ -546,6 +552,21 @@ mod tests {
         }
         probes.record_next(None);
         assert!(!probes.resolve_next(Some(0.0)).known, "nothing was forecast");
+        // A forged snapshot's bits of infinity and of no number.
+        for short in [0x7f80, 0xff80, 0x7fc0, 0xffff] {
+            let forged = Probe {
+                median: f32::MAX,
+                below: short,
+                above: short,
+                displacement: short,
+                toward: [short; 3],
+                known: 1,
+            };
+            let Resolved { residual, below, above, displacement, toward: [near, ..], .. } =
+                forged.beside(true, &Place::NEXT, Some(1.0));
+            let all = [residual, below, above, displacement, near];
+            assert!(all.iter().all(|x| x.abs() <= 2.0 * LIMIT), "{all:?}");
+        }
     }
 
     #[test]

@@ -149,12 +149,31 @@ pub fn experts(report: &BacktestReport, found: &Diagnostics) -> Result<String> {
                     below = above;
                 }
                 let (middle, _) = frame.at(group as f64 + 0.5, 0.0);
-                let label =
-                    if first < last { "up to " } else { "" }.to_owned() + &show_ms(last as u64 * report.interval_ms);
+                let label = rough(last as u64 * report.interval_ms);
+                let label = if first < last { format!("up to {label}") } else { label };
                 canvas.text(&label, (middle, bottom + 18.0), LABEL, MUTED, Anchor::Middle, false)?;
             }
             canvas.base(&frame, &[], false)?;
         }
         Ok(())
     })
+}
+
+/// A duration in its largest unit, with one decimal where that is less than ten: what has room under a bar.
+fn rough(ms: u64) -> String {
+    const UNITS: [(u64, &str); 5] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms")];
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| ms >= *unit).unwrap_or((1, "ms"));
+    let count = (ms as f64 / unit as f64 * 10.0).round() / 10.0;
+    if count < 10.0 { format!("{count} {name}") } else { format!("{count:.0} {name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rough;
+
+    #[test]
+    fn a_label_says_the_largest_unit() {
+        let said = [600_000, 16_200_000, 86_400_000, 4_669_000, 291_479_000, 59_960, 0].map(rough);
+        assert_eq!(said, ["10 min", "4.5 h", "1 d", "1.3 h", "3.4 d", "60 s", "0 ms"]);
+    }
 }
