@@ -68,6 +68,9 @@ pub struct Args {
     /// Epochs, at most: the first learns from rows, the others from sequences; 0 keeps the closed form
     #[arg(long, default_value_t = train::EPOCHS, value_name = "N", value_parser = train::epochs)]
     pub epochs: usize,
+    /// Networks that learn in the first epoch and teach the one that is kept; 1 for one that nobody teaches
+    #[arg(long, default_value_t = train::ENSEMBLE, value_name = "N", value_parser = train::ensemble)]
+    pub ensemble: usize,
     /// Where to train: auto, cpu or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceChoice,
@@ -251,6 +254,7 @@ fn training(args: &Args, targets: usize, horizon: usize, seed: u64) -> train::Op
             protocol: Protocol::Ett,
         },
         epochs: args.epochs,
+        ensemble: args.ensemble,
         most: None,
         seed,
         device: args.device,
@@ -329,6 +333,7 @@ mod tests {
             naive: false,
             preset: PRESETS[0],
             epochs: 0,
+            ensemble: 1,
             device: DeviceChoice::Cpu,
             out: Some(folder.join("table.json")),
         }
@@ -380,6 +385,7 @@ mod tests {
             key(&base, 7, 1),
             key(&base, 6, 2),
             key(&Args { epochs: 1, ..base.clone() }, 6, 1),
+            key(&Args { ensemble: 2, ..base.clone() }, 6, 1),
             key(&Args { preset: PRESETS[1], ..base.clone() }, 6, 1),
             cell::key("toy", "1", &training(&base, 2, 6, 1), "1"),
             cell::key("toy", "0", &training(&base, 2, 6, 1), "2"),

@@ -294,7 +294,15 @@ mod tests {
             adapt: Adapt::Off,
             protocol: Protocol::Tail { test_fraction: 0.5 },
         };
-        let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+        let options = Options {
+            wishes,
+            epochs: 0,
+            ensemble: 1,
+            most: None,
+            seed: 1,
+            device: DeviceChoice::Cpu,
+            checkpoint: None,
+        };
         train(&series(Change::Shift), &options, &Output::default()).unwrap().0.to_flow().unwrap()
     }
 

@@ -90,8 +90,9 @@ pub struct Positions {
 }
 
 /// First weights of a tensor.
-fn initial(name: &str, len: usize, inputs: usize, rng: &mut impl Rng) -> Vec<f32> {
-    let (spread, value) = match name {
+fn initial(tensor: &Stored, rng: &mut impl Rng) -> Vec<f32> {
+    let name = tensor.to_string();
+    let (spread, value) = match name.as_str() {
         name if name.ends_with("norm_attention.gain") || name.ends_with("norm_feed_forward.gain") => (0.0, 1.0),
         "norm.gain" | "head.spread" | "interval.factors" => (0.0, 1.0),
         name if name.ends_with("query.weight") || name.ends_with("key.weight") => (SHARPNESS, 0.0),
@@ -100,8 +101,9 @@ fn initial(name: &str, len: usize, inputs: usize, rng: &mut impl Rng) -> Vec<f32
         name if name.ends_with("bias") || name.starts_with("readout") => (0.0, 0.0),
         _ => (1.0, 0.0),
     };
+    let inputs = if tensor.name == "contract.weight" { tensor.shape[1] } else { tensor.shape[2] };
     let bound = spread / (inputs as f32).sqrt();
-    (0..len).map(|_| if bound > 0.0 { rng.random_range(-bound..bound) } else { value }).collect()
+    (0..tensor.len()).map(|_| if bound > 0.0 { rng.random_range(-bound..bound) } else { value }).collect()
 }
 
 impl Network {
@@ -121,8 +123,7 @@ impl Network {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut weights = Vec::with_capacity(header.weight_count());
         for tensor in header.tensors() {
-            let inputs = if tensor.name == "contract.weight" { tensor.shape[1] } else { tensor.shape[2] };
-            weights.extend(initial(&tensor.to_string(), tensor.len(), inputs, &mut rng));
+            weights.extend(initial(&tensor, &mut rng));
         }
         Self::with_weights(header, head_gains, units, length, &weights, device)
     }
@@ -224,6 +225,19 @@ impl Network {
         ensure!(found == expected, "found {found} weights, expected {expected}");
         for tensor in self.header.tensors() {
             self.set(&tensor.to_string(), &weights[tensor.start..][..tensor.len()])?;
+        }
+        Ok(())
+    }
+
+    /// Gives the blocks, and what leads into them, other first weights: another network to begin with, though one that
+    /// forecasts the same.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn redraw(&self, rng: &mut impl Rng) -> Result<()> {
+        for tensor in self.header.tensors().filter(|tensor| tensor.layer.is_some() || tensor.name.starts_with("embed"))
+        {
+            self.set(&tensor.to_string(), &initial(&tensor, rng))?;
         }
         Ok(())
     }

@@ -443,7 +443,7 @@ mod tests {
             protocol: crate::protocol::Protocol::Tail { test_fraction: 0.2 },
         };
         let device = DeviceChoice::Cpu;
-        let options = train::Options { wishes, epochs: 0, most: None, seed: 1, device, checkpoint: None };
+        let options = train::Options { wishes, epochs: 0, ensemble: 1, most: None, seed: 1, device, checkpoint: None };
         let (model, report) = train::train(&series(), &options, &Output::default()).unwrap();
         assert!(report.learning.start.loss > 0.0 && report.learning.epochs.is_empty());
         assert!(model.config.memories.is_empty());

@@ -2,8 +2,9 @@
 //!
 //! 1. Split off the held-out end, which is never read; read season, normalisation and bounds off the rest.
 //! 2. Run core's intake and seasonal memory over it ([`crate::features`]); fit the linear path ([`crate::ridge`]).
-//! 3. Train: first all but the attention, on rows one by one (`rows`: the first epoch), then everything together, on
-//!    sequences: AdamW, warm-up and cosine decay, clipped gradients.
+//! 3. Train: first all but the attention, on rows one by one (`rows`: the first epoch), several networks and one that
+//!    learns from them (`ensemble`); then everything together, on sequences: AdamW, warm-up and cosine decay, clipped
+//!    gradients.
 //! 4. After each epoch of 20 steps, validate the exported model with the device's own code; keep the best; stop when
 //!    three epochs brought nothing. The closed form itself is the first candidate, and of the way from there to the
 //!    best a share is kept: of the first epoch's as far as validation is sure of it (`choice`), of the best again (`share`).
@@ -17,11 +18,12 @@ pub mod batch;
 pub mod checkpoint;
 mod choice;
 pub mod closed_form;
+pub(crate) mod ensemble;
 pub mod fine_tune;
 pub mod learning;
 pub mod loss;
 pub mod naive;
-pub(crate) mod rows;
+pub mod rows;
 pub mod setup;
 mod share;
 pub(crate) mod step;
@@ -54,8 +56,9 @@ use crate::protocol::{self, Protocol};
 use crate::retrieval::Keys;
 use crate::ridge::{Aim, LinearPath};
 use batch::Shape;
-use checkpoint::Progress;
+use checkpoint::{Candidates, Progress};
 use closed_form::ClosedForm;
+use ensemble::Ensemble;
 use learning::Learning;
 use naive::Naive;
 use setup::{Adapt, Split, Wishes};
@@ -69,6 +72,9 @@ pub const EPOCH_STEPS: usize = 20;
 pub const EPOCHS: usize = 10;
 pub(crate) const WARM_UP_STEPS: usize = 10;
 const PATIENCE: usize = 3;
+/// Networks that teach the one that is kept, when the user does not say, and at most.
+pub const ENSEMBLE: usize = 3;
+const MOST_ENSEMBLE: usize = 32;
 /// The blocks' attention takes a quarter of a board's work and a third of its state: it stays where it takes so much off the loss.
 const ATTENTION_PAYS: f64 = 0.01;
 /// Adaptation stays unless it makes the loss more than so many times what it was.
@@ -127,6 +133,10 @@ pub struct Args {
     /// closed form
     #[arg(long, default_value_t = EPOCHS, value_name = "N", value_parser = epochs)]
     pub epochs: usize,
+    /// Networks that learn in the first epoch, each from other first weights; one more then learns from them all and is
+    /// kept. 1 for one that nobody teaches, in a quarter of the time
+    #[arg(long, default_value_t = ENSEMBLE, value_name = "N", value_parser = ensemble)]
+    pub ensemble: usize,
     /// Stop after this many minutes and keep the best so far (a finished training: nothing is left to resume)
     #[arg(long, value_name = "M", value_parser = minutes)]
     pub max_minutes: Option<f64>,
@@ -162,6 +172,14 @@ pub(crate) fn epochs(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("found {text:?}, expected a whole number up to 100000"))
 }
 
+/// A number of networks.
+pub(crate) fn ensemble(text: &str) -> Result<usize, String> {
+    text.parse::<usize>()
+        .ok()
+        .filter(|networks| (1..=MOST_ENSEMBLE).contains(networks))
+        .ok_or_else(|| format!("found {text:?}, expected a whole number from 1 to {MOST_ENSEMBLE}"))
+}
+
 fn minutes(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
@@ -176,6 +194,8 @@ pub struct Options {
     pub wishes: Wishes,
     /// Epochs, at most.
     pub epochs: usize,
+    /// Networks of the first epoch that teach the one that is kept; 1 for none.
+    pub ensemble: usize,
     /// Stop after so long.
     pub most: Option<Duration>,
     /// Seed of every random choice.
@@ -257,6 +277,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let options = Options {
         wishes,
         epochs: args.epochs,
+        ensemble: args.ensemble,
         most: args.max_minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
         seed: args.seed,
         device: args.device,
@@ -438,7 +459,7 @@ impl Training<'_> {
     fn identity(&self) -> Result<String> {
         let mut bytes = serde_json::to_vec(&self.config)?;
         bytes.extend(
-            format!("rows first, silent kept {} {} {:?}", self.options.seed, self.options.epochs, self.split)
+            format!("{} {} {} {:?}", self.options.seed, self.options.epochs, self.options.ensemble, self.split)
                 .into_bytes(),
         );
         for values in &self.series.values {
@@ -449,16 +470,17 @@ impl Training<'_> {
 
     fn descend(&self, network: Network, started: Instant) -> Result<(TrainedModel, Report)> {
         let steps = self.options.epochs * EPOCH_STEPS;
+        let ensemble = self.ensemble();
         let identity = self.identity()?;
         let mut optimizer = AdamW::default();
         let first = self.model(network.weights()?);
         let start = self.validate(&first, false)?;
-        let mut best = first.weights.clone();
-        // The best whose attention says nothing: the closed form, or the first epoch.
-        let mut silent = first.weights.clone();
+        let weights = || first.weights.clone();
+        let mut candidates = Candidates { best: weights(), silent: weights(), members: Vec::new() };
         let mut progress = Progress {
             identity: identity.clone(),
             step: 0,
+            members: 0,
             stale: 0,
             seconds: 0.0,
             best: start,
@@ -469,8 +491,8 @@ impl Training<'_> {
         if let Some((path, true)) = &self.options.checkpoint
             && path.exists()
         {
-            (progress, [best, silent]) = checkpoint::load(path, &identity, &network, &mut optimizer)?;
-            self.output.note(format!("going on after step {} of {steps}", progress.step));
+            (progress, candidates) = checkpoint::load(path, &identity, &network, &mut optimizer)?;
+            self.output.note(format!("going on after {}", self.reached(&progress)));
         } else if let Some((path, true)) = &self.options.checkpoint {
             self.output.remark(format!(
                 "--resume: {} is not there, nothing was interrupted: training starts anew",
@@ -479,42 +501,50 @@ impl Training<'_> {
         }
         let before = progress.seconds;
         let seconds = || before + started.elapsed().as_secs_f64();
-        let bar = self.output.progress(steps as u64, "training");
+        // A network that teaches takes as many steps as an epoch.
+        let taught = if steps == 0 { 0 } else { EPOCH_STEPS * (ensemble.networks() - 1) };
+        let bar = self.output.progress((taught + steps) as u64, "training");
+        bar.set_position(
+            if progress.step == 0 { EPOCH_STEPS * progress.members } else { taught + progress.step } as u64
+        );
         let late = || self.options.most.is_some_and(|most| started.elapsed() >= most);
-        let show = |progress: &mut Progress, loss: f32| {
-            progress.losses.push(loss);
-            progress.step += 1;
-            bar.set_position(progress.step as u64);
-            bar.set_message(format!("loss {loss:.4}, validation {:.4}", progress.best.loss));
+        let show = |loss: f32, best: &Validation| {
+            bar.inc(1);
+            bar.set_message(format!("loss {loss:.4}, validation {:.4}", best.loss));
         };
         while progress.step < steps && progress.stale < PATIENCE && !late() {
             if interrupt::requested() {
                 bar.abandon();
                 let Some((path, _)) = &self.options.checkpoint else { bail!("interrupted") };
                 progress.seconds = seconds();
-                checkpoint::save(path, &progress, &network, [&best, &silent], &optimizer)?;
-                if progress.step == 0 {
-                    bail!("interrupted in the first epoch; the same command with --resume begins it anew");
-                }
-                bail!("interrupted after step {} of {steps}; the same command with --resume goes on", progress.step);
+                checkpoint::save(path, &progress, &network, &candidates, &optimizer)?;
+                bail!("interrupted after {}; the same command with --resume goes on", self.reached(&progress));
             }
             let step = self.step();
             if progress.step == 0 {
                 let untouched = network.copy()?;
-                rows::first_epoch(&step, &self.split.validation, &network, self.options.seed, |loss| {
-                    show(&mut progress, loss);
+                let mut losses = Vec::new();
+                ensemble.first_epoch(&step, &self.split.validation, &network, &mut candidates.members, |loss| {
+                    show(loss, &progress.best);
+                    losses.push(loss);
                     !interrupt::requested() && !late()
                 })?;
                 if interrupt::requested() {
-                    // What it drew cannot be gone on with: it begins anew.
+                    // What a network has drawn that has not learnt it all cannot be gone on with: it begins anew.
                     network.restore(&untouched)?;
-                    (progress.step, progress.losses) = (0, Vec::new());
+                    progress.members = candidates.members.len();
                     continue;
                 }
+                // Those of the network that is kept, or of the one that time ran out for.
+                progress.losses = losses.split_off((losses.len() - 1) / EPOCH_STEPS * EPOCH_STEPS);
+                progress.step = progress.losses.len();
+                (progress.members, candidates.members) = (0, Vec::new());
             } else {
                 let drawn = (self.options.seed, progress.step - EPOCH_STEPS);
                 let loss = step.take(&network, &mut optimizer, drawn, steps - EPOCH_STEPS)?;
-                show(&mut progress, loss);
+                progress.losses.push(loss);
+                progress.step += 1;
+                show(loss, &progress.best);
             }
             if progress.step.is_multiple_of(EPOCH_STEPS) || late() {
                 let model = self.model(network.weights()?);
@@ -522,18 +552,19 @@ impl Training<'_> {
                 progress.history.push(validation);
                 progress.stale += 1;
                 if validation.loss < progress.best.loss {
-                    (progress.best, progress.stale, best) = (validation, 0, model.weights);
+                    (progress.best, progress.stale, candidates.best) = (validation, 0, model.weights);
                 }
                 if progress.history.len() == 1 {
-                    (progress.silent, silent) = (progress.best, best.clone());
+                    (progress.silent, candidates.silent) = (progress.best, candidates.best.clone());
                 }
                 if let Some((path, _)) = &self.options.checkpoint {
                     progress.seconds = seconds();
-                    checkpoint::save(path, &progress, &network, [&best, &silent], &optimizer)?;
+                    checkpoint::save(path, &progress, &network, &candidates, &optimizer)?;
                 }
             }
         }
         bar.finish_and_clear();
+        let Candidates { best, silent, .. } = candidates;
         let attends = progress.best.loss < (1.0 - ATTENTION_PAYS) * progress.silent.loss;
         let (best, Validation { loss: least, .. }) =
             if attends { (best, progress.best) } else { (silent, progress.silent) };
@@ -569,6 +600,20 @@ impl Training<'_> {
             history: progress.history,
         };
         Ok((model, report))
+    }
+
+    fn ensemble(&self) -> Ensemble {
+        Ensemble { members: self.options.ensemble, seed: self.options.seed }
+    }
+
+    /// How far a training has come.
+    fn reached(&self, progress: &Progress) -> String {
+        if progress.step == 0 {
+            let networks = self.ensemble().networks();
+            format!("{} of {} of the first epoch", progress.members, counted(networks, "network"))
+        } else {
+            format!("step {} of {}", progress.step, self.options.epochs * EPOCH_STEPS)
+        }
     }
 
     /// Leaves it to the device to adapt its forecasts, unless that makes them clearly worse. A season that differs from those
@@ -731,7 +776,15 @@ mod tests {
             adapt: Adapt::Off,
             protocol: tail(),
         };
-        let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+        let options = Options {
+            wishes,
+            epochs: 0,
+            ensemble: 1,
+            most: None,
+            seed: 1,
+            device: DeviceChoice::Cpu,
+            checkpoint: None,
+        };
         let (model, _) = train(&series, &options, &Output::default()).unwrap();
         let bytes = model.to_flow().unwrap();
         let mut forecaster = open(&bytes).unwrap();
@@ -763,7 +816,15 @@ mod tests {
             adapt: Adapt::Off,
             protocol: Protocol::Ett,
         };
-        let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+        let options = Options {
+            wishes,
+            epochs: 0,
+            ensemble: 1,
+            most: None,
+            seed: 1,
+            device: DeviceChoice::Cpu,
+            checkpoint: None,
+        };
         let trained = |from: usize| {
             let mut changed = series.clone();
             changed.values[0][from..].iter_mut().for_each(|value| *value = 3.0 - 2.0 * *value);
@@ -815,8 +876,15 @@ mod tests {
                 adapt,
                 protocol: tail(),
             };
-            let options =
-                Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+            let options = Options {
+                wishes,
+                epochs: 0,
+                ensemble: 1,
+                most: None,
+                seed: 1,
+                device: DeviceChoice::Cpu,
+                checkpoint: None,
+            };
             let (model, report) = train(&series, &options, &Output::default()).unwrap();
             assert_eq!(model.config.adapted, report.adapted);
             report
@@ -866,7 +934,15 @@ mod tests {
                 adapt: Adapt::Off,
                 protocol: tail(),
             };
-            let options = Options { wishes, epochs, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+            let options = Options {
+                wishes,
+                epochs,
+                ensemble: 1,
+                most: None,
+                seed: 1,
+                device: DeviceChoice::Cpu,
+                checkpoint: None,
+            };
             train(&series, &options, &Output::default()).unwrap()
         };
         let names =

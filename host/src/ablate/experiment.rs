@@ -26,7 +26,7 @@ use crate::retrieval::{self, Days, Keys, Trained};
 use crate::ridge::{self, Aim, LinearPath};
 use crate::train::batch::Shape;
 use crate::train::closed_form::ClosedForm;
-use crate::train::rows::first_epoch;
+use crate::train::ensemble::Ensemble;
 use crate::train::setup::Split;
 use crate::train::step::Step;
 use crate::train::{EPOCH_STEPS, residual_quantiles};
@@ -253,7 +253,7 @@ impl Experiment {
         let mut seconds = 0.0;
         for done in 1..=epochs {
             if done == 1 {
-                first_epoch(&self.step(), rows, &network, seed, |_| {
+                Ensemble::one(seed).first_epoch(&self.step(), rows, &network, &mut Vec::new(), |_| {
                     bar.inc(1);
                     !interrupt::requested()
                 })?;

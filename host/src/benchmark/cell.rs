@@ -77,11 +77,12 @@ impl Cell {
 pub fn key(dataset: &str, data: &str, options: &train::Options, program: &str) -> String {
     let Wishes { horizon, preset, .. } = &options.wishes;
     format!(
-        "{dataset} {} seed {} preset {} epochs {} device {:?} data {data} program {program}",
+        "{dataset} {} seed {} preset {} epochs {} ensemble {} device {:?} data {data} program {program}",
         horizon.unwrap_or(0),
         options.seed,
         preset.name,
         options.epochs,
+        options.ensemble,
         options.device,
     )
 }

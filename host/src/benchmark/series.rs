@@ -237,6 +237,7 @@ fn training(args: &Args, series: &Series, horizon: Option<usize>) -> train::Opti
             protocol: Protocol::Tail { test_fraction: TEST_FRACTION },
         },
         epochs: args.epochs,
+        ensemble: args.ensemble,
         most: None,
         seed: 1,
         device: args.device,
@@ -248,10 +249,11 @@ fn training(args: &Args, series: &Series, horizon: Option<usize>) -> train::Opti
 fn key(data: &str, options: &train::Options, test: &backtest::Options, program: &str) -> String {
     let Wishes { horizon, preset, .. } = &options.wishes;
     format!(
-        "horizon {} preset {} epochs {} device {:?} origins {} baselines {} data {data} program {program}",
+        "horizon {} preset {} epochs {} ensemble {} device {:?} origins {} baselines {} data {data} program {program}",
         horizon.map_or_else(|| "auto".to_owned(), |steps| steps.to_string()),
         preset.name,
         options.epochs,
+        options.ensemble,
         options.device,
         test.origins.unwrap_or(0),
         test.baselines.as_ref().map_or(BASELINES.len(), Vec::<Baseline>::len),

@@ -60,7 +60,8 @@ pub fn detect(labelled: &Labelled) -> Result<Detection> {
         return Ok(Detection { period: None, scores: vec![0.0; values.len()] });
     };
     let period = wishes.periods.first().copied();
-    let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+    let options =
+        Options { wishes, epochs: 0, ensemble: 1, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
     let (mut model, _) = train(&known, &options, &Output::default())?;
     model.config.channels.iter_mut().for_each(widen);
     let bytes = model.to_flow()?;

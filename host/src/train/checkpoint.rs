@@ -10,6 +10,7 @@ use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 
 use super::EPOCH_STEPS;
+use super::rows::Learnt;
 use super::validation::Validation;
 use crate::checksum;
 use crate::file::write_atomic;
@@ -34,6 +35,8 @@ pub struct Progress {
     pub identity: String,
     /// Steps done.
     pub step: usize,
+    /// Networks that have learnt in the first epoch, until it ends.
+    pub members: usize,
     /// Epochs without a gain.
     pub stale: usize,
     /// Seconds spent.
@@ -46,6 +49,17 @@ pub struct Progress {
     pub history: Vec<Validation>,
     /// Loss of every step's batch.
     pub losses: Vec<f32>,
+}
+
+/// Weights that may be kept or taught by, in the order of [`Header::tensors`](flowcast_core::format::Header::tensors).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidates {
+    /// The best.
+    pub best: Vec<f32>,
+    /// The best whose attention says nothing: the closed form, or the first epoch.
+    pub silent: Vec<f32>,
+    /// Networks that have learnt in the first epoch, until it ends.
+    pub members: Vec<Learnt>,
 }
 
 /// The checkpoint of a model file: beside it.
@@ -63,7 +77,7 @@ pub fn save(
     path: &Path,
     progress: &Progress,
     network: &Network,
-    [best, silent]: [&[f32]; 2],
+    candidates: &Candidates,
     optimizer: &AdamW,
 ) -> Result<()> {
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
@@ -78,8 +92,13 @@ pub fn save(
             put(format!("second/{name}"), second)?;
         }
     }
-    for (name, weights) in [("best", best), ("silent", silent)] {
-        tensors.insert(name.to_owned(), (vec![weights.len()], weights.to_vec()));
+    let mut put = |name: String, weights: &[f32]| tensors.insert(name, (vec![weights.len()], weights.to_vec()));
+    put("best".to_owned(), &candidates.best);
+    put("silent".to_owned(), &candidates.silent);
+    for (index, Learnt { gain, whole, kept }) in candidates.members.iter().enumerate() {
+        put(format!("member/{index}/gain"), &[*gain]);
+        put(format!("member/{index}/whole"), whole);
+        put(format!("member/{index}/kept"), kept);
     }
     let views = tensors
         .iter()
@@ -93,17 +112,11 @@ pub fn save(
     write_atomic(path, &bytes)
 }
 
-/// Reads a checkpoint into a network and an optimizer; returns where it stood, the best weights, and the best whose attention
-/// said nothing.
+/// Reads a checkpoint into a network and an optimizer; returns where it stood, and what may be kept.
 ///
 /// # Errors
 /// The file is none, was altered, or is one of another training.
-pub fn load(
-    path: &Path,
-    identity: &str,
-    network: &Network,
-    optimizer: &mut AdamW,
-) -> Result<(Progress, [Vec<f32>; 2])> {
+pub fn load(path: &Path, identity: &str, network: &Network, optimizer: &mut AdamW) -> Result<(Progress, Candidates)> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let not_ours = || format!("{} is no checkpoint of `flowcast train`", path.display());
     let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(not_ours)?;
@@ -128,7 +141,16 @@ pub fn load(
     }
     // The first epoch has an optimizer of its own.
     optimizer.step = progress.step.saturating_sub(EPOCH_STEPS);
-    let best = take("best".to_owned())?.to_vec1()?;
-    let silent = take("silent".to_owned())?.to_vec1()?;
-    Ok((progress, [best, silent]))
+    let mut numbers = |name: String| -> Result<Vec<f32>> { Ok(take(name)?.to_vec1()?) };
+    let (best, silent) = (numbers("best".to_owned())?, numbers("silent".to_owned())?);
+    let members = (0..progress.members)
+        .map(|index| {
+            let gain = numbers(format!("member/{index}/gain"))?;
+            let gain =
+                gain.first().copied().with_context(|| format!("{}: a member's gain is missing", path.display()))?;
+            let (whole, kept) = (numbers(format!("member/{index}/whole"))?, numbers(format!("member/{index}/kept"))?);
+            Ok(Learnt { gain, whole, kept })
+        })
+        .collect::<Result<_>>()?;
+    Ok((progress, Candidates { best, silent, members }))
 }

@@ -146,7 +146,15 @@ mod tests {
             adapt: Adapt::Off,
             protocol,
         };
-        let options = Options { wishes, epochs: 0, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+        let options = Options {
+            wishes,
+            epochs: 0,
+            ensemble: 1,
+            most: None,
+            seed: 1,
+            device: DeviceChoice::Cpu,
+            checkpoint: None,
+        };
         let output = Output::default();
         let (mut model, _) = train(&series, &options, &output).unwrap();
         let split = Split::new(protocol, &series, 24, 12);

@@ -89,6 +89,18 @@ impl RowLosses {
     }
 }
 
+/// How far quantiles are from others, both `[count][knots][quantiles]`: of each quantile the mean squared distance in the
+/// linear path's error, as each knot counts, summed. `weight` as in [`RowLosses::new`]: a future that is missing does not
+/// count here, either.
+///
+/// # Errors
+/// The device fails.
+pub fn distance(quantiles: &Tensor, others: &Tensor, weight: &Tensor, importance: &[f32]) -> Result<Tensor> {
+    let apart = (quantiles - others)?.broadcast_mul(&weight.unsqueeze(2)?)?.sqr()?.sum(2)?;
+    let shares = Tensor::from_slice(importance, (1, importance.len()), apart.device())?;
+    Ok(apart.broadcast_mul(&shares)?.mean_all()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +137,18 @@ mod tests {
         assert!((found[0] - 6.0).abs() < 1e-6, "the next sample is a group of its own: {found:?}");
         assert_eq!(importance(Aim::Median, &[1]), [1.0]);
         assert_eq!(importance(Aim::Mean, &steps), [1.0; 24]);
+    }
+
+    #[test]
+    fn distance_counts_what_is_known_as_each_knot_counts() {
+        let device = Device::Cpu;
+        let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &device).unwrap();
+        let ours = tensor(&[0.0, 1.0, 5.0, 5.0, 2.0, 2.0, 0.0, 0.0], &[2, 2, 2]);
+        let others = tensor(&[1.0, 3.0, 0.0, 0.0, 2.0, 1.0, 1.0, 1.0], &[2, 2, 2]);
+        // The first row's second knot is missing; errors are 2 and 1.
+        let weight = tensor(&[0.5, 0.0, 0.5, 1.0], &[2, 2]);
+        let found = distance(&ours, &others, &weight, &[0.5, 1.5]).unwrap().to_scalar::<f32>().unwrap();
+        let expected = (0.5 * (0.25 + 1.0) + 0.5 * 0.25 + 1.5 * 2.0) / 4.0;
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
     }
 }

@@ -1,4 +1,4 @@
-//! The first epoch: the network without its attention learns from rows one by one.
+//! The first epoch: a network without its attention learns from rows one by one.
 //!
 //! What a row shows depends on the memories before it, which the data alone decide. As long as nothing is received from
 //! other tokens (the attention's output starts as 0), rows can be drawn at random from everything that trains: a thousand
@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
@@ -34,11 +34,13 @@ const LEAST_ROWS: usize = 16;
 const CHOOSING_ROWS: usize = 3_000;
 /// Numbers that are kept of the rows, at most.
 const MOST_NUMBERS: usize = 64 << 20;
+/// Rows that are forecast at once.
+const AT_ONCE: usize = 512;
 /// What the running mean keeps of itself at each batch, in the end.
 const KEPT: f64 = 0.99;
 
 /// Rows of every target, ready to be drawn.
-struct Rows {
+pub(super) struct Rows {
     targets: Vec<Target>,
     token: usize,
     knots: usize,
@@ -53,7 +55,7 @@ struct Target {
 
 impl Rows {
     /// Those of `rows` whose futures lie within them, about `most` of each target.
-    fn of(step: &Step<'_>, rows: &Range<usize>, most: usize) -> Self {
+    pub fn of(step: &Step<'_>, rows: &Range<usize>, most: usize) -> Self {
         let Step { header, features, error, .. } = step;
         let (token, knots) = (header.token_features(), features.knots());
         let end = rows.end.saturating_sub(header.horizon.into()).max(rows.start);
@@ -88,8 +90,17 @@ impl Rows {
 
     /// A batch of some rows of each target, as many of every one.
     fn batch(&self, picked: &[Vec<usize>], device: &Device) -> Result<Batch> {
+        self.of_targets(self.targets.iter().zip(picked.iter().map(Vec::as_slice)), device)
+    }
+
+    /// A batch of some rows of some targets.
+    fn of_targets<'t>(
+        &self,
+        picked: impl Iterator<Item = (&'t Target, &'t [usize])>,
+        device: &Device,
+    ) -> Result<Batch> {
         let (mut tokens, mut origins) = (Vec::new(), Origins::default());
-        for (target, picked) in self.targets.iter().zip(picked) {
+        for (target, picked) in picked {
             for &row in picked {
                 tokens.extend_from_slice(&target.tokens[row * self.token..(row + 1) * self.token]);
                 origins.push_from(&target.origins, row);
@@ -101,7 +112,7 @@ impl Rows {
     }
 
     /// Every row, those of a target that has fewer again from its first on.
-    fn all(&self, device: &Device) -> Result<Batch> {
+    pub fn all(&self, device: &Device) -> Result<Batch> {
         let most = self.targets.iter().map(|target| target.origins.len()).max().unwrap_or(0);
         let every = |target: &Target| (0..most).map(|row| row % target.origins.len()).collect();
         self.batch(&self.targets.iter().map(every).collect::<Vec<_>>(), device)
@@ -132,172 +143,123 @@ impl Average {
     }
 }
 
-/// Trains a network's weights but the attention's on the rows of a step, and leaves the best on `choosing`.
-///
-/// After each of [`EPOCH_STEPS`] steps, `told` hears the mean loss of its batches and says whether to go on.
-///
-/// # Errors
-/// A loss that is not finite, or the device fails.
-pub(crate) fn first_epoch(
-    step: &Step<'_>,
-    choosing: &Range<usize>,
-    network: &Network,
-    seed: u64,
-    mut told: impl FnMut(f32) -> bool,
-) -> Result<()> {
-    let targets = usize::from(step.header.targets);
-    let numbers = step.header.token_features() + step.header.readout_features() * usize::from(step.header.knots);
-    let rows = Rows::of(step, step.rows, (MOST_NUMBERS / (targets * numbers)).max(1));
-    let held = Rows::of(step, choosing, (CHOOSING_ROWS / targets).max(LEAST_ROWS)).all(step.device)?;
-    let each = (ROWS / targets).max(LEAST_ROWS);
-
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut optimizer = AdamW::default();
-    let mut average = Average::of(network)?;
-    let choice = Choice::new(step, held, network)?;
-    let (mut most, mut best) = (0.0, choice.first().to_vec());
-    for run in 0..EPOCH_STEPS {
-        let mut losses = 0.0;
-        for batch in run * BATCHES..(run + 1) * BATCHES {
-            let mut some = |target: &Target| (0..each).map(|_| rng.random_range(0..target.origins.len())).collect();
-            let picked: Vec<Vec<usize>> = rows.targets.iter().map(&mut some).collect();
-            let drawn = rows.batch(&picked, step.device)?;
-            let rate = schedule(batch, WARM_UP_BATCHES, EPOCH_STEPS * BATCHES);
-            losses += step.descend(network, &drawn, Tokens::Alone, &mut optimizer, rate)?;
-            average.follow(network)?;
-        }
-        let moved = network.copy()?;
-        network.restore(&average.weights)?;
-        let (gain, weights) = choice.best(network)?;
-        if gain > most {
-            (most, best) = (gain, weights);
-        }
-        network.restore(&moved)?;
-        if !told(losses / BATCHES as f32) {
-            break;
-        }
-    }
-    network.load(&best)
+/// What a network learnt in an epoch, in the order of [`Header::tensors`](flowcast_core::format::Header::tensors).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learnt {
+    /// What is kept of it gains on the rows that choose, less what may be chance.
+    pub gain: f32,
+    /// All of it.
+    pub whole: Vec<f32>,
+    /// What is kept: the share that the rows that choose speak for.
+    pub kept: Vec<f32>,
 }
 
-#[cfg(test)]
-mod tests {
-    use flowcast_core::presets::PRESETS;
+/// Forecasts of every row of each target, `[targets][rows][knots][quantiles]`.
+pub(crate) type Forecasts = Vec<Vec<f32>>;
 
-    use super::*;
-    use crate::config::Config;
-    use crate::data::Series;
-    use crate::features::Features;
-    use crate::model::StepUnits;
-    use crate::protocol::Protocol;
-    use crate::ridge::{Aim, LinearPath};
-    use crate::train::batch::Shape;
-    use crate::train::closed_form::ClosedForm;
-    use crate::train::setup::{Adapt, Split, Wishes, prepare};
+/// What a network learns from, and the rows that choose.
+pub(crate) struct Epoch<'a> {
+    step: &'a Step<'a>,
+    rows: Rows,
+    choice: Choice<'a>,
+}
 
-    /// A daily wave and a tent map, of which the next value follows from the last, but by no line; its twin is dead from
-    /// where rows choose.
-    fn series(rows: usize) -> Series {
-        let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let mut tent = 0.1_f32;
-        let wave: Vec<f32> = (0..rows)
-            .map(|row| {
-                tent = 0.8 - 1.2 * tent.abs() + rng.random_range(-0.05..0.05_f32);
-                (row as f32 * std::f32::consts::TAU / 12.0).sin() + tent
-            })
-            .collect();
-        let dead = |row: usize| if row < rows / 2 { wave[row] } else { 0.25 };
-        let twin = (0..rows).map(dead).collect();
-        let columns = ["wave", "twin"].map(str::to_owned).to_vec();
-        Series { columns, interval_ms: 3_600_000, start: None, values: vec![wave, twin] }
+impl<'a> Epoch<'a> {
+    /// On the rows of a step; the network is the closed form still.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn new(step: &'a Step<'a>, choosing: &Range<usize>, network: &Network) -> Result<Self> {
+        let targets = usize::from(step.header.targets);
+        let numbers = step.header.token_features() + step.header.readout_features() * usize::from(step.header.knots);
+        let rows = Rows::of(step, step.rows, (MOST_NUMBERS / (targets * numbers)).max(1));
+        let held = Rows::of(step, choosing, (CHOOSING_ROWS / targets).max(LEAST_ROWS)).all(step.device)?;
+        Ok(Self { step, rows, choice: Choice::new(step, held, network)? })
     }
 
-    struct Case {
-        config: Config,
-        features: Features,
-        linear: LinearPath,
-        split: Split,
-        spread: (Vec<f32>, Vec<f32>),
+    /// The closed form's weights.
+    pub fn first(&self) -> &[f32] {
+        self.choice.first()
     }
 
-    impl Case {
-        fn new(series: &Series, targets: usize) -> Self {
-            let wishes = Wishes {
-                periods: vec![12],
-                horizon: Some(4),
-                preset: PRESETS[0],
-                targets,
-                known: 0,
-                adapt: Adapt::Off,
-                protocol: Protocol::Tail { test_fraction: 0.2 },
-            };
-            let (config, split) = prepare(series, &wishes).unwrap();
-            let form = ClosedForm::fit(config, series, &split, Aim::Median, 1).unwrap();
-            let header = form.config.header().unwrap();
-            let spread = crate::train::residual_quantiles(&header, &form.features, &form.linear, &split);
-            Self { config: form.config, features: form.features, linear: form.linear, split, spread }
+    /// Trains a network's weights but the attention's, towards what came or, if others teach, what they forecast. Returns
+    /// what it learnt until the rows that choose gained most by it; the network is left as it was then, with all of it.
+    ///
+    /// After each of [`EPOCH_STEPS`] steps, `told` hears the mean loss of its batches and says whether to go on.
+    ///
+    /// # Errors
+    /// A loss that is not finite, or the device fails.
+    pub fn learn(
+        &self,
+        network: &Network,
+        rng: &mut ChaCha8Rng,
+        taught: Option<&Forecasts>,
+        told: &mut impl FnMut(f32) -> bool,
+    ) -> Result<Learnt> {
+        let Self { step, rows, choice } = self;
+        let each = (ROWS / rows.targets.len()).max(LEAST_ROWS);
+        let mut optimizer = AdamW::default();
+        let mut average = Average::of(network)?;
+        let mut best = Learnt { gain: 0.0, whole: network.weights()?, kept: choice.first().to_vec() };
+        for run in 0..EPOCH_STEPS {
+            let mut losses = 0.0;
+            for batch in run * BATCHES..(run + 1) * BATCHES {
+                let mut some = |target: &Target| (0..each).map(|_| rng.random_range(0..target.origins.len())).collect();
+                let picked: Vec<Vec<usize>> = rows.targets.iter().map(&mut some).collect();
+                let drawn = rows.batch(&picked, step.device)?;
+                let rate = schedule(batch, WARM_UP_BATCHES, EPOCH_STEPS * BATCHES);
+                losses += match taught {
+                    None => step.descend(network, &drawn, Tokens::Alone, &mut optimizer, rate)?,
+                    Some(taught) => {
+                        let taught = self.of_batch(taught, &picked)?;
+                        step.descend_towards(network, (&drawn, &taught), &mut optimizer, rate)?
+                    }
+                };
+                average.follow(network)?;
+            }
+            let moved = network.copy()?;
+            network.restore(&average.weights)?;
+            let whole = network.weights()?;
+            let (gain, kept) = choice.best(network)?;
+            if gain as f32 > best.gain {
+                best = Learnt { gain: gain as f32, whole, kept };
+            }
+            network.restore(&moved)?;
+            if !told(losses / BATCHES as f32) {
+                break;
+            }
         }
+        network.load(&best.whole)?;
+        Ok(best)
+    }
 
-        /// Losses before and after an epoch, and the weights that it left.
-        fn learn(&self, seed: u64, runs: usize) -> (f32, f32, Vec<f32>) {
-            let header = self.config.header().unwrap();
-            let units = StepUnits::new(&header, &self.linear.error);
-            let shape = Shape::new(self.config.targets.into(), self.config.knots.len(), 400);
-            let gains = self.config.head_gains();
-            let network = Network::new(header.clone(), &gains, units, shape.length, 1, &Device::Cpu).unwrap();
-            network.set("readout.weight", &self.linear.readout).unwrap();
-            network.set("head.spread", &self.spread.0).unwrap();
-            network.set("head.bias", &self.spread.1).unwrap();
-            let step = Step {
-                header: &header,
-                features: &self.features,
-                error: &self.linear.error,
-                aim: Aim::Median,
-                rows: &self.split.training,
-                shape,
-                device: &Device::Cpu,
-            };
-            let held = Rows::of(&step, &self.split.validation, 500).all(&Device::Cpu).unwrap();
-            let short = network.for_length(1).unwrap();
-            let loss = |tokens| step.loss(&short, &held, tokens).unwrap().to_scalar::<f32>().unwrap();
-            let (before, mut left) = (loss(Tokens::Alone), runs);
-            let told = |loss: f32| {
-                assert!(loss.is_finite());
-                left -= 1;
-                left > 0
-            };
-            first_epoch(&step, &self.split.validation, &network, seed, told).unwrap();
-            assert_eq!(left, 0);
-            // The attention still says nothing: whether it is there makes no difference.
-            assert_eq!(loss(Tokens::Alone), loss(Tokens::InSequence));
-            (before, loss(Tokens::Alone), network.weights().unwrap())
+    /// Forecasts of every row that teaches.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn forecasts(&self, network: &Network) -> Result<Forecasts> {
+        let of_target = |target: &Target| -> Result<Vec<f32>> {
+            let mut forecasts = Vec::new();
+            for from in (0..target.origins.len()).step_by(AT_ONCE) {
+                let some: Vec<usize> = (from..target.origins.len().min(from + AT_ONCE)).collect();
+                let batch = self.rows.of_targets(std::iter::once((target, some.as_slice())), self.step.device)?;
+                let quantiles = network.forecast(&network.hidden_alone(&batch.tokens)?, &batch.positions)?;
+                forecasts.extend(quantiles.flatten_all()?.to_vec1::<f32>()?);
+            }
+            Ok(forecasts)
+        };
+        self.rows.targets.iter().map(of_target).collect()
+    }
+
+    /// Those of the rows of a batch, `[count][knots][quantiles]`.
+    fn of_batch(&self, forecasts: &Forecasts, picked: &[Vec<usize>]) -> Result<Tensor> {
+        let (knots, quantiles) = (self.rows.knots, self.step.header.quantiles.len());
+        let width = knots * quantiles;
+        let mut numbers = Vec::new();
+        for (forecasts, picked) in forecasts.iter().zip(picked) {
+            picked.iter().for_each(|row| numbers.extend_from_slice(&forecasts[row * width..(row + 1) * width]));
         }
-    }
-
-    #[test]
-    fn rows_teach_what_no_line_can_say() {
-        let series = Series { columns: vec!["wave".into()], values: series(900).values[..1].to_vec(), ..series(900) };
-        let case = Case::new(&series, 1);
-        let (before, after, weights) = case.learn(1, 4);
-        assert!(after < 0.9 * before, "{before} to {after}");
-        assert!(weights == case.learn(1, 4).2, "the same seed gives the same weights");
-        assert!(weights != case.learn(2, 4).2);
-    }
-
-    #[test]
-    fn a_target_without_a_row_that_chooses_stops_nobody() {
-        let case = Case::new(&series(900), 2);
-        let (before, after, _) = case.learn(1, 4);
-        assert!(after < 0.9 * before, "{before} to {after}");
-    }
-
-    #[test]
-    fn nothing_that_is_worse_is_kept() {
-        // Noise alone: there is nothing to learn.
-        let mut rng = ChaCha8Rng::seed_from_u64(8);
-        let values = vec![(0..600).map(|_| rng.random_range(-1.0..1.0_f32)).collect()];
-        let case = Case::new(&Series { columns: vec!["noise".into()], interval_ms: 3_600_000, start: None, values }, 1);
-        let (before, after, _) = case.learn(1, 3);
-        assert!(after <= before && after > 0.97 * before, "{before} to {after}");
+        let count = numbers.len() / width;
+        Ok(Tensor::from_vec(numbers, (count, knots, quantiles), self.step.device)?)
     }
 }

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use flowcast_core::format::Header;
 
 use super::batch::{Batch, Shape, batch};
-use super::loss::{RowLosses, importance};
+use super::loss::{RowLosses, distance, importance};
 use super::{MOST_GRADIENT, WARM_UP_STEPS, group};
 use crate::features::Features;
 use crate::model::Network;
@@ -69,8 +69,11 @@ impl Step<'_> {
 
     /// The losses of a batch's rows, whose hidden states are at hand.
     pub fn row_losses(&self, network: &Network, batch: &Batch, hidden: &Tensor) -> Result<RowLosses> {
-        let quantiles = network.forecast(hidden, &batch.positions)?;
-        RowLosses::new(&self.header.quantiles, &quantiles, (&batch.future, &batch.weight), &self.importance())
+        self.losses_of(&network.forecast(hidden, &batch.positions)?, batch)
+    }
+
+    fn losses_of(&self, quantiles: &Tensor, batch: &Batch) -> Result<RowLosses> {
+        RowLosses::new(&self.header.quantiles, quantiles, (&batch.future, &batch.weight), &self.importance())
     }
 
     /// What each knot's losses count.
@@ -88,6 +91,27 @@ impl Step<'_> {
         rate: f64,
     ) -> Result<f32> {
         let loss = self.loss(network, batch, tokens)?;
+        self.follow(network, &loss, optimizer, rate)?;
+        Ok(loss.to_scalar()?)
+    }
+
+    /// Moves the weights towards forecasts `[count][knots][quantiles]` of a batch of tokens that each are alone, at a share of
+    /// the peak rate. Returns the batch's loss as [`Step::descend`] does.
+    pub fn descend_towards(
+        &self,
+        network: &Network,
+        (batch, forecasts): (&Batch, &Tensor),
+        optimizer: &mut AdamW,
+        rate: f64,
+    ) -> Result<f32> {
+        let quantiles = network.forecast(&network.hidden_alone(&batch.tokens)?, &batch.positions)?;
+        let distance = distance(&quantiles, forecasts, &batch.weight, &self.importance())?;
+        self.follow(network, &distance, optimizer, rate)?;
+        Ok(self.losses_of(&quantiles.detach(), batch)?.mean(&batch.known, &self.importance())?.to_scalar()?)
+    }
+
+    /// Moves the weights down a loss.
+    fn follow(&self, network: &Network, loss: &Tensor, optimizer: &mut AdamW, rate: f64) -> Result<()> {
         let gradients = loss.backward()?;
         let norm = gradient_norm(network.vars(), &gradients)?;
         let value = loss.to_scalar::<f32>()?;
@@ -97,7 +121,6 @@ impl Step<'_> {
             optimizer.step
         );
         let clip = (MOST_GRADIENT / norm).min(1.0);
-        optimizer.step(network.vars(), &gradients, clip, rate, group)?;
-        Ok(value)
+        optimizer.step(network.vars(), &gradients, clip, rate, group)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use flowcast::checksum::seal;
@@ -16,7 +16,7 @@ const ROWS: usize = 260;
 /// The command line of a quick training of column `c0`.
 fn train<'a>(data: &'a str, out: &'a str, epochs: &'a str) -> Vec<&'a str> {
     let mut words = vec!["train", data, "--target", "c0", "--period", "12", "--horizon", "3", "--preset", "tiny"];
-    words.extend(["--device", "cpu", "--epochs", epochs, "--out", out]);
+    words.extend(["--device", "cpu", "--epochs", epochs, "--ensemble", "1", "--out", out]);
     words
 }
 
@@ -54,6 +54,7 @@ fn wrong_usage_of_training_exits_with_2() {
         &["--preset", "huge"][..],
         &["--test-fraction", "1"],
         &["--epochs", "-1"],
+        &["--ensemble", "0"],
         &["--period", "0"],
         &["--period", "1"],
         &["--period", "12,1"],
@@ -431,6 +432,57 @@ fn the_same_training_gives_the_same_file() {
     assert!(bench.bytes("a.safetensors") != bench.bytes("c.safetensors"));
 }
 
+/// A training under way.
+#[cfg(unix)]
+fn start(bench: &Bench, words: &[&str]) -> Child {
+    let mut command = flowcast();
+    command.args(words).current_dir(bench.folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// What it says at Ctrl-C, which must be one line.
+#[cfg(unix)]
+fn interrupted(child: Child) -> String {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(output.stdout.is_empty());
+    error
+}
+
+/// Ctrl-C while several networks learn leaves a checkpoint with those that have; it is gone on with to the same file.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_ensemble_goes_on_to_the_same_file() {
+    let bench = bench();
+    let words = |out: &'static str| {
+        let mut words = train("data.csv", out, "1");
+        let networks = words.iter().position(|word| *word == "--ensemble").unwrap();
+        words[networks + 1] = "4";
+        words
+    };
+    let whole = bench.json(&words("whole.safetensors"));
+    let child = start(&bench, &words("m.safetensors"));
+    std::thread::sleep(Duration::from_secs_f64(0.5 * whole["seconds"].as_f64().unwrap()));
+    let error = interrupted(child);
+    assert!(error.contains(" of 5 networks of the first epoch; the same command with --resume goes on"), "{error}");
+    assert!(bench.path("m.safetensors.checkpoint").exists() && !bench.path("m.safetensors").exists());
+
+    // Of another number of networks it is another training.
+    let mut other = words("m.safetensors");
+    other.extend(["--resume"]);
+    let networks = other.iter().position(|word| *word == "--ensemble").unwrap();
+    other[networks + 1] = "3";
+    let error = bench.refusal(&other);
+    assert!(error.contains("m.safetensors.checkpoint is of another training"), "{error}");
+
+    bench.json(&[&words("m.safetensors")[..], &["--resume"]].concat());
+    assert!(bench.bytes("m.safetensors") == bench.bytes("whole.safetensors"), "interrupted or not, the same bytes");
+    assert!(!bench.path("m.safetensors.checkpoint").exists());
+}
+
 /// Ctrl-C after the first epoch leaves a checkpoint; with it the training ends where it would have ended anyway.
 #[test]
 #[cfg(unix)]
@@ -441,26 +493,16 @@ fn an_interrupted_training_goes_on_to_the_same_file() {
     assert!(!bench.path("whole.safetensors.checkpoint").exists(), "nothing is left of a training that is done");
 
     let words = train("data.csv", "m.safetensors", EPOCHS);
-    let child = flowcast()
-        .args(&words)
-        .current_dir(bench.folder.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = start(&bench, &words);
     let checkpoint = bench.path("m.safetensors.checkpoint");
     let started = Instant::now();
     while !checkpoint.exists() {
         assert!(started.elapsed() < Duration::from_secs(300), "no epoch was done");
         std::thread::sleep(Duration::from_millis(2));
     }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{error}");
+    let error = interrupted(child);
     assert!(error.starts_with("error: interrupted after step ") && error.contains("--resume"), "{error}");
-    assert_eq!(error.lines().count(), 1, "{error}");
-    assert!(output.stdout.is_empty() && !bench.path("m.safetensors").exists());
+    assert!(!bench.path("m.safetensors").exists());
 
     // Another training does not go on from it.
     let resume = |words: &[&'static str]| [words, &["--resume"]].concat();
