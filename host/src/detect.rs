@@ -251,12 +251,10 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::DeviceChoice;
     use crate::file::AlignedBytes;
     use crate::protocol::Protocol;
-    use crate::train::setup::{Adapt, Wishes};
+    use crate::train::setup::Wishes;
     use crate::train::{Options, train};
-    use flowcast_core::presets::PRESETS;
     use rand::{RngExt as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
 
@@ -285,24 +283,8 @@ mod tests {
 
     /// Trained on the rows before the spike.
     fn model() -> AlignedBytes {
-        let wishes = Wishes {
-            periods: vec![24],
-            horizon: Some(24),
-            preset: PRESETS[0],
-            targets: 1,
-            known: 0,
-            adapt: Adapt::Off,
-            protocol: Protocol::Tail { test_fraction: 0.5 },
-        };
-        let options = Options {
-            wishes,
-            epochs: 0,
-            ensemble: 1,
-            most: None,
-            seed: 1,
-            device: DeviceChoice::Cpu,
-            checkpoint: None,
-        };
+        let wishes = Wishes { protocol: Protocol::Tail { test_fraction: 0.5 }, ..Wishes::example(24, 24) };
+        let options = Options::closed_form(wishes);
         train(&series(Change::Shift), &options, &Output::default()).unwrap().0.to_flow().unwrap()
     }
 

@@ -406,6 +406,7 @@ mod tests {
     use crate::device::DeviceChoice;
     use crate::file::AlignedBytes;
     use crate::forecaster::open;
+    use crate::train::setup::Wishes;
     use crate::train::{self, learning::Learning};
     use flowcast_core::known::nothing;
     use flowcast_core::presets::PRESETS;
@@ -433,17 +434,9 @@ mod tests {
 
     /// A model of [`series`] in closed form, whose blocks have no attention, and how its training went.
     fn trained() -> (TrainedModel, Learning) {
-        let wishes = train::setup::Wishes {
-            periods: vec![24],
-            targets: 2,
-            known: 0,
-            adapt: train::setup::Adapt::Off,
-            horizon: Some(24),
-            preset: PRESETS[0],
-            protocol: crate::protocol::Protocol::Tail { test_fraction: 0.2 },
-        };
-        let device = DeviceChoice::Cpu;
-        let options = train::Options { wishes, epochs: 0, ensemble: 1, most: None, seed: 1, device, checkpoint: None };
+        let wishes = Wishes { targets: 2, ..Wishes::example(24, 24) };
+        let _device = DeviceChoice::Cpu;
+        let options = train::Options::closed_form(wishes);
         let (model, report) = train::train(&series(), &options, &Output::default()).unwrap();
         assert!(report.learning.start.loss > 0.0 && report.learning.epochs.is_empty());
         assert!(model.config.memories.is_empty());

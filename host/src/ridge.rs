@@ -513,23 +513,13 @@ pub fn fit(
 mod tests {
     use super::*;
     use crate::data::Series;
-    use crate::protocol::Protocol;
-    use crate::train::setup::{Adapt, Wishes, prepare};
-    use flowcast_core::presets::PRESETS;
+    use crate::train::setup::{Wishes, prepare};
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
     fn fitted(values: Vec<f32>) -> LinearPath {
         let series = Series { columns: vec!["a".into()], interval_ms: 3_600_000, start: None, values: vec![values] };
-        let wishes = Wishes {
-            periods: vec![24],
-            horizon: Some(24),
-            preset: PRESETS[0],
-            targets: 1,
-            known: 0,
-            adapt: Adapt::Off,
-            protocol: Protocol::Tail { test_fraction: 0.2 },
-        };
+        let wishes = Wishes::example(24, 24);
         let (config, split) = prepare(&series, &wishes).unwrap();
         let whole = |rows: &Range<usize>| rows.start..rows.end - 24;
         fit(

@@ -206,6 +206,13 @@ pub struct Options {
     pub checkpoint: Option<(PathBuf, bool)>,
 }
 
+impl Options {
+    /// The closed form alone, on the CPU.
+    pub(crate) fn closed_form(wishes: Wishes) -> Self {
+        Self { wishes, epochs: 0, ensemble: 1, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None }
+    }
+}
+
 /// How a training went.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -767,24 +774,8 @@ mod tests {
         let values: Vec<Vec<f32>> = std::iter::once(wave).chain(other).collect();
         let columns: Vec<String> = (0..values.len()).map(|index| format!("c{index}")).collect();
         let series = Series { columns, interval_ms: 3_600_000, start: None, values };
-        let wishes = Wishes {
-            periods: vec![24],
-            horizon: Some(24),
-            preset: PRESETS[0],
-            targets: series.columns.len(),
-            known: 0,
-            adapt: Adapt::Off,
-            protocol: tail(),
-        };
-        let options = Options {
-            wishes,
-            epochs: 0,
-            ensemble: 1,
-            most: None,
-            seed: 1,
-            device: DeviceChoice::Cpu,
-            checkpoint: None,
-        };
+        let wishes = Wishes { targets: series.columns.len(), ..Wishes::example(24, 24) };
+        let options = Options::closed_form(wishes);
         let (model, _) = train(&series, &options, &Output::default()).unwrap();
         let bytes = model.to_flow().unwrap();
         let mut forecaster = open(&bytes).unwrap();
@@ -798,33 +789,13 @@ mod tests {
         width
     }
 
-    fn tail() -> Protocol {
-        Protocol::Tail { test_fraction: 0.2 }
-    }
-
     #[test]
     fn under_ett_no_held_out_row_changes_the_model_and_no_validation_row_its_normalisation() {
         let wave = |row: usize| (row as f32 * 0.2618).sin() + ((row * 7_919) % 101) as f32 / 300.0;
         let values = vec![(0..1_000).map(wave).collect::<Vec<f32>>()];
         let series = Series { columns: vec!["a".into()], interval_ms: 3_600_000, start: None, values };
-        let wishes = Wishes {
-            periods: vec![24],
-            horizon: Some(12),
-            preset: PRESETS[0],
-            targets: series.columns.len(),
-            known: 0,
-            adapt: Adapt::Off,
-            protocol: Protocol::Ett,
-        };
-        let options = Options {
-            wishes,
-            epochs: 0,
-            ensemble: 1,
-            most: None,
-            seed: 1,
-            device: DeviceChoice::Cpu,
-            checkpoint: None,
-        };
+        let wishes = Wishes { targets: series.columns.len(), protocol: Protocol::Ett, ..Wishes::example(24, 12) };
+        let options = Options::closed_form(wishes);
         let trained = |from: usize| {
             let mut changed = series.clone();
             changed.values[0][from..].iter_mut().for_each(|value| *value = 3.0 - 2.0 * *value);
@@ -867,24 +838,8 @@ mod tests {
         let trained = |adapt: Adapt, which: usize| {
             let values = vec![values.iter().map(|values| values[which]).collect()];
             let series = Series { columns: vec!["a".into()], interval_ms: 3_600_000, start: None, values };
-            let wishes = Wishes {
-                periods: vec![24],
-                horizon: Some(4),
-                preset: PRESETS[0],
-                targets: 1,
-                known: 0,
-                adapt,
-                protocol: tail(),
-            };
-            let options = Options {
-                wishes,
-                epochs: 0,
-                ensemble: 1,
-                most: None,
-                seed: 1,
-                device: DeviceChoice::Cpu,
-                checkpoint: None,
-            };
+            let wishes = Wishes { adapt, ..Wishes::example(24, 4) };
+            let options = Options::closed_form(wishes);
             let (model, report) = train(&series, &options, &Output::default()).unwrap();
             assert_eq!(model.config.adapted, report.adapted);
             report
@@ -925,24 +880,8 @@ mod tests {
     fn a_plan_takes_most_of_the_error_away_and_a_column_that_tells_nothing_is_left_out() {
         let series = planned();
         let trained = |known: usize, epochs: usize| {
-            let wishes = Wishes {
-                periods: vec![24],
-                horizon: Some(HORIZON),
-                preset: PRESETS[0],
-                targets: 1,
-                known,
-                adapt: Adapt::Off,
-                protocol: tail(),
-            };
-            let options = Options {
-                wishes,
-                epochs,
-                ensemble: 1,
-                most: None,
-                seed: 1,
-                device: DeviceChoice::Cpu,
-                checkpoint: None,
-            };
+            let wishes = Wishes { known, ..Wishes::example(24, HORIZON) };
+            let options = Options { epochs, ..Options::closed_form(wishes) };
             train(&series, &options, &Output::default()).unwrap()
         };
         let names =

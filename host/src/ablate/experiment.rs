@@ -311,10 +311,8 @@ fn decimal(x: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::config::TrainedModel;
-    use crate::protocol::Protocol;
-    use crate::train::setup::{Adapt, Wishes, prepare};
+    use crate::train::setup::{Wishes, prepare};
     use crate::train::validation::validate;
-    use flowcast_core::presets::PRESETS;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -338,15 +336,7 @@ mod tests {
     }
 
     fn experiment(series: &Series) -> Experiment {
-        let wishes = Wishes {
-            periods: vec![12],
-            horizon: Some(4),
-            preset: PRESETS[0],
-            targets: series.columns.len(),
-            known: 0,
-            adapt: Adapt::Off,
-            protocol: Protocol::Tail { test_fraction: 0.2 },
-        };
+        let wishes = Wishes { targets: series.columns.len(), ..Wishes::example(12, 4) };
         let (config, split) = prepare(series, &wishes).unwrap();
         Experiment::new(series, config, split).unwrap()
     }

@@ -11,7 +11,6 @@ use super::corpus::Labelled;
 use super::scoring::probation;
 use crate::config::ChannelConfig;
 use crate::data::Series;
-use crate::device::DeviceChoice;
 use crate::forecaster;
 use crate::output::Output;
 use crate::protocol::Protocol;
@@ -60,8 +59,7 @@ pub fn detect(labelled: &Labelled) -> Result<Detection> {
         return Ok(Detection { period: None, scores: vec![0.0; values.len()] });
     };
     let period = wishes.periods.first().copied();
-    let options =
-        Options { wishes, epochs: 0, ensemble: 1, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None };
+    let options = Options::closed_form(wishes);
     let (mut model, _) = train(&known, &options, &Output::default())?;
     model.config.channels.iter_mut().for_each(widen);
     let bytes = model.to_flow()?;

@@ -1,4 +1,3 @@
-use flowcast_core::presets::PRESETS;
 use flowcast_core::seasonal::{MAX_ALIGNED, MAX_FEATURES};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -7,8 +6,7 @@ use super::*;
 use crate::config::{Config, RETRIEVAL_GAIN};
 use crate::data::Series;
 use crate::features::{After, Features};
-use crate::protocol::Protocol;
-use crate::train::setup::{self, Adapt, Split, Wishes};
+use crate::train::setup::{self, Split, Wishes};
 
 const PERIOD: usize = 48;
 
@@ -26,15 +24,7 @@ fn series(days: usize) -> Series {
 
 fn prepared(days: usize) -> (Config, Split, Series) {
     let series = series(days);
-    let wishes = Wishes {
-        periods: vec![PERIOD as u32],
-        horizon: Some(PERIOD),
-        preset: PRESETS[0],
-        targets: 1,
-        known: 0,
-        adapt: Adapt::Off,
-        protocol: Protocol::Tail { test_fraction: 0.2 },
-    };
+    let wishes = Wishes::example(PERIOD as u32, PERIOD);
     let (config, split) = setup::prepare(&series, &wishes).unwrap();
     (config, split, series)
 }

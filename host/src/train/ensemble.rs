@@ -105,7 +105,6 @@ fn best(learnt: &[Learnt]) -> Option<&Learnt> {
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
-    use flowcast_core::presets::PRESETS;
     use rand::RngExt;
 
     use super::super::EPOCH_STEPS;
@@ -114,12 +113,11 @@ mod tests {
     use crate::data::Series;
     use crate::features::Features;
     use crate::model::StepUnits;
-    use crate::protocol::Protocol;
     use crate::ridge::{Aim, LinearPath};
     use crate::train::batch::Shape;
     use crate::train::closed_form::ClosedForm;
     use crate::train::rows::Rows;
-    use crate::train::setup::{Adapt, Split, Wishes, prepare};
+    use crate::train::setup::{Split, Wishes, prepare};
     use crate::train::step::Tokens;
 
     /// A daily wave and a tent map, of which the next value follows from the last, but by no line; its twin is dead from
@@ -149,15 +147,7 @@ mod tests {
 
     impl Case {
         fn new(series: &Series, targets: usize) -> Self {
-            let wishes = Wishes {
-                periods: vec![12],
-                horizon: Some(4),
-                preset: PRESETS[0],
-                targets,
-                known: 0,
-                adapt: Adapt::Off,
-                protocol: Protocol::Tail { test_fraction: 0.2 },
-            };
+            let wishes = Wishes { targets, ..Wishes::example(12, 4) };
             let (config, split) = prepare(series, &wishes).unwrap();
             let form = ClosedForm::fit(config, series, &split, Aim::Median, 1).unwrap();
             let header = form.config.header().unwrap();

@@ -120,14 +120,12 @@ pub fn fine_tune(
 
 #[cfg(test)]
 mod tests {
-    use flowcast_core::presets::PRESETS;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::device::DeviceChoice;
     use crate::protocol::Protocol;
-    use crate::train::setup::{Adapt, Wishes};
+    use crate::train::setup::Wishes;
     use crate::train::{Options, train};
 
     #[test]
@@ -137,24 +135,8 @@ mod tests {
         let values = vec![(0..600).map(|row| wave(row) + rng.random_range(-1.0..1.0_f32)).collect()];
         let series = Series { columns: vec!["a".to_owned()], interval_ms: 3_600_000, start: None, values };
         let protocol = Protocol::Tail { test_fraction: 0.2 };
-        let wishes = Wishes {
-            periods: vec![24],
-            horizon: Some(12),
-            preset: PRESETS[0],
-            targets: 1,
-            known: 0,
-            adapt: Adapt::Off,
-            protocol,
-        };
-        let options = Options {
-            wishes,
-            epochs: 0,
-            ensemble: 1,
-            most: None,
-            seed: 1,
-            device: DeviceChoice::Cpu,
-            checkpoint: None,
-        };
+        let wishes = Wishes { protocol, ..Wishes::example(24, 12) };
+        let options = Options::closed_form(wishes);
         let output = Output::default();
         let (mut model, _) = train(&series, &options, &output).unwrap();
         let split = Split::new(protocol, &series, 24, 12);

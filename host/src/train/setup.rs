@@ -93,6 +93,22 @@ pub struct Wishes {
     pub protocol: Protocol,
 }
 
+#[cfg(test)]
+impl Wishes {
+    /// A small model of one target, that does not adapt, for tests.
+    pub(crate) fn example(period: u32, horizon: usize) -> Self {
+        Self {
+            periods: vec![period],
+            horizon: Some(horizon),
+            preset: flowcast_core::presets::PRESETS[0],
+            targets: 1,
+            known: 0,
+            adapt: Adapt::Off,
+            protocol: Protocol::Tail { test_fraction: 0.2 },
+        }
+    }
+}
+
 /// The season of a sampling interval: the longest of day, hour, minute and second of which the rows hold enough.
 pub fn default_period(interval_ms: u64, rows: usize) -> u32 {
     let fits = |season_ms: &u64| {
