@@ -247,6 +247,20 @@ mod tests {
     }
 
     #[test]
+    fn targets_with_readouts_of_their_own_are_taught_each_its_own() {
+        let mut series = series(900);
+        // One goes up and down, and has fewer rows.
+        series.values[1] = (0..900).map(|row| series.values[0][row] * if row % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        series.values[1][40..300].fill(f32::NAN);
+        let (case, ensemble) = (Case::new(&series, 2), Ensemble { members: 2, seed: 1 });
+        assert!(case.linear.own_readouts);
+        let mut learnt = Vec::new();
+        let (_, after, _) = case.learn_with(ensemble, &mut learnt, ensemble.networks() * EPOCH_STEPS);
+        let alone = (case.learn(1, EPOCH_STEPS).1 + case.learn(2, EPOCH_STEPS).1) / 2.0;
+        assert!(after < 1.01 * alone, "{after} taught, {alone} alone");
+    }
+
+    #[test]
     fn the_best_so_far_is_kept_when_time_runs_out() {
         let (case, ensemble) = (wave(), Ensemble { members: 2, seed: 1 });
         let mut learnt = Vec::new();

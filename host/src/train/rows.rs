@@ -90,17 +90,8 @@ impl Rows {
 
     /// A batch of some rows of each target, as many of every one.
     fn batch(&self, picked: &[Vec<usize>], device: &Device) -> Result<Batch> {
-        self.of_targets(self.targets.iter().zip(picked.iter().map(Vec::as_slice)), device)
-    }
-
-    /// A batch of some rows of some targets.
-    fn of_targets<'t>(
-        &self,
-        picked: impl Iterator<Item = (&'t Target, &'t [usize])>,
-        device: &Device,
-    ) -> Result<Batch> {
         let (mut tokens, mut origins) = (Vec::new(), Origins::default());
-        for (target, picked) in picked {
+        for (target, picked) in self.targets.iter().zip(picked) {
             for &row in picked {
                 tokens.extend_from_slice(&target.tokens[row * self.token..(row + 1) * self.token]);
                 origins.push_from(&target.origins, row);
@@ -111,11 +102,20 @@ impl Rows {
         origins.into_batch(tokens, (0..count as u32).collect(), self.knots, device)
     }
 
-    /// Every row, those of a target that has fewer again from its first on.
+    /// Rows of the target that has the most.
+    fn longest(&self) -> usize {
+        self.targets.iter().map(|target| target.origins.len()).max().unwrap_or(0)
+    }
+
+    /// These rows of every target, those of one that has fewer again from its first on: a batch has as many of each.
+    fn of_each(&self, rows: &Range<usize>) -> Vec<Vec<usize>> {
+        let of = |target: &Target| rows.clone().map(|row| row % target.origins.len()).collect();
+        self.targets.iter().map(of).collect()
+    }
+
+    /// Every row.
     pub fn all(&self, device: &Device) -> Result<Batch> {
-        let most = self.targets.iter().map(|target| target.origins.len()).max().unwrap_or(0);
-        let every = |target: &Target| (0..most).map(|row| row % target.origins.len()).collect();
-        self.batch(&self.targets.iter().map(every).collect::<Vec<_>>(), device)
+        self.batch(&self.of_each(&(0..self.longest())), device)
     }
 }
 
@@ -238,17 +238,22 @@ impl<'a> Epoch<'a> {
     /// # Errors
     /// The device fails.
     pub fn forecasts(&self, network: &Network) -> Result<Forecasts> {
-        let of_target = |target: &Target| -> Result<Vec<f32>> {
-            let mut forecasts = Vec::new();
-            for from in (0..target.origins.len()).step_by(AT_ONCE) {
-                let some: Vec<usize> = (from..target.origins.len().min(from + AT_ONCE)).collect();
-                let batch = self.rows.of_targets(std::iter::once((target, some.as_slice())), self.step.device)?;
-                let quantiles = network.forecast(&network.hidden_alone(&batch.tokens)?, &batch.positions)?;
-                forecasts.extend(quantiles.flatten_all()?.to_vec1::<f32>()?);
+        let targets = &self.rows.targets;
+        let mut forecasts: Forecasts = vec![Vec::new(); targets.len()];
+        let longest = self.rows.longest();
+        let at_once = (AT_ONCE / targets.len()).max(1);
+        for from in (0..longest).step_by(at_once) {
+            let rows = from..longest.min(from + at_once);
+            let batch = self.rows.batch(&self.rows.of_each(&rows), self.step.device)?;
+            let quantiles = network.forecast(&network.hidden_alone(&batch.tokens)?, &batch.positions)?;
+            let numbers = quantiles.flatten_all()?.to_vec1::<f32>()?;
+            let of_target = numbers.chunks_exact(numbers.len() / targets.len());
+            for ((forecasts, target), numbers) in forecasts.iter_mut().zip(targets).zip(of_target) {
+                let own = rows.len().min(target.origins.len().saturating_sub(rows.start));
+                forecasts.extend_from_slice(&numbers[..numbers.len() / rows.len() * own]);
             }
-            Ok(forecasts)
-        };
-        self.rows.targets.iter().map(of_target).collect()
+        }
+        Ok(forecasts)
     }
 
     /// Those of the rows of a batch, `[count][knots][quantiles]`.
