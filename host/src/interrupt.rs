@@ -9,6 +9,8 @@ use anyhow::{Result, bail};
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// As shells count a program that Ctrl-C ended.
 const EXIT_CODE: i32 = 130;
+/// What a program that is about to end has to say to whoever watches it.
+const SOON: &str = "note: ending where nothing is lost, in seconds; a second time ends at once";
 /// What a program that ends at once has to say.
 const AT_ONCE: &str = "error: interrupted a second time and stopped at once: files stay as they were last written; a training keeps the \
                        checkpoint of its last finished epoch, if there was one";
@@ -19,10 +21,14 @@ pub fn listen() {
     LISTENING.call_once(|| {
         // Another handler in this program stays, and ends it as it likes.
         let _ = ctrlc::set_handler(|| {
-            if REQUESTED.swap(true, Ordering::Relaxed) {
-                // Below a bar that is being drawn; standard error may be closed.
-                let mut stderr = std::io::stderr();
-                let _ = writeln!(stderr, "{}{AT_ONCE}", if stderr.is_terminal() { "\n" } else { "" });
+            let again = REQUESTED.swap(true, Ordering::Relaxed);
+            // Below a bar that is being drawn; standard error may be closed.
+            let mut stderr = std::io::stderr();
+            let watched = stderr.is_terminal();
+            if again || watched {
+                let _ = writeln!(stderr, "{}{}", if watched { "\n" } else { "" }, if again { AT_ONCE } else { SOON });
+            }
+            if again {
                 std::process::exit(EXIT_CODE);
             }
         });
