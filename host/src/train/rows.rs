@@ -5,7 +5,7 @@
 //! small steps in the time of a few dozen with whole sequences, and most of what the network adds to the closed form.
 //! What is kept is not where the last step led, but the running mean of the weights (Polyak and Juditsky, "Acceleration of
 //! stochastic approximation by averaging", 1992), and of the way from the closed form to there the share that the rows
-//! that choose speak for ([`Choice`]).
+//! that choose speak for (`choice`).
 
 use std::ops::Range;
 
