@@ -3,8 +3,8 @@
 //! Networks that start from other weights err in part each in its own way, and their mean errs less (Hansen and Salamon,
 //! "Neural network ensembles", 1990); but a board has room for one. So a last network learns the mean of the others' forecasts
 //! (Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015), beginning where the best of them ended.
-//! It sees nothing of what came: what is chance in that, the mean has mostly lost. Where the rows that choose gain less by it than by the others in the mean, nothing was
-//! distilled, and the best of them is kept.
+//! It sees nothing of what came: what is chance in that, the mean has mostly lost. Where the rows that choose gain less by it
+//! than by the others in the mean, nothing was distilled, and the best of them is kept.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -37,9 +37,8 @@ impl Ensemble {
         self.members + usize::from(self.members > 1)
     }
 
-    /// Trains a network's weights but the attention's on the rows of a step, and leaves the best on `choosing`. The network
-    /// is the closed form still, in whatever state; `learnt` are members that have learnt before, and others are added to
-    /// it as they have.
+    /// Trains a network's weights but the attention's, from the closed form's on, on the rows of a step, and leaves the best
+    /// on `choosing`. `learnt` are members that have learnt before an interruption; the others are added to it as they have.
     ///
     /// After each step, `told` hears the loss and says whether to go on: if not, the best so far is left.
     ///
