@@ -20,6 +20,7 @@ use crate::anomaly::{Anomaly, Strangeness};
 use crate::attention::{FlowState, FlowTrace};
 use crate::bits::is_finite;
 use crate::conformal::{Conformal, Factors};
+use crate::ends::Ends;
 use crate::experts::EXPERTS;
 use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_READOUT, MAX_STEP_FEATURES, NO_MODEL};
 use crate::intake::{Intake, Stillness};
@@ -47,6 +48,7 @@ struct ChannelState<
     const FLOWS: usize,
 > {
     intake: Intake<R>,
+    ends: Ends,
     seasonal: SeasonalState<SLOTS, R>,
     /// One a block, where the blocks have an attention.
     flow: [FlowState<R, HEADS, HEAD_DIM>; FLOWS],
@@ -171,6 +173,7 @@ pub struct ChannelForecast<
     model: &'f Model<'m, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>,
     channel: usize,
     intake: Intake<R>,
+    ends: Ends,
     clocks: Clocks,
     memories: Memories<'f, R>,
     level: Level<R>,
@@ -344,7 +347,7 @@ impl<
         }
         for (index, state) in self.channels.iter_mut().enumerate().take(header.channels.into()) {
             state.intake = model.channel(index).map_or(Intake::NONE, |channel| Intake::new(&channel));
-            state.conformal = Conformal::new(model.factors(index));
+            state.start(&model, index);
         }
         self.model = Bound::Model(model);
         Ok(())
@@ -419,6 +422,7 @@ impl<
                 continue;
             };
             state.missing_run = 0;
+            state.ends.observe(reading);
             M::begin(Part::Memories);
             state.seasonal.observe(seasons, &present, x);
             // Nothing is forecast of a covariate: its memories and trends are all that others read of it.
@@ -533,10 +537,9 @@ impl<
     pub fn reset(&mut self) {
         for (index, state) in self.channels.iter_mut().enumerate() {
             state.reset();
-            state.conformal = match self.model.get() {
-                Some(model) => Conformal::new(model.factors(index)),
-                None => Conformal::unlearned(),
-            };
+            if let Some(model) = self.model.get() {
+                state.start(model, index);
+            }
         }
         self.clocks = Clocks::new();
         self.samples = 0;
@@ -555,6 +558,7 @@ impl<
     const fn new() -> Self {
         Self {
             intake: Intake::NONE,
+            ends: Ends::NONE,
             seasonal: SeasonalState::new(),
             flow: [const { FlowState::<R, HEADS, HEAD_DIM>::ZERO }; FLOWS],
             hidden: [R::ZERO; D_MODEL],
@@ -575,6 +579,7 @@ impl<
     fn reset(&mut self) {
         let Self {
             intake: _,
+            ends,
             seasonal,
             flow,
             hidden,
@@ -582,7 +587,7 @@ impl<
             next,
             schedule,
             probes,
-            conformal: _,
+            conformal,
             adaptation,
             stillness,
             anomaly,
@@ -594,6 +599,8 @@ impl<
         *next = NextSample::NONE;
         *schedule = Schedule::new();
         *probes = Probes::new();
+        *ends = Ends::NONE;
+        *conformal = Conformal::unlearned();
         *adaptation = Adaptation::new();
         flow.iter_mut().for_each(|flow| *flow = FlowState::ZERO);
         *hidden = [R::ZERO; D_MODEL];
@@ -601,6 +608,12 @@ impl<
         *anomaly = Anomaly::ZERO;
         *missing = 0;
         *missing_run = 0;
+    }
+
+    /// What a channel of a model starts with.
+    fn start<const LAYERS: usize>(&mut self, model: &Model<'_, R, D_MODEL, HEADS, HEAD_DIM, LAYERS>, channel: usize) {
+        self.ends = model.channel(channel).map_or(Ends::NONE, |channel| Ends::new(&channel));
+        self.conformal = Conformal::new(model.factors(channel));
     }
 
     /// Whether most slots of the first season have been seen.
@@ -663,6 +676,7 @@ impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
             model,
             channel,
             intake: state.intake,
+            ends: state.ends,
             clocks: *clocks,
             memories: state.seasonal.memories(),
             level: state.level,
@@ -857,9 +871,9 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
         self.model.header().quantiles.iter().position(|level| level.to_bits() == 0.5_f32.to_bits()).unwrap_or(0)
     }
 
-    /// A step in the channel's unit.
+    /// A step in the channel's unit, none of it beyond where the channel ends.
     fn restore(&self, step: Step<R>) -> Quantiles {
-        let values = step.quantiles.iter().map(|value| self.intake.restore(*value)).collect();
+        let values = step.quantiles.iter().map(|value| self.ends.within(self.intake.restore(*value))).collect();
         Quantiles { values, median: self.median() as u8 }
     }
 }

@@ -28,7 +28,7 @@ use crate::seasonal::{
 };
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
 /// The most quantile levels of a model.
 pub const MAX_QUANTILES: usize = 9;
 /// The most channels of a model.
@@ -121,9 +121,12 @@ mod field {
         pub const VALID_MAX: usize = 12;
         pub const STUCK_LIMIT: usize = 16;
         pub const RESOLUTION: usize = 20;
-        pub const NAME: Range<usize> = 24..24 + NAME_BYTES;
+        pub const LOWEST: usize = 24;
+        pub const HIGHEST: usize = 28;
+        pub const NAME: Range<usize> = 32..32 + NAME_BYTES;
         pub const UNIT: Range<usize> = NAME.end..NAME.end + UNIT_BYTES;
-        pub const BYTES: usize = 64;
+        pub const RESERVED: Range<usize> = UNIT.end..BYTES;
+        pub const BYTES: usize = 80;
     }
 }
 
@@ -293,6 +296,10 @@ pub struct Channel<'m> {
     pub stuck_limit: u32,
     /// The sensor's step, in the unit: forecasts are multiples of it, as readings are. 0 for a fine sensor.
     pub resolution: f32,
+    /// No forecast that a user is told is lower, unless a reading was; `valid_min` or more.
+    pub lowest: f32,
+    /// No forecast that a user is told is higher, unless a reading was; `valid_max` or less.
+    pub highest: f32,
 }
 
 /// One tensor of the weights, row-major.
@@ -691,6 +698,9 @@ impl Header {
         for index in 0..self.channels.into() {
             let channel = self.channel(body, index).ok_or(FormatError::Text { channel: index })?;
             channel.check(index)?;
+            let start = self.channels_start() + index * field::channel::BYTES;
+            let Range { start: from, end: to } = field::channel::RESERVED;
+            zero(body, start + from..start + to)?;
         }
         self.check_weights(body)
     }
@@ -780,6 +790,8 @@ impl Header {
             valid_max: f32_at(record, field::channel::VALID_MAX),
             stuck_limit: u32_at(record, field::channel::STUCK_LIMIT),
             resolution: f32_at(record, field::channel::RESOLUTION),
+            lowest: f32_at(record, field::channel::LOWEST),
+            highest: f32_at(record, field::channel::HIGHEST),
         })
     }
 
@@ -1044,6 +1056,8 @@ impl Header {
                 (field::channel::VALID_MIN, channel.valid_min),
                 (field::channel::VALID_MAX, channel.valid_max),
                 (field::channel::RESOLUTION, channel.resolution),
+                (field::channel::LOWEST, channel.lowest),
+                (field::channel::HIGHEST, channel.highest),
             ] {
                 put(out, start + at, &value.to_le_bytes());
             }
@@ -1183,6 +1197,13 @@ impl Channel<'_> {
         if !bits::is_finite(resolution) || !(0..=farthest).contains(&steps(resolution)) {
             return wrong("channel's resolution", resolution, "0 to 1e6 scales");
         }
+        let inside = |value: f32, from: f32| (order(from)..=order(most)).contains(&order(value));
+        if !inside(self.lowest, least) {
+            return wrong("channel's lowest forecast", self.lowest, "the smallest sample to the largest");
+        }
+        if !inside(self.highest, self.lowest) {
+            return wrong("channel's highest forecast", self.highest, "the lowest forecast to the largest sample");
+        }
         Ok(())
     }
 }
@@ -1280,5 +1301,5 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
     }
 }
 
-const _: () = assert!(field::channel::UNIT.end <= field::channel::BYTES && MAX_BINS <= u8::MAX as usize);
+const _: () = assert!(field::channel::BYTES.is_multiple_of(ALIGNMENT) && MAX_BINS <= u8::MAX as usize);
 const _: () = assert!(field::RETRIEVAL_GAIN + 4 * RETRIEVALS == field::KNOWN);

@@ -8,7 +8,7 @@
 //! Start at [`forecaster::Forecaster`]: `bind` a model, `observe` samples, `forecast`; `README.md` has the loop.
 //!
 //! Each file is one idea, and files depend downwards only:
-//! `forecaster → {snapshot, intake, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm, part} → math`,
+//! `forecaster → {snapshot, intake, ends, known, seasonal, model, anomaly, conformal, adaptation}`, `model → {format, block} → {attention, linear, norm, part} → math`,
 //! `format → known → seasonal → retrieval → linear → {fixed, kernel, unit} → q20 → {bits, wide}`, `{conformal, adaptation} → probe → math`;
 //! whatever has state `→ persist`; `{warning, gate} → forecaster`.
 
@@ -26,6 +26,7 @@ pub mod attention;
 pub mod bits;
 pub mod block;
 pub mod conformal;
+pub mod ends;
 pub mod experts;
 pub mod fixed;
 pub mod forecaster;

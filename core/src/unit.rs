@@ -159,7 +159,18 @@ mod tests {
 
     fn channel(offset: f32, scale: f32, resolution: f32) -> Channel<'static> {
         let (valid_min, valid_max) = (offset - 100.0 * scale, offset + 100.0 * scale);
-        Channel { name: "x", unit: "", offset, scale, valid_min, valid_max, stuck_limit: 0, resolution }
+        Channel {
+            name: "x",
+            unit: "",
+            offset,
+            scale,
+            valid_min,
+            valid_max,
+            stuck_limit: 0,
+            resolution,
+            lowest: valid_min,
+            highest: valid_max,
+        }
     }
 
     #[test]

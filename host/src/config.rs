@@ -57,6 +57,10 @@ pub struct ChannelConfig {
     pub stuck_limit: u32,
     /// The sensor's step that forecasts are rounded to; 0 for none.
     pub resolution: f32,
+    /// No forecast is told below it; `valid_min` for a sensor that does not end there.
+    pub lowest: f32,
+    /// No forecast is told above it; `valid_max` for a sensor that does not end there.
+    pub highest: f32,
 }
 
 /// Everything that shapes a model beside its weights.
@@ -110,6 +114,8 @@ impl ChannelConfig {
             valid_max: self.valid_max,
             stuck_limit: self.stuck_limit,
             resolution: self.resolution,
+            lowest: self.lowest,
+            highest: self.highest,
         }
     }
 }
@@ -410,6 +416,8 @@ impl Config {
             valid_max: 9.0,
             stuck_limit: 0,
             resolution: 0.0,
+            lowest: -9.0,
+            highest: 9.0,
         };
         Self {
             preset: preset.name.to_owned(),

@@ -71,6 +71,10 @@ pub struct ChannelReport {
     pub stuck_limit: u32,
     /// Forecasts are multiples of it; 0 for any number.
     pub resolution: f32,
+    /// No forecast is told below it; `valid_min` for a sensor that does not end there.
+    pub lowest: f32,
+    /// No forecast is told above it; `valid_max` for a sensor that does not end there.
+    pub highest: f32,
 }
 
 /// A season.
@@ -263,6 +267,8 @@ impl From<Channel<'_>> for ChannelReport {
             valid_max: channel.valid_max,
             stuck_limit: channel.stuck_limit,
             resolution: channel.resolution,
+            lowest: channel.lowest,
+            highest: channel.highest,
         }
     }
 }
@@ -343,6 +349,11 @@ impl Report {
         ));
         for (index, channel) in self.channels.iter().enumerate() {
             let unit = if channel.unit.is_empty() { String::new() } else { format!(" {}", channel.unit) };
+            let ends: Vec<String> = [(channel.lowest, channel.valid_min), (channel.highest, channel.valid_max)]
+                .into_iter()
+                .filter_map(|(end, valid)| (end != valid).then(|| end.to_string()))
+                .collect();
+            let ends = if ends.is_empty() { String::new() } else { format!(", ends at {}", ends.join(" and ")) };
             let stuck = match channel.stuck_limit {
                 0 => String::new(),
                 limit => format!(", stuck after {limit} equal samples"),
@@ -358,7 +369,7 @@ impl Report {
                 (_, false) => ", seen only",
             };
             line(format_args!(
-                "channel {index} {}{role}: {} to {}{unit}, mean {}, deviation {}{step}{stuck}",
+                "channel {index} {}{role}: {} to {}{unit}, mean {}, deviation {}{step}{ends}{stuck}",
                 channel.name, channel.valid_min, channel.valid_max, channel.offset, channel.scale
             ));
         }

@@ -163,6 +163,8 @@ pub fn random_model_with(
             valid_max: 1000.0,
             stuck_limit: 50,
             resolution: 0.0,
+            lowest: -1000.0,
+            highest: 1000.0,
         })
         .collect();
     let mut bytes = vec![0; header.length()];

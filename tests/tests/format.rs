@@ -133,6 +133,8 @@ fn channels() -> [Channel<'static>; CHANNELS as usize] {
         valid_max: 125.0,
         stuck_limit,
         resolution: 0.25,
+        lowest: -39.5,
+        highest: 125.0,
     };
     [
         channel("temp", "°C", 0),
@@ -273,13 +275,13 @@ fn laid_out((numeric, attention): Kind) -> Vec<u8> {
 fn by_hand(kind: Kind) -> Vec<u8> {
     let (numeric, attention) = kind;
     let weights = laid_out(kind);
-    let weights_start = (128 + table_bytes(attention)).next_multiple_of(16) + 64 * usize::from(CHANNELS);
+    let weights_start = (128 + table_bytes(attention)).next_multiple_of(16) + 80 * usize::from(CHANNELS);
     let length = weights_start + weights.len() + 4;
     let header = header(kind);
 
     let mut fields = BTreeMap::from([
         ("magic", b"FLOW".to_vec()),
-        ("version", vec![7, 0]),
+        ("version", vec![8, 0]),
         ("numeric", vec![u8::from(numeric == Numeric::I8)]),
         ("flags", vec![1 + 2 + 4 + 16 + 32 * u8::from(attention)]),
         ("length", (length as u32).to_le_bytes().to_vec()),
@@ -332,10 +334,12 @@ fn by_hand(kind: Kind) -> Vec<u8> {
             ("valid_max", channel.valid_max.to_le_bytes().to_vec()),
             ("stuck_limit", channel.stuck_limit.to_le_bytes().to_vec()),
             ("resolution", channel.resolution.to_le_bytes().to_vec()),
+            ("lowest", channel.lowest.to_le_bytes().to_vec()),
+            ("highest", channel.highest.to_le_bytes().to_vec()),
             ("name", channel.name.as_bytes().to_vec()),
             ("unit", channel.unit.as_bytes().to_vec()),
         ]);
-        file.extend(record("Channel record", 64, &mut fields));
+        file.extend(record("Channel record", 80, &mut fields));
     }
     assert_eq!(file.len(), weights_start);
     file.extend(weights);
@@ -439,7 +443,8 @@ fn what_is_refused_first_is_named_first() {
 
     // Reserved bytes, the space between the tables and the channels, and the end of a text.
     let tables = 128 + table_bytes(true);
-    for reserved in [121, 127, tables, tables.next_multiple_of(16) - 1] {
+    let channel = tables.next_multiple_of(16);
+    for reserved in [121, 127, tables, channel - 1, channel + 72, channel + 79] {
         let mut file = good.clone();
         assert_eq!(file[reserved], 0);
         file[reserved] = 1;
@@ -449,8 +454,18 @@ fn what_is_refused_first_is_named_first() {
     file[120] = (CHANNELS - TARGETS) as u8 + 1;
     assert!(name(&seal(file)).contains("channels known in advance 4, expected at most"), "more than are not forecast");
     let mut file = good.clone();
-    file[tables.next_multiple_of(16) + 55] = b'x';
+    file[channel + 63] = b'x';
     assert!(name(&seal(file)).contains("channel 0"), "a name goes on after its end");
+    for (at, end, found) in [
+        (24, -40.5, "channel's lowest forecast -40.5"),
+        (24, f32::NAN, "channel's lowest forecast NaN"),
+        (28, 125.5, "channel's highest forecast 125.5"),
+        (28, -39.75, "channel's highest forecast -39.75"),
+    ] {
+        let mut file = good.clone();
+        file[channel + at..][..4].copy_from_slice(&f32::to_le_bytes(end));
+        assert!(name(&seal(file)).contains(found), "{found}");
+    }
     // What only an attention needs is not kept without one.
     let mut file = by_hand((Numeric::F32, false));
     file[48..52].copy_from_slice(&(-0.0_f32).to_le_bytes());

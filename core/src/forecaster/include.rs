@@ -45,7 +45,7 @@ impl<
     /// #     }
     /// #     file
     /// # }
-    /// # const EMPTY: [u8; 128] = with([0; 128], 0, &[0x4C46, 0x574F, 7]);
+    /// # const EMPTY: [u8; 128] = with([0; 128], 0, &[0x4C46, 0x574F, flowcast_core::format::VERSION]);
     /// # // `small`, two channels, a season of 144 samples, two a slot.
     /// # const MODEL: &[u8] = &with(with(with(EMPTY, 16, &[32, 4, 8, 1]), 28, &[2]), 80, &[144, 0, 2, 0]);
     /// const _: () = Small::<2, 72>::holds(MODEL);
@@ -63,7 +63,7 @@ impl<
     /// #     }
     /// #     file
     /// # }
-    /// # const EMPTY: [u8; 128] = with([0; 128], 0, &[0x4C46, 0x574F, 7]);
+    /// # const EMPTY: [u8; 128] = with([0; 128], 0, &[0x4C46, 0x574F, flowcast_core::format::VERSION]);
     /// # const MODEL: &[u8] = &with(with(with(EMPTY, 16, &[32, 4, 8, 1]), 28, &[2]), 80, &[144, 0, 2, 0]);
     /// const _: () = Small::<2, 71>::holds(MODEL);
     /// ```

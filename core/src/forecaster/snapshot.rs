@@ -18,6 +18,7 @@ impl<
     fn save(&self, header: &Header, writer: &mut Writer<'_>) {
         let Self {
             intake: _,
+            ends,
             seasonal,
             flow,
             hidden,
@@ -32,6 +33,7 @@ impl<
             missing,
             missing_run,
         } = self;
+        ends.save(writer);
         seasonal.save(header.seasons.capacity(), writer);
         for flow in flow.iter().take(header.attending_layers().into()) {
             flow.save(writer);
@@ -52,6 +54,7 @@ impl<
     fn load(&mut self, header: &Header, reader: &mut Reader<'_>) {
         let Self {
             intake: _,
+            ends,
             seasonal,
             flow,
             hidden,
@@ -66,6 +69,7 @@ impl<
             missing,
             missing_run,
         } = self;
+        ends.load(reader);
         seasonal.load(header.seasons.capacity(), reader);
         for flow in flow.iter_mut().take(header.attending_layers().into()) {
             flow.load(reader);

@@ -105,6 +105,8 @@ mod tests {
             valid_max: 100.0,
             stuck_limit: 0,
             resolution: 0.0,
+            lowest: -100.0,
+            highest: 100.0,
         };
         let channels = [channel("target", 0.0, 1.0), channel("plan", 10.0, 2.0)];
         let mut weights = vec![0.0; header.weight_count()];

@@ -76,5 +76,7 @@ fn widen(channel: &mut ChannelConfig) {
     let margin = MARGIN * (channel.valid_max - channel.valid_min);
     channel.valid_min -= margin;
     channel.valid_max += margin;
+    channel.lowest = channel.valid_min;
+    channel.highest = channel.valid_max;
     channel.stuck_limit = 0;
 }

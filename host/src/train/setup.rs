@@ -33,6 +33,10 @@ const SHORT_PERIOD: u32 = 24;
 const LEAST_SAMPLES: u64 = 4;
 /// Share of the readings that must lie on a sensor's steps.
 const ON_STEPS: f64 = 0.995;
+/// A sensor ends at its most extreme reading where at least this share of all readings lie there,
+const PILED_UP: f64 = 0.01;
+/// and so many times as many as at the reading next to it.
+const PILED_OVER: usize = 2;
 /// The longest default horizon.
 const LONGEST_HORIZON: u32 = 288;
 
@@ -318,6 +322,7 @@ fn channel(
     let deviation = (present.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count).sqrt();
     // Almost constant channels would turn noise into signal; of one that never changed, nothing is known.
     let scale = if width > 0.0 { deviation.max(1e-3 * f64::from(width)).max(1e-12) as f32 } else { 1.0 };
+    let [lowest, highest] = ends(&present);
     let unit = name.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(unit, _)| unit.trim());
     Ok(ChannelConfig {
         name: name.to_owned(),
@@ -328,7 +333,23 @@ fn channel(
         valid_max,
         stuck_limit: (3 * still.longest as u32).max(period / 4).max(12),
         resolution: resolution(&present),
+        lowest: lowest.unwrap_or(valid_min),
+        highest: highest.unwrap_or(valid_max),
     })
+}
+
+/// Where a sensor's readings end (a humidity at 100 %, rain at 0), from ascending readings: at the lowest or highest of them, if they
+/// pile up there; `None` where they thin out.
+fn ends(ascending: &[f32]) -> [Option<f32>; 2] {
+    let alike = || ascending.chunk_by(|a, b| a == b);
+    [piled_up(alike(), ascending.len()), piled_up(alike().rev(), ascending.len())]
+}
+
+/// The first of equal readings of `count`, if far more than of the next lie there.
+fn piled_up<'a>(mut alike: impl Iterator<Item = &'a [f32]>, count: usize) -> Option<f32> {
+    let (end, next) = (alike.next()?, alike.next()?);
+    let piles = end.len() as f64 >= PILED_UP * count as f64 && end.len() >= PILED_OVER * next.len();
+    piles.then_some(end[0])
 }
 
 /// The step that readings are multiples of, from ascending readings: the most common difference between neighbours, if
@@ -379,6 +400,22 @@ mod tests {
         assert_eq!(resolution(&[0.0, 1.0, 2.5, 3.7]), 0.0);
         assert_eq!(resolution(&[0.0, 0.0, 0.0, 11.4, 30.0]), 0.0);
         assert_eq!(resolution(&[5.0, 5.0]), 0.0);
+    }
+
+    #[test]
+    fn a_sensor_ends_where_its_readings_pile_up() {
+        let ends = |of: fn(f32) -> f32| {
+            let mut readings: Vec<f32> = (0..1000).map(|row| of((row as f32 * 0.1).sin() * 10.0)).collect();
+            readings.sort_by(f32::total_cmp);
+            ends(&readings)
+        };
+        assert_eq!(ends(|x| x), [None, None]);
+        assert_eq!(ends(|x| x.max(0.0)), [Some(0.0), None]);
+        assert_eq!(ends(|x| (x + 95.0).min(100.0)), [None, Some(100.0)]);
+        assert_eq!(ends(|x| x.clamp(-9.0, 9.0)), [Some(-9.0), Some(9.0)]);
+        // A coarse sensor's extremes are common, but not more so than what lies beside them; and one reading is no end.
+        assert_eq!(ends(f32::round), [None, None]);
+        assert_eq!(super::ends(&[3.0, 3.0, 3.0]), [None, None]);
     }
 
     #[test]

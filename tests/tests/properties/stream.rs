@@ -79,13 +79,14 @@ fn bytes(period: u32, seed: u64) -> flowcast::file::AlignedBytes {
     flowcast::file::AlignedBytes::from(&random_model(&PRESETS[0], CHANNELS, period, HORIZON, seed)[..])
 }
 
-/// Each channel's first and last valid reading, and its offset and scale, over every channel of a model.
+/// Each channel's first and last valid reading, where it ends, and its offset and scale, over every channel of a model.
 fn with_channels(mut model: Vec<u8>, [offset, scale, valid_min, valid_max]: [f32; 4]) -> Vec<u8> {
     let weights = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
     for channel in 1..=CHANNELS {
-        let record = weights - 64 * channel;
-        for (index, value) in [offset, scale, valid_min, valid_max].into_iter().enumerate() {
-            model[record + 4 * index..][..4].copy_from_slice(&value.to_le_bytes());
+        let record = weights - 80 * channel;
+        for (at, value) in [(0, offset), (4, scale), (8, valid_min), (12, valid_max), (24, valid_min), (28, valid_max)]
+        {
+            model[record + at..][..4].copy_from_slice(&value.to_le_bytes());
         }
     }
     reseal(model)
