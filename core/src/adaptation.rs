@@ -19,7 +19,7 @@
 use core::hint::select_unpredictable;
 
 use crate::experts::{EXPERTS, Experts};
-use crate::guard::{LEAST_WIDTH, TINY, gain, gate, is_worse, ridge, score, within};
+use crate::guard::{LEAST_WIDTH, Pace, TINY, gate, is_worse, score, within};
 use crate::math::Real;
 use crate::probe::{GROUPS, LIMIT, Place, Resolved};
 
@@ -29,6 +29,9 @@ pub const MAX_SCALE_CHANGE: f32 = 0.5;
 pub const MAX_BIAS: f32 = 1.0;
 /// What c and b leave of a residual counts for at most so many half widths: they are nearer a median's than a mean's.
 const CLIP: f32 = 0.7;
+
+/// A bias and a scale last.
+const PACE: Pace = Pace { forgetting: [1.0 / 255.0; GROUPS], prior: [16.0, 16.0, 48.0, 80.0] };
 
 /// One group: means, and what they say.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,7 +90,7 @@ impl<R: Real> Group<R> {
     /// Solves for c and b.
     #[inline]
     fn solve(&mut self, count: u8, group: usize) {
-        let ridge = ridge::<R>(count, group);
+        let ridge = PACE.ridge::<R>(count, group);
         let Self { displacement, displacement_square, residual, product, .. } = *self;
         let determinant = ridge * ridge * displacement_square - displacement * displacement;
         let scale_change = (ridge * product - displacement * residual) / determinant.at_least(R::of(TINY));
@@ -141,7 +144,7 @@ impl<R: Real> Adaptation<R> {
         let residual = shift + within(residual - shift, R::of(CLIP) * half_width);
         for (((group, count), weight), index) in groups.iter_mut().zip(counts).zip(weights).zip(window) {
             *count = count.saturating_add(u8::from(known & (place.group == index)));
-            let gain = *weight * gain(*count);
+            let gain = *weight * PACE.gain(*count, index);
             let updates = [
                 (&mut group.displacement, displacement),
                 (&mut group.displacement_square, displacement * displacement),

@@ -10,13 +10,19 @@
 //! ```
 //!
 //! One after the other they draw the forecast towards them: f_{e+1} = f_e + β_e (y_e − f_e). A share β is learned for each
-//! group g of steps ahead (`probe`) by least squares with exponential forgetting, with gain γ = max(1/n, FORGETTING) and the
-//! group's share w of the probe, in half widths h of the interval, so that calm hours count as much as wild ones:
+//! group g of steps ahead (`probe`) by least squares with exponential forgetting, with gain γ (`guard`) and the
+//! group's share w of the probe, each error in units of √h, h being the interval's half width. A forecast is a median, judged by
+//! absolute errors |e|; least squares of e/√|e| are the same (iteratively reweighted least squares), and h is how large |e| is expected
+//! to be. In units of h, calm nights would say what is believed of the rush hour; in units of one, one storm what is of all nights.
 //!
 //! ```text
-//! z = clip((y − f)/h, ±REACH)    ρ = clip((x − f)/h, ±CLIP)      Z += γw(z² − Z)    C += γw(zρ − C)
-//! s = clamp(C / ((1+κ) Z), 0, 1)                                  β = gate · s
+//! z = clip((y − f)/√h, ±REACH)   ρ = clip((x − f)/√h, ±CLIP)     Z += γw(z² − Z)    C += γw(zρ − C), then clamped to 0..(1+κ)Z
+//! s_g = clamp((C + κ Z s_{g−1}) / ((1+κ) Z), 0, 1)                β = gate · s
 //! ```
+//!
+//! C is clamped because a season in which the model was right says nothing of the next: what speaks against an expert is not
+//! saved up, so it is believed soon after it has begun to be right, as in online gradient descent by its projection (Zinkevich, ICML
+//! 2003). Where few probes have come, a group's share is that of the steps before (s₋₁ = 0), which see many more.
 //!
 //! κ, the gate and when a group forgets all of an expert are `guard`'s, B and A being the errors without and with s. A
 //! share is interpolated over log step like all that groups learn.
@@ -27,15 +33,19 @@
 
 use core::hint::select_unpredictable;
 
-use crate::guard::{LEAST_WIDTH, TINY, gain, gate, is_worse, ridge, score, within};
+use crate::guard::{LEAST_WIDTH, Pace, TINY, gate, is_worse, score, within};
 use crate::math::Real;
 use crate::probe::{GROUPS, LIMIT, Place, Resolved};
 
 /// Experts.
 pub const EXPERTS: usize = 3;
-/// Half widths that the way to an expert and a residual count for, at most.
+/// √h that the way to an expert and a residual count for, at most.
 const REACH: f32 = 8.0;
 const CLIP: f32 = 3.0;
+
+/// Who is right about the next steps changes with the weather and the time of day, and their probes come often.
+const PACE: Pace =
+    Pace { forgetting: [1.0 / 32.0, 1.0 / 64.0, 1.0 / 255.0, 1.0 / 255.0], prior: [4.0, 4.0, 48.0, 80.0] };
 
 /// One expert's means in one group.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,7 +111,7 @@ impl<R: Real> Experts<R> {
     pub fn observe(&mut self, resolved: &Resolved<R>) -> Resolved<R> {
         let Resolved { place, known, residual, below, above, displacement, toward } = *resolved;
         let half_width = (R::of(0.5) * (below + above)).at_least(R::of(LEAST_WIDTH));
-        let inverse = half_width.recip();
+        let inverse = (R::of(-0.5) * half_width.ln()).exp();
         // Other groups learn nothing of it.
         let window = place.window();
         let weights = place.weight.get(window.clone()).unwrap_or_default();
@@ -110,6 +120,9 @@ impl<R: Real> Experts<R> {
             self.means.iter_mut().zip(&mut self.count).zip(&mut self.shares).zip(&toward)
         {
             let believed = within(place.interpolate(*shares), R::ONE);
+            // s of the group before.
+            let mut before_it =
+                window.start.checked_sub(1).and_then(|group| means.get(group)).map_or(R::ZERO, |means| means.fitted);
             let groups = means.get_mut(window.clone()).unwrap_or_default();
             let counts = counts.get_mut(window.clone()).unwrap_or_default();
             let shares = shares.get_mut(window.clone()).unwrap_or_default();
@@ -129,7 +142,7 @@ impl<R: Real> Experts<R> {
             let learned = groups.iter_mut().zip(counts).zip(shares).zip(weights).zip(window.clone());
             for ((((means, count), share), weight), group) in learned {
                 *count = count.saturating_add(u8::from(known & (place.group == group)));
-                let gain = gain(*count);
+                let gain = PACE.gain(*count, group);
                 let Means { square, product, before, after, .. } = means;
                 for (mean, value) in [square, product, before, after].into_iter().zip(updates) {
                     mean.approach(value, *weight * gain);
@@ -138,8 +151,12 @@ impl<R: Real> Experts<R> {
                 *means = select_unpredictable(worse, Means::ZERO, *means);
                 *count = select_unpredictable(worse, 0, *count);
                 let Means { square, product, before, after, fitted } = means;
-                let least = (ridge::<R>(*count, group) * *square).at_least(R::of(TINY));
-                *fitted = (*product / least).at_most(R::ONE).at_least(R::ZERO);
+                let ridge = PACE.ridge::<R>(*count, group);
+                let least = (ridge * *square).at_least(R::of(TINY));
+                *product = product.at_least(R::ZERO).at_most(least);
+                let pull = (ridge - R::ONE) * *square * before_it;
+                *fitted = ((*product + pull) / least).at_most(R::ONE).at_least(R::ZERO);
+                before_it = *fitted;
                 *share = gate(*count, *before, *after) * *fitted;
             }
             shift += believed * way;
@@ -241,6 +258,16 @@ mod tests {
             let [plain, advised] = stream::<f32>(horizon, truth, |now| [wave(now); EXPERTS]);
             // Believed on, it would cost four times as much.
             assert!(advised < 1.3 * plain, "{horizon}: {plain} {advised}");
+        }
+    }
+
+    #[test]
+    fn what_spoke_against_an_expert_is_not_saved_up() {
+        for horizon in [1, 24, 96] {
+            let turn = SAMPLES / 2;
+            let truth = |now: usize| if now < turn { -wave(now) } else { wave(now) };
+            let [plain, advised] = stream::<f32>(horizon, truth, |now| [wave(now), 0.0, 0.0]);
+            assert!(advised < 0.2 * plain, "{horizon}: {plain} {advised}");
         }
     }
 

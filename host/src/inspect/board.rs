@@ -83,32 +83,32 @@ impl Taken {
 
 /// Cortex-M4F; the M7 runs the same instructions.
 const ARMV7EM: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 8.735, 5.520, 25.550, [10670.0, 1004.5], Some([1.352, 1.551])),
-    Taken::new("tiny", Numeric::F32, 8.574, 6.415, 17.529, [5652.0, 615.0], Some([1.668, 2.225])),
-    Taken::new("small", Numeric::I8, 4.697, 3.593, 17.555, [10668.0, 1004.3], Some([1.392, 1.573])),
-    Taken::new("small", Numeric::F32, 6.131, 5.140, 12.869, [5652.0, 615.0], Some([1.722, 2.323])),
-    Taken::new("base", Numeric::I8, 2.105, 2.307, 11.141, [10668.0, 1004.4], Some([1.473, 1.607])),
-    Taken::new("base", Numeric::F32, 4.214, 4.266, 9.288, [5669.0, 620.2], Some([1.814, 2.458])),
+    Taken::new("tiny", Numeric::I8, 8.757, 5.520, 25.991, [11963.0, 1004.4], Some([1.351, 1.551])),
+    Taken::new("tiny", Numeric::F32, 8.619, 6.415, 17.941, [6059.0, 615.1], Some([1.665, 2.222])),
+    Taken::new("small", Numeric::I8, 4.709, 3.593, 17.817, [11961.0, 1004.3], Some([1.391, 1.572])),
+    Taken::new("small", Numeric::F32, 6.151, 5.140, 13.137, [6059.0, 615.1], Some([1.721, 2.321])),
+    Taken::new("base", Numeric::I8, 2.105, 2.307, 11.308, [11957.0, 1004.3], Some([1.472, 1.606])),
+    Taken::new("base", Numeric::F32, 4.220, 4.266, 9.436, [6078.0, 620.3], Some([1.813, 2.457])),
 ];
 const CORTEX_M3: [Taken; 3] = [
-    Taken::new("tiny", Numeric::I8, 11.918, 8.849, 29.247, [12322.0, 1293.7], Some([1.405, 1.664])),
-    Taken::new("small", Numeric::I8, 7.343, 6.257, 20.632, [12329.0, 1293.9], Some([1.448, 1.668])),
-    Taken::new("base", Numeric::I8, 4.413, 4.633, 13.808, [12344.0, 1294.5], Some([1.509, 1.665])),
+    Taken::new("tiny", Numeric::I8, 11.930, 8.849, 29.619, [13588.0, 1293.0], Some([1.404, 1.664])),
+    Taken::new("small", Numeric::I8, 7.354, 6.257, 20.902, [13594.0, 1293.3], Some([1.447, 1.667])),
+    Taken::new("base", Numeric::I8, 4.407, 4.633, 13.963, [13605.0, 1294.0], Some([1.509, 1.665])),
 ];
 /// By the Cortex-M4's table, as `flowcast bench` has it (`crate::bench::cycles`).
 const CORTEX_M33: [Taken; 6] = [
-    Taken::new("tiny", Numeric::I8, 9.353, 5.691, 26.717, [11605.0, 1126.3], Some([1.312, 1.521])),
-    Taken::new("tiny", Numeric::F32, 8.139, 6.192, 16.951, [4717.0, 469.0], Some([1.723, 2.243])),
-    Taken::new("small", Numeric::I8, 5.011, 3.694, 18.328, [11605.0, 1126.3], Some([1.356, 1.546])),
-    Taken::new("small", Numeric::F32, 5.903, 5.009, 12.497, [4717.0, 469.0], Some([1.765, 2.339])),
-    Taken::new("base", Numeric::I8, 2.220, 2.368, 11.591, [11607.0, 1126.4], Some([1.448, 1.590])),
-    Taken::new("base", Numeric::F32, 4.149, 4.195, 9.065, [4734.0, 474.1], Some([1.834, 2.468])),
+    Taken::new("tiny", Numeric::I8, 9.372, 5.691, 27.086, [12974.0, 1126.2], Some([1.312, 1.520])),
+    Taken::new("tiny", Numeric::F32, 8.158, 6.192, 17.344, [5147.0, 469.1], Some([1.721, 2.241])),
+    Taken::new("small", Numeric::I8, 5.023, 3.694, 18.565, [12974.0, 1126.1], Some([1.354, 1.545])),
+    Taken::new("small", Numeric::F32, 5.911, 5.009, 12.739, [5147.0, 469.1], Some([1.764, 2.338])),
+    Taken::new("base", Numeric::I8, 2.223, 2.368, 11.753, [12975.0, 1126.2], Some([1.447, 1.590])),
+    Taken::new("base", Numeric::F32, 4.152, 4.195, 9.203, [5166.0, 474.3], Some([1.833, 2.468])),
 ];
 /// What a micro:bit has no room for by `--board mps2-an385 --cortex-m0`; cycles of a Cortex-M0+ at least, of an M0 at most.
 const CORTEX_M0: [Taken; 3] = [
-    Taken::new("tiny", Numeric::I8, 28.393, 24.052, 56.342, [34016.0, 2267.8], Some([1.334, 1.398])),
-    Taken::new("small", Numeric::I8, 15.163, 15.844, 43.891, [33992.0, 2185.2], Some([1.300, 1.354])),
-    Taken::new("base", Numeric::I8, 8.169, 10.679, 28.547, [34044.0, 2185.4], Some([1.244, 1.282])),
+    Taken::new("tiny", Numeric::I8, 28.438, 24.052, 56.824, [35958.0, 2267.3], Some([1.334, 1.398])),
+    Taken::new("small", Numeric::I8, 15.181, 15.844, 44.279, [35899.0, 2183.4], Some([1.300, 1.354])),
+    Taken::new("base", Numeric::I8, 8.171, 10.679, 28.780, [35925.0, 2183.2], Some([1.244, 1.282])),
 ];
 
 impl Board {

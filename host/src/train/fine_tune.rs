@@ -30,6 +30,8 @@ use crate::rounding::Exact;
 /// Of a first training's rates: weights are near where they belong, and a step of one should not carry it far past the next
 /// of 127.
 const RATE: f64 = 0.02;
+/// The readout's, which training leaves as it is, before it.
+const READOUT_RATE: f64 = 1e-3;
 
 /// How a fine-tuning went: by how much integers move the exact model's forecasts, root mean square over that of its error.
 #[derive(Debug, Clone, Serialize)]
@@ -86,7 +88,11 @@ pub fn fine_tune(
     let bar = output.progress(steps as u64, "fine-tuning");
     let mut stale = 0;
     // Rows have their place already; a decay would move them.
-    let group = |name: &str| Group { decay: 0.0, ..group(name) };
+    let group = |name: &str| match name {
+        // It is rounded like the others, and most of what eight bits cost is its.
+        "readout.weight" => Group { rate: READOUT_RATE, decay: 0.0 },
+        name => Group { decay: 0.0, ..group(name) },
+    };
     for step in 0..steps {
         interrupt::check()?;
         let batch = batch(&header, &features, &error, &rows, shape, (seed, step), &device)?;

@@ -14,7 +14,7 @@ pub(crate) const SHARES: [f32; 3] = [0.25, 0.5, 0.75];
 /// A share of what was learnt.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Share {
-    /// Of what moves the median: gate, readout and the median's rows of the head.
+    /// Of what moves the median: gate and the median's rows of the head.
     pub point: f32,
     /// Of what moves the other quantiles away from it or towards it.
     pub band: f32,
@@ -27,8 +27,8 @@ impl Share {
     }
 }
 
-/// Weights a share of the way from `first` to `learnt`, in the order of [`Header::tensors`]: those of gate, head and
-/// readout, which say what is made of the hidden state; the others are as learnt.
+/// Weights a share of the way from `first` to `learnt`, in the order of [`Header::tensors`]: those of gate and head, which say
+/// what is made of the hidden state; the others are as learnt.
 pub(crate) fn between(header: &Header, first: &[f32], learnt: &[f32], share: Share) -> Vec<f32> {
     let quantiles = header.quantiles.len();
     let median = header.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
@@ -42,7 +42,7 @@ pub(crate) fn between(header: &Header, first: &[f32], learnt: &[f32], share: Sha
         let width = match tensor.to_string().as_str() {
             "head.weight" => usize::from(header.d_model),
             "head.bias" => 1,
-            name if name.starts_with("gate.") || name == "readout.weight" => {
+            name if name.starts_with("gate.") => {
                 weights.for_each(|(index, (weight, first))| *weight = first + share.point * moved(index));
                 continue;
             }
@@ -72,7 +72,7 @@ mod tests {
         for tensor in header.tensors() {
             let name = tensor.to_string();
             let expected = match name.as_str() {
-                "gate.weight" | "gate.bias" | "head.weight" | "head.bias" | "readout.weight" => (1.0, 2.0),
+                "gate.weight" | "gate.bias" | "head.weight" | "head.bias" => (1.0, 2.0),
                 _ => (3.0, 3.0),
             };
             assert_eq!((at(0.0)[tensor.start], at(0.5)[tensor.start]), expected, "{name}");
