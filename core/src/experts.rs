@@ -11,9 +11,10 @@
 //!
 //! One after the other they draw the forecast towards them: f_{e+1} = f_e + β_e (y_e − f_e). A share β is learned for each
 //! group g of steps ahead (`probe`) by least squares with exponential forgetting, with gain γ (`guard`) and the
-//! group's share w of the probe, each error in units of √h, h being the interval's half width. A forecast is a median, judged by
-//! absolute errors |e|; least squares of e/√|e| are the same (iteratively reweighted least squares), and h is how large |e| is expected
-//! to be. In units of h, calm nights would say what is believed of the rush hour; in units of one, one storm what is of all nights.
+//! group's share w of the probe, each error in units of √h, h being the interval's half width. A forecast is a median, judged
+//! by absolute errors |e|; least squares of e/√|e| are the same (iteratively reweighted least squares), and h is how large |e|
+//! is expected to be. In units of h, calm nights would say what is believed of the rush hour; in units of one, one storm what
+//! is of all nights.
 //!
 //! ```text
 //! z = clip((y − f)/√h, ±REACH)   ρ = clip((x − f)/√h, ±CLIP)     Z += γw(z² − Z)    C += γw(zρ − C), then clamped to 0..(1+κ)Z
@@ -21,8 +22,8 @@
 //! ```
 //!
 //! C is clamped because a season in which the model was right says nothing of the next: what speaks against an expert is not
-//! saved up, so it is believed soon after it has begun to be right, as in online gradient descent by its projection (Zinkevich, ICML
-//! 2003). Where few probes have come, a group's share is that of the steps before (s₋₁ = 0), which see many more.
+//! saved up, so it is believed soon after it has begun to be right, as in online gradient descent by its projection (Zinkevich,
+//! "Online convex programming and generalized infinitesimal gradient ascent", ICML 2003). Where few probes have come, a group's share is that of the steps before (s₋₁ = 0), which see many more.
 //!
 //! κ, the gate and when a group forgets all of an expert are `guard`'s, B and A being the errors without and with s. A
 //! share is interpolated over log step like all that groups learn.

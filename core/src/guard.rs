@@ -6,7 +6,8 @@
 //!
 //! Before a probe is learned, it is scored without the correction and with what the correction is by now, not with what it
 //! was when the probe was launched: B and A are running means of the absolute errors, for a forecast is a median, in the
-//! correction's own units (half widths of the interval, or their square roots) and clipped. The correction counts in proportion to what it has gained:
+//! correction's own units (half widths of the interval, or their square roots) and clipped. The correction counts in
+//! proportion to what it has gained:
 //! gate = clamp((1 − A/B − MARGIN) / SPAN, 0, 1), so none below the margin, all a span above it and no jump between. If
 //! A > WORSE · B, the regime has changed: the group forgets everything of it and starts anew.
 

@@ -1,10 +1,10 @@
 //! The model over whole sequences, in candle: the form that training runs.
 //!
 //! Its equations stand in `flowcast_core::model`; its weights are the tensors of a `.flow` header, by the same names and
-//! shapes, so that exporting is copying, but for one thing: while it trains, the rows of the readout are in units of the
+//! shapes, so that exporting is copying, but for one thing: while weights move, the rows of the readout are in units of the
 //! closed form's error at their step ([`StepUnits`]), as the head's are by the model's own spread. The error grows
 //! fiftyfold over a horizon, and an optimizer whose steps are of one size for every weight would otherwise shake the next
-//! sample's forecast to pieces.
+//! sample's forecast to pieces. (Training leaves the readout as it is, fine-tuning moves it.)
 
 mod eight_bits;
 mod mixing;

@@ -1,10 +1,9 @@
-//! Training: the linear path in closed form, then everything together by gradient descent, the best on validation kept.
+//! Training: the linear path in closed form, which stays as it is, then the rest by gradient descent, the best on validation kept.
 //!
 //! 1. Split off the held-out end, which is never read; read season, normalisation and bounds off the rest.
 //! 2. Run core's intake and seasonal memory over it ([`crate::features`]); fit the linear path ([`crate::ridge`]).
 //! 3. Train: first all but the attention, on rows one by one (`rows`: the first epoch), several networks and one that
-//!    learns from them (`ensemble`); then everything together, on sequences: AdamW, warm-up and cosine decay, clipped
-//!    gradients.
+//!    learns from them (`ensemble`); then with it, on sequences: AdamW, warm-up and cosine decay, clipped gradients.
 //! 4. After each epoch of 20 steps, validate the exported model with the device's own code; keep the best; stop when
 //!    three epochs brought nothing. The closed form itself is the first candidate, and of the way from there to the
 //!    best a share is kept: of the first epoch's as far as validation is sure of it (`choice`), of the best again (`share`).
