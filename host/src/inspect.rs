@@ -351,7 +351,8 @@ impl Report {
             let unit = if channel.unit.is_empty() { String::new() } else { format!(" {}", channel.unit) };
             let ends: Vec<String> = [(channel.lowest, channel.valid_min), (channel.highest, channel.valid_max)]
                 .into_iter()
-                .filter_map(|(end, valid)| (end != valid).then(|| end.to_string()))
+                .filter(|(end, valid)| end != valid)
+                .map(|(end, _)| end.to_string())
                 .collect();
             let ends = if ends.is_empty() { String::new() } else { format!(", ends at {}", ends.join(" and ")) };
             let stuck = match channel.stuck_limit {
