@@ -62,6 +62,8 @@ fn model(preset: &Preset, numeric: Numeric) -> Vec<u128> {
         valid_max: 100.0,
         stuck_limit: 0,
         resolution: 0.0,
+        lowest: -100.0,
+        highest: 100.0,
     };
     let mut blocks = vec![0_u128; header.length().div_ceil(16)];
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut blocks);
