@@ -3,6 +3,7 @@
 
 use flowcast_core::forecaster::Streaming;
 use flowcast_core::format::{Header, Numeric};
+use flowcast_core::linear::Element;
 use flowcast_core::presets::{Base, PRESETS, Small, Tiny};
 use flowcast_core::q20::Q20;
 use flowcast_tests::{random_model, random_model_as};
@@ -90,6 +91,47 @@ fn with_channels(mut model: Vec<u8>, [offset, scale, valid_min, valid_max]: [f32
         }
     }
     reseal(model)
+}
+
+/// Where every channel ends.
+fn with_ends(mut model: Vec<u8>, [lowest, highest]: [f32; 2]) -> Vec<u8> {
+    let weights = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
+    for channel in 1..=CHANNELS {
+        let ends = weights - 80 * channel + 24;
+        model[ends..][..4].copy_from_slice(&lowest.to_le_bytes());
+        model[ends + 4..][..4].copy_from_slice(&highest.to_le_bytes());
+    }
+    reseal(model)
+}
+
+/// What a sensor's ends cut off is cut off of what is told alone: all else goes on as without them, to the bit.
+fn is_the_same_up_to_its_ends<R: Element>(numeric: Numeric) {
+    let model = random_model_as(numeric, &PRESETS[0], CHANNELS, 24, HORIZON, 3);
+    let free = flowcast::file::AlignedBytes::from(&model[..]);
+    let ended = flowcast::file::AlignedBytes::from(&with_ends(model, [18.0, 22.0])[..]);
+    let mut free: Tiny<'_, CHANNELS, SLOTS, R> = Tiny::new(&free).expect("a valid model");
+    let mut ended: Tiny<'_, CHANNELS, SLOTS, R> = Tiny::new(&ended).expect("a valid model");
+    let (mut highest, mut cut) = (22.0_f32, 0);
+    for row in 0..400 {
+        // At the ends for a third of the time; once beyond one of them.
+        let reading = if row == 300 { 23.0 } else { (20.0 + 3.0 * (row as f32 * 0.26).sin()).clamp(18.0, 22.0) };
+        highest = highest.max(reading);
+        free.observe(&[reading; CHANNELS]);
+        ended.observe(&[reading; CHANNELS]);
+        for channel in 0..CHANNELS {
+            let (mut whole, mut told) = ([0.0; 3 * HORIZON], [0.0; 3 * HORIZON]);
+            assert_eq!(free.forecast_into(channel, &mut whole), ended.forecast_into(channel, &mut told));
+            assert_eq!(told, whole.map(|value| if row < 24 { value } else { value.clamp(18.0, highest) }), "row {row}");
+            cut += usize::from(told != whole);
+        }
+    }
+    assert!(cut > 100, "{cut} forecasts went beyond an end");
+}
+
+#[test]
+fn a_channel_that_ends_is_the_same_up_to_its_ends() {
+    is_the_same_up_to_its_ends::<f32>(Numeric::F32);
+    is_the_same_up_to_its_ends::<Q20>(Numeric::I8);
 }
 
 /// Every weight at the largest that the format allows, of either sign; those of eight bits under this exponent.
