@@ -1,7 +1,7 @@
 //! Where a channel's readings end: a humidity at 100 %, rain and sunshine at 0. No forecast that a user is told lies beyond.
 //!
-//! Only what is told is cut off there. What the board learns from its forecasts (`probe`, `conformal`, `adaptation`, `experts`) sees
-//! them whole: a band that is cut off has no width at the end, and readings that lie there would all be on its edge.
+//! Only what is told is cut off there. What the board learns from its forecasts (`probe`, `conformal`, `adaptation`, `experts`)
+//! sees them whole: a band that is cut off has no width at the end, and readings that lie there would all be on its edge.
 
 use core::hint::select_unpredictable;
 

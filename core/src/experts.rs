@@ -23,7 +23,8 @@
 //!
 //! C is clamped because a season in which the model was right says nothing of the next: what speaks against an expert is not
 //! saved up, so it is believed soon after it has begun to be right, as in online gradient descent by its projection (Zinkevich,
-//! "Online convex programming and generalized infinitesimal gradient ascent", ICML 2003). Where few probes have come, a group's share is that of the steps before (s₋₁ = 0), which see many more.
+//! "Online convex programming and generalized infinitesimal gradient ascent", ICML 2003). Where few probes have come, a group's
+//! share is that of the steps before (s₋₁ = 0), which see many more.
 //!
 //! κ, the gate and when a group forgets all of an expert are `guard`'s, B and A being the errors without and with s. A
 //! share is interpolated over log step like all that groups learn.

@@ -80,35 +80,29 @@ fn bytes(period: u32, seed: u64) -> flowcast::file::AlignedBytes {
     flowcast::file::AlignedBytes::from(&random_model(&PRESETS[0], CHANNELS, period, HORIZON, seed)[..])
 }
 
-/// Each channel's first and last valid reading, where it ends, and its offset and scale, over every channel of a model.
-fn with_channels(mut model: Vec<u8>, [offset, scale, valid_min, valid_max]: [f32; 4]) -> Vec<u8> {
+/// Puts numbers at these bytes of every channel's record (`core/FORMAT.md`).
+fn with_channels(mut model: Vec<u8>, fields: &[(usize, f32)]) -> Vec<u8> {
     let weights = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
     for channel in 1..=CHANNELS {
         let record = weights - 80 * channel;
-        for (at, value) in [(0, offset), (4, scale), (8, valid_min), (12, valid_max), (24, valid_min), (28, valid_max)]
-        {
+        for (at, value) in fields {
             model[record + at..][..4].copy_from_slice(&value.to_le_bytes());
         }
     }
     reseal(model)
 }
 
-/// Where every channel ends.
-fn with_ends(mut model: Vec<u8>, [lowest, highest]: [f32; 2]) -> Vec<u8> {
-    let weights = u32::from_le_bytes(model[12..16].try_into().unwrap()) as usize;
-    for channel in 1..=CHANNELS {
-        let ends = weights - 80 * channel + 24;
-        model[ends..][..4].copy_from_slice(&lowest.to_le_bytes());
-        model[ends + 4..][..4].copy_from_slice(&highest.to_le_bytes());
-    }
-    reseal(model)
+/// Offset, scale, first and last valid reading of every channel, which ends nowhere else.
+fn with_range(model: Vec<u8>, [offset, scale, valid_min, valid_max]: [f32; 4]) -> Vec<u8> {
+    let fields = [(0, offset), (4, scale), (8, valid_min), (12, valid_max), (24, valid_min), (28, valid_max)];
+    with_channels(model, &fields)
 }
 
 /// What a sensor's ends cut off is cut off of what is told alone: all else goes on as without them, to the bit.
 fn is_the_same_up_to_its_ends<R: Element>(numeric: Numeric) {
     let model = random_model_as(numeric, &PRESETS[0], CHANNELS, 24, HORIZON, 3);
     let free = flowcast::file::AlignedBytes::from(&model[..]);
-    let ended = flowcast::file::AlignedBytes::from(&with_ends(model, [18.0, 22.0])[..]);
+    let ended = flowcast::file::AlignedBytes::from(&with_channels(model, &[(24, 18.0), (28, 22.0)])[..]);
     let mut free: Tiny<'_, CHANNELS, SLOTS, R> = Tiny::new(&free).expect("a valid model");
     let mut ended: Tiny<'_, CHANNELS, SLOTS, R> = Tiny::new(&ended).expect("a valid model");
     let (mut highest, mut cut) = (22.0_f32, 0);
@@ -209,7 +203,7 @@ fn the_largest_weights_keep_every_forecast_finite() {
         .run(&(model(), channels, 0..3_usize, events(120)), |((period, seed), channels, preset, events)| {
             let numeric = if seed % 2 == 0 { Numeric::F32 } else { Numeric::I8 };
             let model = random_model_as(numeric, &PRESETS[preset], CHANNELS, period, HORIZON, seed);
-            let model = with_channels(model, channels);
+            let model = with_range(model, channels);
             // Integers refuse what leaves their range whatever comes: the largest weights are those that they take.
             let largest =
                 |exponent| flowcast::file::AlignedBytes::from(&with_largest_weights(model.clone(), exponent)[..]);
