@@ -8,14 +8,24 @@
 //! own      w_c = (G_c + μ)⁻¹ (r_c + μ w)           μ = ∞: the shared one
 //! ```
 //!
-//! λ and μ are chosen for each knot by its error on validation: the next sample wants every fine difference between the
-//! last ones, a day ahead wants few coarse features. Which parts the readout sees (a second season, the ring of last
-//! samples, the other channels) validation decides too: a part stays only if it takes its share off the error, for it
-//! costs weights, state and work on the device.
+//! What λ and μ are to be, validation says for each knot: the next sample wants every fine difference between the last
+//! ones, a day ahead wants few coarse features. It does not choose one but weighs them all, and w is the mean of what they
+//! give (Bayesian model averaging; Hoeting et al., "Bayesian model averaging: a tutorial", 1999):
+//!
+//! ```text
+//! weight of a candidate ∝ prior · error^(−n/2)      n: validation rows / steps ahead, the outcomes that do not overlap
+//!                                                   prior: λ^PRIOR; of μ, flat
+//! ```
+//!
+//! the likelihood of n normal errors of whichever variance fits them best. Thousands of next samples leave one candidate;
+//! eight days say little of a day ahead, where the best of all would be the luckiest.
+//!
+//! Which parts the readout sees (a second season, the ring of last samples, the other channels) validation decides too: a
+//! part stays only if it takes its share off the error, for it costs weights, state and work on the device.
 //!
 //! A sample of the ring says the less the older it is: λ grows with the square of its age for it (Litterman,
-//! "Forecasting with Bayesian vector autoregressions", 1986), times a factor of its own that each knot chooses. So far
-//! knots may have next to none of the ring. The ring, and what the seasonal Flow-Attention retrieves, stay if they take
+//! "Forecasting with Bayesian vector autoregressions", 1986), times a factor that is weighed along with it. So far knots
+//! may have next to none of the ring. The ring, and what the seasonal Flow-Attention retrieves, stay if they take
 //! their share off the error of one group of steps; so does each of the columns that are known in advance, the best one
 //! first.
 //!
@@ -35,20 +45,25 @@ use rayon::prelude::*;
 use crate::data::filled;
 use crate::features::{Features, Parts, Readout};
 
-/// λ and μ to choose from, relative to the mean square of the features.
+/// λ and μ to weigh, relative to the mean square of the features.
 const STRENGTHS: [f64; 7] = [1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 0.3, 1.0];
-/// What λ is for the ring's newest sample, to choose from, relative to the other features'.
+/// How much more a strong λ is believed before validation has spoken: a hundred times the strength, twice as much.
+const PRIOR: f64 = 0.15;
+/// What λ is for the ring's newest sample, to weigh, relative to the other features'.
 const RING_FACTORS: [f64; 4] = [1.0, 30.0, 1e3, 1e5];
 /// Rows that the moments of one part are taken over: all targets together, and each at least.
 const MOST_ROWS: usize = 60_000;
 const LEAST_ROWS: usize = 12_000;
 /// A row whose future lacks more than this share of its samples is left out.
 const MOST_MISSING: f64 = 0.25;
-/// Readouts of their own must take this share off the error of one for all; ring and retrieval off that without them on
-/// the whole.
+/// Readouts of their own must take this share off the error of one for all.
 const LEAST_GAIN: f64 = 0.002;
 /// A part that the readout sees must take this share off the error without it.
 const LEAST_PART_GAIN: f64 = 0.02;
+/// So must the ring, which costs weights alone.
+const LEAST_RING_GAIN: f64 = 0.01;
+/// Of a part that need not pay but for one group of steps, the share of that gain that it must take off the error on the whole.
+const ON_THE_WHOLE: f64 = 0.1;
 /// Nor may it make the readout larger than this: an eight-bit model with every target, knot and part stays within 64 kB.
 const MOST_WEIGHTS: usize = 36 * 1024;
 const BLOCK: usize = 512;
@@ -306,7 +321,8 @@ impl Columns {
 struct KnotFit {
     shared: DVector<f64>,
     own: Vec<DVector<f64>>,
-    /// Λ of `shared`, and of `own` towards it, over the features' mean square; `None`: `own` is `shared`.
+    /// Λ of `shared`, the candidates' geometric mean, and of `own` towards it, what is believed most, over the features'
+    /// mean square; `None`: `own` is nearest to `shared`.
     shared_strengths: DVector<f64>,
     own_strengths: Option<DVector<f64>>,
     /// Squared errors on validation, `[targets]`.
@@ -316,50 +332,81 @@ struct KnotFit {
     training_error: Vec<f64>,
 }
 
+/// How much each of some candidates is believed, from its prior and its errors on validation, `[targets]`.
+fn beliefs(candidates: &[(f64, Vec<f64>)], outcomes: f64) -> Vec<f64> {
+    let Some((_, first)) = candidates.first() else { return Vec::new() };
+    let mean_ratio =
+        |errors: &[f64]| errors.iter().zip(first).map(|(error, first)| error / first).sum::<f64>() / first.len() as f64;
+    let ratios: Vec<f64> = candidates.iter().map(|(_, errors)| mean_ratio(errors)).collect();
+    // No power of a quotient that is at least 1 is infinite, and that of the best is 1.
+    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let posterior =
+        ratios.iter().zip(candidates).map(|(ratio, (prior, _))| prior * (ratio / least).powf(-0.5 * outcomes));
+    let posterior: Vec<f64> = posterior.collect();
+    let sum: f64 = posterior.iter().sum();
+    posterior.iter().map(|belief| belief / sum).collect()
+}
+
 impl KnotFit {
-    fn new(train: &[Moments], held: &[Moments], knot: usize, columns: &Columns) -> Option<Self> {
+    /// `outcomes`: how many on validation do not overlap.
+    fn new(train: &[Moments], held: &[Moments], knot: usize, columns: &Columns, outcomes: f64) -> Option<Self> {
         let train: Vec<AtKnot> = train.iter().map(|moments| moments.at(knot, &columns.of_every)).collect();
         let held: Vec<AtKnot> = held.iter().map(|moments| moments.at(knot, &columns.of_every)).collect();
         let pooled = AtKnot::mean(&train);
         let power = pooled.power();
+        let width = columns.of_every.len();
         let errors = |own: &[DVector<f64>]| -> Vec<f64> {
             held.iter().zip(own.iter().cycle()).map(|(held, w)| held.error(w)).collect()
         };
-        // Candidates compare by the sum over targets of the error over the first candidate's.
-        let mut scale: Vec<f64> = Vec::new();
-        let mut total = |errors: &[f64]| -> f64 {
-            if scale.is_empty() {
-                scale = errors.to_vec();
-            }
-            errors.iter().zip(&scale).map(|(error, scale)| error / scale).sum()
-        };
-        let mut best: Option<(f64, DVector<f64>, Vec<f64>)> = None;
-        let (mut shared_strengths, mut chosen_factor) = (DVector::zeros(0), 1.0);
-        for strength in STRENGTHS {
-            for ring_factor in columns.ring_factors() {
-                let strengths = columns.strengths(strength, *ring_factor);
-                let Some(w) = pooled.solve(&(&strengths * power), None) else { continue };
-                let found = errors(std::slice::from_ref(&w));
-                let ratio = total(&found);
-                if best.as_ref().is_none_or(|(least, ..)| ratio < *least) {
-                    (best, shared_strengths, chosen_factor) = (Some((ratio, w, found)), strengths, *ring_factor);
-                }
-            }
+
+        let pairs =
+            STRENGTHS.iter().flat_map(|strength| columns.ring_factors().iter().map(move |ring| (*strength, *ring)));
+        let (mut candidates, mut found) = (Vec::new(), Vec::new());
+        for (strength, ring_factor) in pairs {
+            let strengths = columns.strengths(strength, ring_factor) * power;
+            let Some(w) = pooled.solve(&strengths, None) else { continue };
+            found.push((strength.powf(PRIOR), errors(std::slice::from_ref(&w))));
+            candidates.push((w, strength.ln(), ring_factor.ln()));
         }
-        let (mut least, shared, shared_error) = best?;
+        if candidates.is_empty() {
+            return None;
+        }
+        let mut shared = DVector::zeros(width);
+        let (mut strength, mut ring_factor) = (0.0, 0.0);
+        for ((w, its_strength, its_ring_factor), belief) in candidates.iter().zip(beliefs(&found, outcomes)) {
+            shared += w * belief;
+            strength += its_strength * belief;
+            ring_factor += its_ring_factor * belief;
+        }
+        let (strength, ring_factor) = (strength.exp(), ring_factor.exp());
+        let shared_strengths = columns.strengths(strength, ring_factor);
+        let shared_error = errors(std::slice::from_ref(&shared));
+
         let mut own = vec![shared.clone(); train.len()];
         let mut own_error = shared_error.clone();
         let mut own_strengths = None;
-        for strength in STRENGTHS.iter().filter(|_| train.len() > 1) {
-            let strengths = columns.strengths(*strength, chosen_factor);
-            let pull = &strengths * power;
-            let candidate: Option<Vec<_>> = train.iter().map(|train| train.solve(&pull, Some(&shared))).collect();
-            let Some(candidate) = candidate else { continue };
-            let found = errors(&candidate);
-            let ratio = total(&found);
-            if ratio < least {
-                (least, own, own_error, own_strengths) = (ratio, candidate, found, Some(strengths));
+        if train.len() > 1 {
+            // The first is μ = ∞.
+            let (mut candidates, mut found) = (vec![(own, None)], vec![(1.0, own_error)]);
+            for strength in STRENGTHS {
+                let strengths = columns.strengths(strength, ring_factor);
+                let pull = &strengths * power;
+                let ws: Option<Vec<_>> = train.iter().map(|train| train.solve(&pull, Some(&shared))).collect();
+                let Some(ws) = ws else { continue };
+                found.push((1.0, errors(&ws)));
+                candidates.push((ws, Some(strengths)));
             }
+            own = vec![DVector::zeros(width); train.len()];
+            let mut most = 0.0;
+            for ((ws, strengths), belief) in candidates.into_iter().zip(beliefs(&found, outcomes)) {
+                for (own, w) in own.iter_mut().zip(ws) {
+                    *own += w * belief;
+                }
+                if belief > most {
+                    (most, own_strengths) = (belief, strengths);
+                }
+            }
+            own_error = errors(&own);
         }
         let training_error = train.iter().zip(&own).map(|(train, w)| train.error(w)).collect();
         Some(Self { shared, own, shared_strengths, own_strengths, shared_error, own_error, training_error })
@@ -374,11 +421,12 @@ struct Fit {
 }
 
 impl Fit {
-    fn new(features: &Features, train: &[Moments], held: &[Moments], parts: Parts) -> Option<Self> {
+    /// `rows`: of validation.
+    fn new(features: &Features, train: &[Moments], held: &[Moments], parts: Parts, rows: usize) -> Option<Self> {
         let columns = Columns::new(features, parts);
-        let knots: Option<Vec<KnotFit>> =
-            (0..features.knots().len()).into_par_iter().map(|knot| KnotFit::new(train, held, knot, &columns)).collect();
-        let knots = knots?;
+        let at_knot =
+            |(knot, steps): (usize, &u16)| KnotFit::new(train, held, knot, &columns, rows as f64 / f64::from(*steps));
+        let knots: Vec<KnotFit> = features.knots().par_iter().enumerate().map(at_knot).collect::<Option<_>>()?;
         let ratio = |fit: &KnotFit| -> f64 {
             fit.own_error.iter().zip(&fit.shared_error).map(|(own, shared)| own / shared).sum::<f64>()
         };
@@ -393,16 +441,17 @@ impl Fit {
         if self.own_readouts { &knot.own_error } else { &knot.shared_error }
     }
 
-    /// A fit with one part more, if that pays in one of the groups of steps, and something on the whole.
-    fn or_for_some(self, wider: Option<Self>, knots: &[u16]) -> Self {
+    /// A fit with one part more, if that takes its share off the error of one of the groups of steps, and something off
+    /// the mean over groups.
+    fn or_for_some(self, wider: Option<Self>, knots: &[u16], least_gain: f64) -> Self {
         let groups = Groups::<f32>::new(knots.last().copied().unwrap_or(1));
         let pays = |wider: &Self| {
-            (0..GROUPS).any(|group| {
-                let within = knots.iter().map(|knot| groups.group(*knot) == group);
-                wider.ratio_where(&self, within).is_some_and(|ratio| ratio < 1.0 - LEAST_PART_GAIN)
-            })
+            let ratio = |group| wider.ratio_where(&self, knots.iter().map(|knot| groups.group(*knot) == group));
+            let ratios: Vec<f64> = (0..GROUPS).filter_map(ratio).collect();
+            let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+            mean < 1.0 - ON_THE_WHOLE * least_gain && ratios.iter().any(|ratio| *ratio < 1.0 - least_gain)
         };
-        wider.filter(|wider| wider.ratio(&self) < 1.0 - LEAST_GAIN && pays(wider)).unwrap_or(self)
+        wider.filter(pays).unwrap_or(self)
     }
 
     /// A fit with one part more, if that pays.
@@ -452,7 +501,9 @@ pub fn fit(
     let first = told.unwrap_or(Parts { seasons: 1, retrieval: false, ring: false, mixed: false, known: 0 });
     let new = |parts: Parts| {
         let weights = targets * features.knots().len() * features.columns(parts).len();
-        (parts == first || weights <= MOST_WEIGHTS).then(|| Fit::new(features, &train, &held, parts)).flatten()
+        (parts == first || weights <= MOST_WEIGHTS)
+            .then(|| Fit::new(features, &train, &held, parts, validation.len()))
+            .flatten()
     };
     let mut best = new(first).context("the features' second moments have no inverse: is every channel constant?")?;
     let seasons = features.seasons().list.len();
@@ -469,18 +520,18 @@ pub fn fit(
         let wider = (0..features.known()).map(|column| known | 1 << column).filter(|wider| *wider != known);
         let candidates = wider.filter_map(|known| new(Parts { known, ..best.parts }));
         let candidate = candidates.min_by(|a, b| a.ratio(&best).total_cmp(&b.ratio(&best)));
-        best = best.or_for_some(candidate, features.knots());
+        best = best.or_for_some(candidate, features.knots(), LEAST_PART_GAIN);
         if best.parts.known == known {
             break;
         }
     }
     if choosing && features.seasons().retrieval.is_some() {
         let candidate = new(Parts { retrieval: true, ..best.parts });
-        best = best.or_for_some(candidate, features.knots());
+        best = best.or_for_some(candidate, features.knots(), LEAST_PART_GAIN);
     }
     if choosing {
         let candidate = new(with_ring(best.parts));
-        best = best.or_for_some(candidate, features.knots());
+        best = best.or_for_some(candidate, features.knots(), LEAST_RING_GAIN);
     }
     if choosing && features.mixing() > 1 {
         let candidate = new(with_others(best.parts));
@@ -534,6 +585,19 @@ mod tests {
     }
 
     #[test]
+    fn many_outcomes_leave_the_best_candidate_and_few_leave_them_all() {
+        let candidates = [(1.0, vec![0.5, 2.0]), (2.0, vec![0.52, 2.08]), (1.0, vec![1.0, 4.0])];
+        let none = beliefs(&candidates, 0.0);
+        assert_eq!(none, [0.25, 0.5, 0.25]);
+        let few = beliefs(&candidates, 2.0);
+        assert!((few[1] / few[0] - 2.0 / 1.04).abs() < 1e-12 && (few[2] / few[0] - 0.5).abs() < 1e-12, "{few:?}");
+        assert!((few.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        assert!(beliefs(&candidates, 1e6)[0] > 0.999);
+        assert_eq!(beliefs(&candidates, f64::MAX), [1.0, 0.0, 0.0]);
+        assert!(beliefs(&[], 1.0).is_empty());
+    }
+
+    #[test]
     fn the_ring_stays_where_the_last_samples_tell_the_next_and_weighs_little_far_ahead() {
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         let mut noise = || (0..4).map(|_| rng.random_range(-1.0..1.0_f32)).sum::<f32>();
@@ -550,7 +614,7 @@ mod tests {
         assert!(ring(0).sum::<f32>() > 5.0 * ring(23).sum::<f32>(), "{:?}", ring(23).collect::<Vec<_>>());
         assert!(path.error[0][0] < 0.6 * path.error[0][23], "{:?}", path.error);
 
-        let fresh = (0..4_000).map(|row| (row as f32 * 0.2618).sin() + 0.2 * noise()).collect();
+        let fresh = (0..12_000).map(|row| (row as f32 * 0.2618).sin() + 0.2 * noise()).collect();
         assert!(!fitted(fresh).parts.ring);
     }
 }
