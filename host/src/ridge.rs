@@ -60,7 +60,7 @@ const MOST_MISSING: f64 = 0.25;
 const LEAST_GAIN: f64 = 0.002;
 /// A part that the readout sees must take this share off the error without it.
 const LEAST_PART_GAIN: f64 = 0.02;
-/// So must the ring, which costs weights alone.
+/// The ring, which costs weights alone, must take this share off.
 const LEAST_RING_GAIN: f64 = 0.01;
 /// Of a part that need not pay but for one group of steps, the share of that gain that it must take off the error on the whole.
 const ON_THE_WHOLE: f64 = 0.1;
@@ -614,7 +614,7 @@ mod tests {
         assert!(ring(0).sum::<f32>() > 5.0 * ring(23).sum::<f32>(), "{:?}", ring(23).collect::<Vec<_>>());
         assert!(path.error[0][0] < 0.6 * path.error[0][23], "{:?}", path.error);
 
-        let fresh = (0..12_000).map(|row| (row as f32 * 0.2618).sin() + 0.2 * noise()).collect();
+        let fresh = (0..4_000).map(|row| (row as f32 * 0.2618).sin() + 0.2 * noise()).collect();
         assert!(!fitted(fresh).parts.ring);
     }
 }
