@@ -8,7 +8,7 @@ use core::hint::select_unpredictable;
 use crate::bits::order;
 use crate::format::Channel;
 
-/// One channel's ends, in its unit: 8 bytes. What came beyond an end moves it there, until the state is forgotten.
+/// One channel's ends, in its unit: 8 bytes. What came beyond an end, on the level of training, moves it there, until the state is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ends {
     lowest: f32,
@@ -21,12 +21,18 @@ impl Ends {
     /// Of no channel: nothing but 0.
     pub(crate) const NONE: Self = Self { lowest: 0.0, highest: 0.0 };
 
-    /// From a channel's record in the model file.
+    /// Of a channel that may read anything.
+    pub(crate) const NOWHERE: Self = Self { lowest: f32::MIN, highest: f32::MAX };
+
+    /// From a channel's record in the model file: an end at the channel's own bound is none.
     pub fn new(channel: &Channel<'_>) -> Self {
-        Self { lowest: channel.lowest, highest: channel.highest }
+        Self {
+            lowest: if order(channel.lowest) > order(channel.valid_min) { channel.lowest } else { f32::MIN },
+            highest: if order(channel.highest) < order(channel.valid_max) { channel.highest } else { f32::MAX },
+        }
     }
 
-    /// Takes a reading within the channel's bounds.
+    /// Takes a reading that enters.
     #[inline]
     pub fn observe(&mut self, reading: f32) {
         self.lowest = select_unpredictable(order(reading) < order(self.lowest), reading, self.lowest);

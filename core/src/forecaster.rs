@@ -23,7 +23,7 @@ use crate::conformal::{Conformal, Factors};
 use crate::ends::Ends;
 use crate::experts::EXPERTS;
 use crate::format::{Header, MAX_CHANNELS, MAX_QUANTILES, MAX_READOUT, MAX_STEP_FEATURES, NO_MODEL};
-use crate::intake::{Intake, Stillness};
+use crate::intake::{Intake, Watch};
 use crate::kernel::COLUMNS;
 use crate::known::{KNOWN_FEATURES, Known, nothing};
 use crate::linear::{Element, Vector};
@@ -61,7 +61,7 @@ struct ChannelState<
     probes: Probes<R>,
     conformal: Conformal<R>,
     adaptation: Adaptation<R>,
-    stillness: Stillness,
+    watch: Watch<R>,
     anomaly: Anomaly<R>,
     /// Samples taken as missing since the start, and in a row.
     missing: u32,
@@ -81,6 +81,13 @@ crate::persist::persist!(impl [R: crate::persist::Persist] NextSample<R> { known
 
 impl<R: Element> NextSample<R> {
     const NONE: Self = Self { known: false, band: [R::ZERO; 3] };
+
+    /// 0, the mean of training, where there is no forecast.
+    #[inline]
+    fn median(&self) -> R {
+        let [_, median, _] = self.band;
+        if self.known { median } else { R::ZERO }
+    }
 }
 
 /// A model or none. Not an `Option`: the compiler would mark its `None` by some impossible value of a field, and a
@@ -174,6 +181,7 @@ pub struct ChannelForecast<
     channel: usize,
     intake: Intake<R>,
     ends: Ends,
+    shift: R,
     clocks: Clocks,
     memories: Memories<'f, R>,
     level: Level<R>,
@@ -360,9 +368,9 @@ impl<
 
     /// Takes one sample of every channel, in the channel's unit.
     ///
-    /// NaN, infinity, a value outside the channel's valid range, one that has not changed for longer than the channel's
-    /// limit, and a value that `sample` is too short for, are missing: they update no state but
-    /// the phase, and the ring of last samples takes what the season expects instead.
+    /// NaN, infinity, a value outside the channel's valid range (unless such values last, see [`crate::intake`]), one that has
+    /// not changed for longer than the channel's limit, and a value that `sample` is too short for, are missing: they update
+    /// no state but the phase, and the ring of last samples takes what the season expects instead.
     #[inline]
     pub fn observe(&mut self, sample: &[f32]) {
         self.observe_traced(sample, &nothing, |_, _, _| ());
@@ -408,10 +416,10 @@ impl<
             // Readings that the state takes as missing, because they are out of bounds or stuck, are scored too: they
             // are what an alert is for.
             M::begin(Part::Anomaly);
-            let scored = is_finite(reading).then(|| state.intake.sample(reading));
+            let scored = is_finite(reading).then(|| state.intake.sample(state.watch.shift(), reading));
             state.anomaly.observe(state.next.known, scored, state.next.band, state.intake.finest());
             M::begin(Part::Intake);
-            let entering = state.intake.take(&mut state.stillness, reading);
+            let entering = state.intake.take(&mut state.watch, &mut state.ends, state.next.median(), reading);
             M::begin(Part::Intervals);
             state.learn(model, entering);
             let Some(x) = entering else {
@@ -422,7 +430,6 @@ impl<
                 continue;
             };
             state.missing_run = 0;
-            state.ends.observe(reading);
             M::begin(Part::Memories);
             state.seasonal.observe(seasons, &present, x);
             // Nothing is forecast of a covariate: its memories and trends are all that others read of it.
@@ -471,7 +478,8 @@ impl<
             let step = forecast.step(1);
             let next = step.band(forecast.level.location);
             let told = forecast.restore(step);
-            let band = [told.lower(), told.median(), told.upper()].map(|value| forecast.intake.sample(value));
+            let band =
+                [told.lower(), told.median(), told.upper()].map(|value| forecast.intake.sample(forecast.shift, value));
             M::begin(Part::Probe);
             let probed = launch.map(|launch| (launch, forecast.step(launch.lead).band(forecast.level.location)));
             let Some(state) = self.channels.get_mut(index) else { break };
@@ -568,7 +576,7 @@ impl<
             probes: Probes::new(),
             conformal: Conformal::unlearned(),
             adaptation: Adaptation::new(),
-            stillness: Stillness::new(),
+            watch: Watch::new(),
             anomaly: Anomaly::ZERO,
             missing: 0,
             missing_run: 0,
@@ -589,7 +597,7 @@ impl<
             probes,
             conformal,
             adaptation,
-            stillness,
+            watch,
             anomaly,
             missing,
             missing_run,
@@ -604,7 +612,7 @@ impl<
         *adaptation = Adaptation::new();
         flow.iter_mut().for_each(|flow| *flow = FlowState::ZERO);
         *hidden = [R::ZERO; D_MODEL];
-        *stillness = Stillness::new();
+        *watch = Watch::new();
         *anomaly = Anomaly::ZERO;
         *missing = 0;
         *missing_run = 0;
@@ -653,7 +661,7 @@ impl<
     fn column(&self, channel: usize) -> Option<Column<'_, R>> {
         let state = self.get(channel)?;
         let [surprise, ..] = *state.seasonal.trends();
-        Some(Column { intake: &state.intake, memories: state.seasonal.memories(), surprise })
+        Some(Column { intake: &state.intake, watch: &state.watch, memories: state.seasonal.memories(), surprise })
     }
 }
 
@@ -676,7 +684,8 @@ impl<'f, 'm, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DI
             model,
             channel,
             intake: state.intake,
-            ends: state.ends,
+            ends: state.watch.ends(&state.ends),
+            shift: state.watch.shift(),
             clocks: *clocks,
             memories: state.seasonal.memories(),
             level: state.level,
@@ -873,7 +882,8 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
 
     /// A step in the channel's unit, none of it beyond where the channel ends.
     fn restore(&self, step: Step<R>) -> Quantiles {
-        let values = step.quantiles.iter().map(|value| self.ends.within(self.intake.restore(*value))).collect();
+        let values =
+            step.quantiles.iter().map(|value| self.ends.within(self.intake.restore(self.shift, *value))).collect();
         Quantiles { values, median: self.median() as u8 }
     }
 }

@@ -1,78 +1,171 @@
 //! What enters the state: a reading in the channel's unit becomes a sample in deviations of the training data, or is
 //! taken as missing.
+//!
+//! A reading outside the channel's bounds is a measurement where the last one was near it ([`NEAR`]): what is measured may
+//! go where it never was, but not in one step.
+//!
+//! Any other is a fault, until so many have come on the same side, and moved meanwhile ([`MOVE`]), that they are a new
+//! level: the sensor hangs elsewhere, was replaced, tells another unit, or what it measures has changed at once and for
+//! good. From then on its samples are *shifted* by as much as the level lies from what was expected, and so are forecasts
+//! on their way out: the state goes on, and never sees how far it was. The end of a broken wire's scale does not
+//! move by as much as that takes, and a code such as 1e9 lies beyond what can become a level ([`REACH`]).
 
 use core::hint::select_unpredictable;
 
-use crate::bits::order;
+use crate::bits::{is_finite, order};
+use crate::ends::Ends;
 use crate::format::Channel;
 use crate::linear::Element;
 use crate::unit::Unit;
+
+/// A new level has moved more often than this, and than the channel may stand still.
+pub const LEAST_MOVES: u32 = 16;
+
+/// A level's reading moves by at least this share of the width of the channel's bounds, and by four steps of a coarse sensor.
+pub const MOVE: f32 = 1.0 / 1024.0;
+
+/// Readings are near each other up to this share of the width of the bounds: about half of the common range.
+pub const NEAR: f32 = 1.0 / 8.0;
+
+/// What can become a level lies within so many widths of the bounds beyond either of them.
+pub const REACH: f32 = 8.0;
+
+/// So many moves a reading within the bounds takes back.
+const TAKEN_BACK: i32 = 8;
 
 /// A channel's normalisation and the bounds of what it takes for a measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Intake<R: Element> {
     unit: R::Unit,
-    /// As [`order`] has them.
-    valid_min: i32,
-    valid_max: i32,
+    /// The bounds, as [`order`] has them.
+    valid: Range<i32>,
+    /// The bounds, as samples.
+    samples: Range<R>,
+    /// Within, what lasts is a level.
+    reach: Range<R>,
     stuck_limit: u32,
+    /// How far readings that are near each other lie apart, as samples.
+    near: R,
+    /// What a level moves by, as a sample.
+    step: R,
 }
 
-/// How long a channel has stood still.
+/// Both ends included.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stillness {
+struct Range<T> {
+    min: T,
+    max: T,
+}
+
+impl<T: PartialOrd> Range<T> {
+    /// By [`order`], NaN lies in no range of numbers.
+    #[inline]
+    fn contains(&self, place: T) -> bool {
+        (place >= self.min) & (place <= self.max)
+    }
+}
+
+/// How long a channel has stood still, how long it has been beyond its bounds, and by how much it is shifted since.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Watch<R> {
     /// Bits of the last reading within the bounds.
     last: u32,
     /// How often it came in a row; 0 before the first.
     run: u32,
+    /// How often readings have moved since they left the bounds; below 0 under the lower one.
+    moves: i32,
+    /// The sample from which the next one there must have moved.
+    beyond: R,
+    /// The mean of what those that had moved lay from what was expected.
+    distance: R,
+    /// The last sample that entered.
+    entered: R,
+    /// By how much the channel's level lies from that of training.
+    shift: R,
 }
 
 impl<R: Element> Intake<R> {
     /// Of no channel: takes nothing but 0.
-    pub(crate) const NONE: Self = Self { unit: R::Unit::NONE, valid_min: 0, valid_max: 0, stuck_limit: 0 };
+    pub(crate) const NONE: Self = Self {
+        unit: R::Unit::NONE,
+        valid: Range { min: 0, max: 0 },
+        samples: Range { min: R::ZERO, max: R::ZERO },
+        reach: Range { min: R::ZERO, max: R::ZERO },
+        stuck_limit: 0,
+        near: R::ZERO,
+        step: R::ZERO,
+    };
 
     /// From a channel's record in the model file.
     pub fn new(channel: &Channel<'_>) -> Self {
+        let Channel { valid_min, valid_max, stuck_limit, .. } = *channel;
+        let unit = R::Unit::new(channel);
+        let samples = Range { min: unit.sample(valid_min), max: unit.sample(valid_max) };
+        let width = samples.max - samples.min;
+        let farther = width * R::of(REACH);
         Self {
-            unit: R::Unit::new(channel),
-            valid_min: order(channel.valid_min),
-            valid_max: order(channel.valid_max),
-            stuck_limit: channel.stuck_limit,
+            unit,
+            valid: Range { min: order(valid_min), max: order(valid_max) },
+            samples,
+            reach: Range { min: samples.min - farther, max: samples.max + farther },
+            stuck_limit,
+            near: width * R::of(NEAR),
+            step: (width * R::of(MOVE)).at_least(R::of(8.0) * unit.half_step()).at_least(finest(&unit)),
         }
     }
 
-    /// False for NaN and infinities too.
+    /// The sample of a reading; `None` if it is NaN, infinite, has stood still for longer than the channel's limit, or lies
+    /// outside the channel's bounds, not near the last one and on no level. `expected` is the sample that was forecast of it, 0 (the mean of
+    /// training) where none was. What enters moves the ends, unless it is shifted.
     #[inline]
-    fn in_range(&self, reading: f32) -> bool {
-        let place = order(reading);
-        (place >= self.valid_min) & (place <= self.valid_max)
-    }
-
-    /// The sample of a reading; `None` if it is NaN, infinite, outside the channel's bounds, or has stood still for
-    /// longer than the channel's limit.
-    #[inline]
-    pub fn take(&self, stillness: &mut Stillness, reading: f32) -> Option<R> {
-        if !self.in_range(reading) {
+    pub fn take(&self, watch: &mut Watch<R>, ends: &mut Ends, expected: R, reading: f32) -> Option<R> {
+        if !self.is_credible(reading) {
             return None;
         }
-        let same = (stillness.run != 0) & (reading.to_bits() == stillness.last);
-        stillness.last = reading.to_bits();
-        stillness.run = select_unpredictable(same, stillness.run.saturating_add(1), 1);
-        let moving = (self.stuck_limit == 0) | (stillness.run <= self.stuck_limit);
-        moving.then_some(self.unit.sample(reading))
+        let (mut sample, mut inside) = self.seen(watch, reading);
+        if watch.moves != 0 || !inside {
+            watch.wander(inside, sample, sample - expected, self.step);
+            if watch.moves.unsigned_abs() > self.stuck_limit.max(LEAST_MOVES) {
+                watch.settle(self.valid.contains(order(reading)));
+                (sample, inside) = self.seen(watch, reading);
+            }
+        }
+        if !inside || !watch.stand(reading, self.stuck_limit) {
+            return None;
+        }
+        watch.entered = sample;
+        if !watch.is_shifted() {
+            ends.observe(reading);
+        }
+        Some(sample)
     }
 
-    /// The sample of a value that is told ahead; `None` if it is none within the channel's bounds. It may stand still: no
-    /// sensor made it.
     #[inline]
-    pub(crate) fn told(&self, value: f32) -> Option<R> {
-        self.in_range(value).then(|| self.unit.sample(value))
+    fn is_credible(&self, reading: f32) -> bool {
+        is_finite(reading) && self.reach.contains(self.unit.sample(reading))
     }
 
-    /// Any finite number as a sample, whatever the channel's bounds.
+    /// A credible reading as a sample on the channel's level, and whether it lies within the bounds there, or near what does.
     #[inline]
-    pub(crate) fn sample(&self, reading: f32) -> R {
-        self.unit.sample(reading)
+    fn seen(&self, watch: &Watch<R>, reading: f32) -> (R, bool) {
+        let sample = self.sample(watch.shift, reading);
+        let inside =
+            if watch.is_shifted() { self.samples.contains(sample) } else { self.valid.contains(order(reading)) };
+        (sample, inside | ((sample - watch.entered).abs() <= self.near))
+    }
+
+    /// The sample of a value that is told ahead; `None` if it is no measurement on the channel's level. It may
+    /// stand still: no sensor made it.
+    #[inline]
+    pub(crate) fn told(&self, watch: &Watch<R>, value: f32) -> Option<R> {
+        let (sample, inside) = self.is_credible(value).then(|| self.seen(watch, value))?;
+        inside.then_some(sample)
+    }
+
+    /// Any finite number as a sample on the channel's level, whatever the channel's bounds.
+    #[inline]
+    pub(crate) fn sample(&self, shift: R, reading: f32) -> R {
+        self.unit.sample(reading) - shift
     }
 
     /// Half a step of a coarse sensor, as a sample; 0 for a fine one.
@@ -80,31 +173,219 @@ impl<R: Element> Intake<R> {
         self.unit.half_step()
     }
 
-    /// A forecast sample as a reading: in the channel's unit and, for a sensor of coarse steps, one of its steps. (Half
-    /// of all readings of such a sensor may repeat the one before; a forecast between two steps is never right.)
+    /// A forecast sample as a reading: in the channel's unit, on its level, and, for a sensor of coarse steps, one of its steps.
+    /// (Half of all readings of such a sensor may repeat the one before; a forecast between two steps is never right.)
     #[inline]
-    pub fn restore(&self, sample: R) -> f32 {
-        self.unit.reading(sample)
+    pub fn restore(&self, shift: R, sample: R) -> f32 {
+        self.unit.reading(sample + shift)
     }
 
     /// The smallest difference that means anything, as a sample: half a step of the sensor, at least 0.001.
     #[inline]
     pub fn finest(&self) -> R {
-        self.half_step().at_least(R::of(1e-3))
+        finest(&self.unit)
     }
 }
 
-crate::persist::persist!(Stillness { last, run });
+#[inline]
+fn finest<R: Element>(unit: &R::Unit) -> R {
+    unit.half_step().at_least(R::of(1e-3))
+}
 
-impl Stillness {
+crate::persist::persist!(impl [R: crate::persist::Persist] Watch<R> { last, run, moves, beyond, distance, entered, shift });
+
+impl<R: Element> Watch<R> {
     /// Before the first reading.
     pub const fn new() -> Self {
-        Self { last: 0, run: 0 }
+        Self { last: 0, run: 0, moves: 0, beyond: R::ZERO, distance: R::ZERO, entered: R::ZERO, shift: R::ZERO }
+    }
+
+    /// By how much the channel's level lies from that of training.
+    #[inline]
+    pub fn shift(&self) -> R {
+        self.shift
+    }
+
+    /// Where the channel ends on its level: nowhere on another one than that of training.
+    #[inline]
+    pub fn ends(&self, ends: &Ends) -> Ends {
+        if self.is_shifted() { Ends::NOWHERE } else { *ends }
+    }
+
+    /// Whether the channel is on another level than in training.
+    #[inline]
+    pub fn is_shifted(&self) -> bool {
+        self.shift != R::ZERO
+    }
+
+    /// Counts how often a credible reading has moved by `step` since the last one within the bounds, on the same side.
+    #[inline(never)]
+    fn wander(&mut self, inside: bool, sample: R, distance: R, step: R) {
+        if inside {
+            let back = self.moves.signum().saturating_mul(TAKEN_BACK);
+            let left = self.moves.saturating_sub(back);
+            self.moves = if left.signum() == self.moves.signum() { left } else { 0 };
+            return;
+        }
+        // The mean of training lies within the bounds.
+        let side = if sample > R::ZERO { 1 } else { -1 };
+        if self.moves.signum() != side {
+            self.moves = 0;
+        } else if (sample - self.beyond).abs() < step {
+            return;
+        }
+        self.moves = self.moves.saturating_add(side);
+        self.beyond = sample;
+        self.distance.approach(distance, R::one_over(self.moves.unsigned_abs()));
+    }
+
+    /// What has come beyond the bounds is a level: that of training, or another.
+    fn settle(&mut self, is_usual: bool) {
+        self.shift = if is_usual { R::ZERO } else { self.shift + self.distance };
+        self.moves = 0;
+    }
+
+    /// Whether a reading has not stood still for longer than the limit, if there is one.
+    #[inline]
+    fn stand(&mut self, reading: f32, limit: u32) -> bool {
+        let same = (self.run != 0) & (reading.to_bits() == self.last);
+        self.last = reading.to_bits();
+        self.run = select_unpredictable(same, self.run.saturating_add(1), 1);
+        (limit == 0) | (self.run <= limit)
     }
 }
 
-impl Default for Stillness {
+impl<R: Element> Default for Watch<R> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::math::Real;
+    use crate::q20::Q20;
+
+    /// 20 ± 2 degrees, bounds −20 to 60, stuck after 20.
+    const CHANNEL: Channel<'_> = Channel {
+        name: "temperature",
+        unit: "C",
+        offset: 20.0,
+        scale: 2.0,
+        valid_min: -20.0,
+        valid_max: 60.0,
+        stuck_limit: 20,
+        resolution: 0.0,
+        lowest: -20.0,
+        highest: 60.0,
+    };
+
+    /// The sample that each reading enters as, of which a mean was expected; both forms agree.
+    fn entering(readings: &[f32]) -> Vec<Option<f32>> {
+        let (float, integer) = (Intake::<f32>::new(&CHANNEL), Intake::<Q20>::new(&CHANNEL));
+        let (mut watch, mut integer_watch) = (Watch::new(), Watch::new());
+        let mut ends = [Ends::new(&CHANNEL); 2];
+        readings
+            .iter()
+            .map(|reading| {
+                let sample = float.take(&mut watch, &mut ends[0], 0.0, *reading);
+                let other = integer.take(&mut integer_watch, &mut ends[1], Q20::ZERO, *reading);
+                assert_eq!(sample.is_some(), other.is_some(), "{reading}");
+                assert!(sample.is_none_or(|sample| (sample - other.unwrap().to_f32()).abs() < 1e-3));
+                assert_eq!(ends[0], ends[1]);
+                if let Some(sample) = sample {
+                    assert!((float.restore(watch.shift(), sample) - reading).abs() < 1e-4, "out as it came in");
+                }
+                sample
+            })
+            .collect()
+    }
+
+    fn count(readings: impl IntoIterator<Item = f32>) -> usize {
+        let readings: Vec<f32> = readings.into_iter().collect();
+        entering(&readings).into_iter().flatten().count()
+    }
+
+    fn level(at: f32, count: usize) -> impl Iterator<Item = f32> {
+        (0..count).map(move |row| at + [0.0, 2.0, -1.0, 1.0, -2.0][row % 5])
+    }
+
+    #[test]
+    fn what_lasts_and_moves_beyond_the_bounds_becomes_the_level() {
+        for at in [90.0, -60.0, 450.0] {
+            let entered = entering(&level(at, 100).collect::<Vec<_>>());
+            assert_eq!(entered.iter().position(Option::is_some), Some(20), "the 21st has moved more than 20 times");
+            // 2 degrees are 1.
+            for (row, sample) in entered.iter().enumerate().skip(20) {
+                assert!(
+                    (sample.unwrap() - [0.0, 1.0, -0.5, 0.5, -1.0][row % 5]).abs() < 0.1,
+                    "{at}, row {row}: {sample:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn back_is_a_level_too_and_the_one_of_training() {
+        let there_and_back = level(90.0, 100).chain(level(20.0, 100)).chain(level(90.0, 100)).chain(level(24.0, 30));
+        let entered = entering(&there_and_back.collect::<Vec<_>>());
+        let rows = |range: core::ops::Range<usize>| entered[range].iter().flatten().count();
+        assert_eq!([rows(0..100), rows(100..200), rows(200..300), rows(300..330)], [80, 80, 80, 10]);
+        assert_eq!(entered[329], Some(1.0), "a sample as in training, to the bit");
+    }
+
+    #[test]
+    fn a_blip_on_the_way_does_not_begin_anew_and_alternation_does() {
+        let blip = level(90.0, 15).chain([20.0]).chain(level(90.0, 60));
+        assert_eq!(count(blip), 1 + 60 - 13, "8 moves are taken back");
+        let rows = || 0..10_000;
+        assert_eq!(
+            count(rows().map(|row| if row % 9 < 4 { 20.0 + (row % 7) as f32 } else { 90.0 + (row % 5) as f32 })),
+            4445
+        );
+        assert_eq!(count(rows().map(|row| if row % 2 == 0 { 90.0 } else { -60.0 })), 0);
+    }
+
+    #[test]
+    fn what_stands_still_flickers_or_is_out_of_reach_is_no_level() {
+        let rows = || (0..10_000_u32).map(|row| (row, row as f32));
+        // The end of a scale, with a bit that flickers: 0.08 of 80 degrees are a move.
+        assert_eq!(count(rows().map(|_| 125.0)), 0);
+        assert_eq!(count(rows().map(|(row, _)| 125.0 - (row % 2) as f32 / 16.0)), 0);
+        // Eight times 80 degrees beyond the bounds.
+        assert_eq!(count(rows().map(|(_, row)| 701.0 + row)), 0);
+        assert_eq!(count(rows().map(|(_, row)| 1e9 + 1e6 * row)), 0);
+        assert_eq!(count(rows().map(|(row, _)| [f32::NAN, f32::INFINITY, f32::MIN, f32::MAX][row as usize % 4])), 0);
+    }
+
+    #[test]
+    fn what_goes_beyond_the_bounds_step_by_step_enters() {
+        // A day's swing across the upper bound; a fault on the way; a walk to where nothing can be.
+        let swing = (0..240).map(|row| if row == 100 { 125.0 } else { 57.0 + 8.0 * (row as f32 * 0.26).sin() });
+        assert_eq!(count(swing), 239);
+        let walk: Vec<f32> = (0..200).map(|row| 20.0 + 9.0 * row as f32).collect();
+        let entered = entering(&walk);
+        let reach = 60.0 + 8.0 * 80.0;
+        assert!(walk.iter().zip(&entered).all(|(reading, entered)| entered.is_some() == (*reading <= reach)));
+    }
+
+    #[test]
+    fn a_level_may_stand_still_no_longer_than_the_sensor() {
+        assert_eq!(count(level(90.0, 30).chain([93.0; 100])), 10 + 20);
+    }
+
+    #[test]
+    fn bounds_as_wide_as_floats_reach_no_infinity() {
+        let wide =
+            Channel { valid_min: f32::MIN / 2.0, valid_max: f32::MAX / 2.0, scale: 1e33, offset: 0.0, ..CHANNEL };
+        let intake = Intake::<f32>::new(&wide);
+        let (mut watch, mut ends) = (Watch::new(), Ends::new(&wide));
+        assert_eq!(intake.take(&mut watch, &mut ends, 0.0, f32::INFINITY), None);
+        assert_eq!(intake.take(&mut watch, &mut ends, 0.0, f32::NAN), None);
+        assert!(intake.take(&mut watch, &mut ends, 0.0, 1e33).is_some());
     }
 }

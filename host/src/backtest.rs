@@ -21,7 +21,7 @@ use flowcast_core::format::Header;
 use crate::baseline::{self, Baseline};
 use crate::data::Series;
 use crate::duration::{Steps, show_ms};
-use crate::file::{ending_in, refuse_overwriting, write_atomic};
+use crate::file::{ending_in, refuse_overwriting, refuse_unwritable, write_atomic};
 use crate::forecaster;
 use crate::measurements::Measurements;
 use crate::output::Output;
@@ -106,6 +106,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let inputs = [std::slice::from_ref(&args.model), args.measurements.data.as_slice()].concat();
     for output in args.report.iter().chain(&args.figure) {
         refuse_overwriting(&inputs, output)?;
+        refuse_unwritable(output)?;
     }
     if let Some(folder) = &args.figures
         && folder.exists()
@@ -128,11 +129,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     check_interval(model.header(), &series)?;
     output.remarks(series.review_for(model.header(), &bytes));
     // The literature cleans no value.
-    let series = if args.protocol == protocol::Name::Ett {
-        series
-    } else {
-        series.without_faults(&channel_bounds(model.header(), &bytes))
-    };
+    let series =
+        if args.protocol == protocol::Name::Ett { series } else { series.without_faults(model.header(), &bytes) };
     let interval_ms = series.interval_ms;
     let horizons = args
         .horizons
@@ -182,14 +180,6 @@ pub fn channel_units(header: &Header, model: &[u8]) -> Vec<String> {
     (0..usize::from(header.channels))
         .filter_map(|index| header.channel(model, index))
         .map(|channel| channel.unit.to_owned())
-        .collect()
-}
-
-/// The smallest and the largest reading that each of a model's channels takes for one, in its order.
-pub fn channel_bounds(header: &Header, model: &[u8]) -> Vec<(f32, f32)> {
-    (0..usize::from(header.channels))
-        .filter_map(|index| header.channel(model, index))
-        .map(|channel| (channel.valid_min, channel.valid_max))
         .collect()
 }
 

@@ -19,6 +19,7 @@ pub mod unit_change;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flowcast_core::format::Header;
 use jiff::Timestamp;
 
 pub use error::{DataError, Place};
@@ -156,10 +157,12 @@ impl Series {
         rows - ((rows as f64 * test_fraction.clamp(0.0, 1.0)).round() as usize).min(rows)
     }
 
-    /// The data without the faults of each column by a model's bounds ([`fault::without_faults`]), for scoring.
-    pub fn without_faults(mut self, bounds: &[(f32, f32)]) -> Series {
-        for (values, bounds) in self.values.iter_mut().zip(bounds) {
-            fault::without_faults(values, *bounds);
+    /// The data without the faults of each column by a model's channels ([`fault::without_faults`]), for scoring.
+    pub fn without_faults(mut self, header: &Header, model: &[u8]) -> Series {
+        for (index, values) in self.values.iter_mut().enumerate() {
+            if let Some(channel) = header.channel(model, index) {
+                fault::without_faults(values, &channel);
+            }
         }
         self
     }

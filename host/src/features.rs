@@ -3,7 +3,8 @@
 //! Training never recomputes a feature in another way: the numbers are those that the device will have. A series of any
 //! length costs little memory, for the memories' state is kept once in a while and rerun from there.
 
-use flowcast_core::intake::{Intake, Stillness};
+use flowcast_core::ends::Ends;
+use flowcast_core::intake::{Intake, Watch};
 use flowcast_core::known::{KNOWN_FEATURES, features as known_features};
 use flowcast_core::retrieval::SUMMARY;
 use flowcast_core::seasonal::{
@@ -89,9 +90,11 @@ impl Features {
         let seasons = config.seasons();
         let channels = config.records().into_iter().zip(&series.values).map(|(record, values)| {
             let intake = Intake::<f32>::new(&record);
-            let mut stillness = Stillness::new();
-            let samples: Vec<f32> =
-                values.iter().map(|value| intake.take(&mut stillness, *value).unwrap_or(f32::NAN)).collect();
+            let (mut watch, mut ends) = (Watch::new(), Ends::new(&record));
+            let samples: Vec<f32> = values
+                .iter()
+                .map(|value| intake.take(&mut watch, &mut ends, 0.0, *value).unwrap_or(f32::NAN))
+                .collect();
             let (mut state, mut clocks) = (State::new(), Clocks::default());
             let mut kept = Vec::with_capacity(samples.len() / KEEP + 1);
             let mut mixed = Vec::with_capacity(samples.len());

@@ -22,11 +22,12 @@ fn model_as(numeric: Numeric, preset: &str, channels: usize, period: u32, seed: 
     bytes.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
 }
 
-/// Samples of a sensor's life: waves, noise, missing ones, stuck ones, nonsense.
+/// Samples of a sensor's life: waves, noise, missing ones, stuck ones, nonsense, levels out of range.
 fn samples(count: usize, channels: usize, period: u32, random: &mut Random) -> Vec<Vec<f32>> {
-    let mut stuck = 0;
+    let (mut stuck, mut level) = (0, 0);
     (0..count)
         .map(|row| {
+            level = if level == 0 && random.below(200) == 0 { 90 } else { usize::saturating_sub(level, 1) };
             stuck = if stuck == 0 && random.below(90) == 0 { 60 } else { usize::saturating_sub(stuck, 1) };
             let phase = row as f32 / period as f32 * core::f32::consts::TAU;
             (0..channels)
@@ -35,6 +36,7 @@ fn samples(count: usize, channels: usize, period: u32, random: &mut Random) -> V
                     1 => 1e30,
                     2 => -900.0,
                     _ if stuck > 0 => 20.5,
+                    _ if level > 0 => 1200.0 + 40.0 * random.symmetric(),
                     _ => 20.0 + 6.0 * (phase + channel as f32).sin() + random.symmetric(),
                 })
                 .collect()

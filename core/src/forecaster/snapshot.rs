@@ -28,7 +28,7 @@ impl<
             probes,
             conformal,
             adaptation,
-            stillness,
+            watch,
             anomaly,
             missing,
             missing_run,
@@ -45,7 +45,7 @@ impl<
         probes.save(writer);
         conformal.save(writer);
         adaptation.save(writer);
-        stillness.save(writer);
+        watch.save(writer);
         anomaly.save(writer);
         missing.save(writer);
         missing_run.save(writer);
@@ -64,7 +64,7 @@ impl<
             probes,
             conformal,
             adaptation,
-            stillness,
+            watch,
             anomaly,
             missing,
             missing_run,
@@ -81,7 +81,7 @@ impl<
         probes.load(reader);
         conformal.load(reader);
         adaptation.load(reader);
-        stillness.load(reader);
+        watch.load(reader);
         anomaly.load(reader);
         missing.load(reader);
         missing_run.load(reader);

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::intake::Intake;
+use crate::intake::{Intake, Watch};
 use crate::known::{KNOWN_FEATURES, Known, features};
 use crate::linear::Element;
 use crate::seasonal::{Memories, SlotPlace};
@@ -10,6 +10,7 @@ use crate::seasonal::{Memories, SlotPlace};
 /// One column that is known in advance.
 pub(super) struct Column<'f, R: Element> {
     pub intake: &'f Intake<R>,
+    pub watch: &'f Watch<R>,
     pub memories: Memories<'f, R>,
     /// T_0.
     pub surprise: R,
@@ -32,7 +33,7 @@ impl<R: Element> Told<'_, R> {
     /// What the readout sees of a channel at a step `steps_ahead` samples on that falls on `place`.
     pub fn features(&self, channel: usize, place: &SlotPlace<R>, steps_ahead: u16) -> [R; KNOWN_FEATURES] {
         let Some(column) = self.columns.column(channel) else { return [R::ZERO; KNOWN_FEATURES] };
-        let sample = column.intake.told((self.known)(channel, steps_ahead.into()));
+        let sample = column.intake.told(column.watch, (self.known)(channel, steps_ahead.into()));
         features(&column.memories, place, column.surprise, sample)
     }
 }

@@ -13,6 +13,10 @@
 
 use std::fmt::Write as _;
 
+use flowcast_core::ends::Ends;
+use flowcast_core::format::Channel;
+use flowcast_core::intake::{Intake, Watch};
+
 /// Share, and least count, of the readings at either end that are not of the common range.
 const UNCOMMON: f64 = 0.001;
 const LEAST_UNCOMMON: usize = 3;
@@ -175,13 +179,27 @@ fn is_code(value: f64) -> bool {
         || (5..=38).map(|zeros| 10_f64.powi(zeros)).any(|power| is(power) || is(-power))
 }
 
-/// What of a channel's readings lies outside its bounds, in words; `None` where all lie within.
-pub fn note(name: &str, values: &[f32], (valid_min, valid_max): (f32, f32)) -> Option<String> {
-    let present = || values.iter().copied().filter(|value| value.is_finite());
-    let mut outside: Vec<f32> = present().filter(|value| !(valid_min..=valid_max).contains(value)).collect();
-    if outside.is_empty() {
+/// Which of a channel's readings the device takes, one after the other.
+pub fn entering(channel: &Channel<'_>, values: &[f32]) -> Vec<bool> {
+    let intake = Intake::<f32>::new(channel);
+    let (mut watch, mut ends) = (Watch::new(), Ends::new(channel));
+    values.iter().map(|value| intake.take(&mut watch, &mut ends, 0.0, *value).is_some()).collect()
+}
+
+/// What of a channel's readings lies outside its bounds, in words; `None` where all lie within. `entered` is [`entering`]'s: which of
+/// those outside have become a level.
+pub fn note(channel: &Channel<'_>, values: &[f32], entered: &[bool]) -> Option<String> {
+    let Channel { name, valid_min, valid_max, .. } = *channel;
+    let bounds = (valid_min, valid_max);
+    let present = values.iter().filter(|value| value.is_finite()).count();
+    let is_outside = |value: f32| value.is_finite() && !(valid_min..=valid_max).contains(&value);
+    let (levels, missing): (Vec<_>, Vec<_>) =
+        values.iter().zip(entered).filter(|(value, _)| is_outside(**value)).partition(|(_, entered)| **entered);
+    // A level begins with readings that are missing.
+    if missing.is_empty() {
         return None;
     }
+    let mut outside: Vec<f32> = missing.into_iter().map(|(value, _)| *value).collect();
     outside.sort_by(f32::total_cmp);
     let mut kinds: Vec<(f32, usize)> =
         outside.chunk_by(|left, right| left == right).map(|equal| (equal[0], equal.len())).collect();
@@ -196,7 +214,7 @@ pub fn note(name: &str, values: &[f32], (valid_min, valid_max): (f32, f32)) -> O
     let mut text = format!(
         "column `{name}`: {} of {} readings taken as missing, far outside the common range ({} to {}): {}",
         outside.len(),
-        present().count(),
+        present,
         show(valid_min),
         show(valid_max),
         shown.collect::<Vec<_>>().join(", ")
@@ -204,7 +222,10 @@ pub fn note(name: &str, values: &[f32], (valid_min, valid_max): (f32, f32)) -> O
     if kinds.len() > SHOWN {
         let _ = write!(text, " and {} more", outside.len() - kinds[..SHOWN].iter().map(|kind| kind.1).sum::<usize>());
     }
-    if is_regime(values, (valid_min, valid_max)) {
+    if !levels.is_empty() {
+        let _ = write!(text, "; {} more were taken: they came step by step, or lasted", levels.len());
+    }
+    if is_regime(values, bounds) {
         text.push_str("; so many are no faults: another unit, another place, another sensor?");
     }
     Some(text)
@@ -220,12 +241,24 @@ fn is_regime(values: &[f32], (valid_min, valid_max): (f32, f32)) -> bool {
 }
 
 /// Without the readings that a model takes for faults by their size, for scoring: a sentinel of -9999 is no error of a forecast. What
-/// is another regime rather than faults stays.
-pub fn without_faults(values: &mut [f32], (valid_min, valid_max): (f32, f32)) {
-    let own = Bounds::of(values).filter(|_| is_regime(values, (valid_min, valid_max)));
-    for value in values.iter_mut().filter(|value| !(valid_min..=valid_max).contains(*value)) {
-        if own.is_none_or(|own| !own.contains(*value)) {
-            *value = f32::NAN;
+/// is another regime rather than faults stays, and so does what the device comes to take as a new level.
+pub fn without_faults(values: &mut [f32], channel: &Channel<'_>) {
+    let bounds = (channel.valid_min, channel.valid_max);
+    let own = Bounds::of(values).filter(|_| is_regime(values, bounds));
+    let entered = entering(channel, values);
+    let is_outside = |value: f32| !(channel.valid_min..=channel.valid_max).contains(&value);
+    let mut start = 0;
+    while start < values.len() {
+        let outside = is_outside(values[start]);
+        let length = values[start..].iter().take_while(|value| is_outside(**value) == outside).count();
+        let run = start..start + length;
+        start = run.end;
+        // Up to its first reading that entered, a run is the beginning of a level.
+        let begins = entered[run.clone()].iter().position(|entered| *entered).map_or(run.start, |at| run.start + at);
+        for row in run.filter(|row| outside && *row >= begins && !entered[*row]) {
+            if own.is_none_or(|own| !own.contains(values[row])) {
+                values[row] = f32::NAN;
+            }
         }
     }
 }
@@ -251,6 +284,39 @@ mod tests {
     fn with(every: usize, fault: impl Fn(usize) -> f32) -> Vec<f32> {
         let wave = |row: usize| 20.0 + 4.0 * (row as f32 * 0.0436).sin() + ((row * 7_919) % 100) as f32 / 100.0;
         (0..1440).map(|row| if row % every == every / 2 { fault(row) } else { wave(row) }).collect()
+    }
+
+    fn channel(valid_min: f32, valid_max: f32) -> Channel<'static> {
+        Channel {
+            name: "t",
+            unit: "",
+            offset: 0.5 * (valid_min + valid_max),
+            scale: 1.0,
+            valid_min,
+            valid_max,
+            stuck_limit: 0,
+            resolution: 0.0,
+            lowest: valid_min,
+            highest: valid_max,
+        }
+    }
+
+    #[test]
+    fn what_becomes_a_level_is_scored_from_its_first_reading() {
+        let bounds = Bounds::of(&with(usize::MAX, |_| 0.0)).unwrap();
+        let channel = channel(bounds.valid_min, bounds.valid_max);
+        let values: Vec<f32> = with(usize::MAX, |_| 0.0)
+            .iter()
+            .enumerate()
+            .map(|(row, x)| x + if row < 1400 { 0.0 } else { 25.0 })
+            .collect();
+        assert!(!is_regime(&values, (channel.valid_min, channel.valid_max)));
+        let mut scored = values.clone();
+        without_faults(&mut scored, &channel);
+        assert_eq!(scored, values);
+        let mut few = values[..1410].to_vec();
+        without_faults(&mut few, &channel);
+        assert!(few[1400..].iter().all(|value| value.is_nan()));
     }
 
     #[test]
@@ -300,11 +366,12 @@ mod tests {
 
     #[test]
     fn faults_are_not_scored_and_another_regime_is() {
-        let bounds = Bounds::of(&with(usize::MAX, |_| 0.0)).unwrap();
-        let bounds = (bounds.valid_min, bounds.valid_max);
+        let Bounds { valid_min, valid_max, .. } = Bounds::of(&with(usize::MAX, |_| 0.0)).unwrap();
+        let bounds = (valid_min, valid_max);
+        let channel = channel(valid_min, valid_max);
         for every in [3, 100] {
             let mut values = with(every, |_| -127.0);
-            without_faults(&mut values, bounds);
+            without_faults(&mut values, &channel);
             assert_eq!(
                 values.iter().filter(|value| value.is_nan()).count(),
                 (0..1440).filter(|x| x % every == every / 2).count()
@@ -318,18 +385,26 @@ mod tests {
             .collect();
         hot[100] = 1e9;
         assert!(is_regime(&hot, bounds));
-        without_faults(&mut hot, bounds);
+        without_faults(&mut hot, &channel);
         assert!(hot[100].is_nan() && hot.iter().filter(|value| value.is_nan()).count() == 1);
     }
 
     #[test]
     fn a_note_tells_how_many_and_which() {
-        let bounds = (0.0, 30.0);
-        assert_eq!(note("t", &[1.0, f32::NAN, 30.0], bounds), None);
+        let channel = channel(0.0, 30.0);
+        let told = |values: &[f32]| note(&channel, values, &entering(&channel, values));
+        assert_eq!(told(&[1.0, f32::NAN, 30.0]), None);
         assert_eq!(
-            note("t", &[1.0, -9999.0, -9999.0, 592.25, 1e9, 40.0, 41.0], bounds).unwrap(),
+            told(&[1.0, -9999.0, -9999.0, 592.25, 1e9, 40.0, 41.0]).unwrap(),
             "column `t`: 6 of 7 readings taken as missing, far outside the common range (0 to 30): -9999 (2 times), 1e9, 592.25 and 2 more; \
              so many are no faults: another unit, another place, another sensor?"
+        );
+        let level: Vec<f32> =
+            (0..100).map(|row| if row < 80 { row as f32 / 4.0 } else { 40.0 + (row % 2) as f32 }).collect();
+        assert_eq!(
+            told(&level).unwrap(),
+            "column `t`: 16 of 100 readings taken as missing, far outside the common range (0 to 30): 41 (8 times), 40 (8 times); \
+             4 more were taken: they came step by step, or lasted; so many are no faults: another unit, another place, another sensor?"
         );
         assert_eq!([0.01, -127.0, 1013.25, 99999.0, 1e-9].map(show), ["0.01", "-127", "1013.25", "99999", "1e-9"]);
     }

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use flowcast_core::format::{Channel, Header};
-use flowcast_core::intake::{Intake, Stillness};
 
 use super::fault::Bounds;
 use super::unit_change::{self, Change};
@@ -49,10 +48,11 @@ impl Series {
                     self.when(rows.start + first)
                 ));
             }
-            notes.extend(fault::note(name, values, (low, high)));
+            let entered = fault::entering(channel, values);
+            notes.extend(fault::note(channel, values, &entered));
             // What never counts as dead may stand still: a plan does.
             if channel.stuck_limit > 0 {
-                notes.extend(self.stuck(rows.start, channel, values, period));
+                notes.extend(self.stuck(rows.start, channel, values, &entered, period));
             }
             if let Some(change) = unit_change_of(values, period) {
                 notes.push(self.tell(
@@ -92,12 +92,17 @@ impl Series {
     }
 
     /// Where a channel stands still for longer than its limit: a line on the longest such stretch.
-    fn stuck(&self, first: usize, channel: &Channel<'_>, values: &[f32], period: usize) -> Option<String> {
-        let intake = Intake::<f32>::new(channel);
-        let mut stillness = Stillness::new();
+    fn stuck(
+        &self,
+        first: usize,
+        channel: &Channel<'_>,
+        values: &[f32],
+        entered: &[bool],
+        period: usize,
+    ) -> Option<String> {
         let (mut missing, mut since, mut stretches) = (0, 0, Vec::<(usize, usize)>::new());
         let mut last = f32::NAN;
-        for (row, value) in values.iter().enumerate() {
+        for (row, (value, entered)) in values.iter().zip(entered).enumerate() {
             let inside = (channel.valid_min..=channel.valid_max).contains(value);
             if !inside {
                 continue;
@@ -105,7 +110,7 @@ impl Series {
             if *value != last {
                 (since, last) = (row, *value);
             }
-            if intake.take(&mut stillness, *value).is_none() {
+            if !entered {
                 missing += 1;
                 match stretches.last_mut().filter(|stretch| stretch.0 == since) {
                     Some(stretch) => stretch.1 = row + 1,

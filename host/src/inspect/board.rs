@@ -180,13 +180,13 @@ pub struct BoardReport {
 /// Bytes of flash that no image for an emulated board exceeds (the test `footprint` holds them to it).
 pub const fn program_bytes(numeric: Numeric) -> usize {
     match numeric {
-        Numeric::F32 => 118 << 10,
+        Numeric::F32 => 120 << 10,
         Numeric::I8 => 124 << 10,
     }
 }
 
 /// Bytes of flash that no image for a real board exceeds, signatures aside (the test `images` holds them to it).
-pub const STATION_BYTES: usize = 192 << 10;
+pub const STATION_BYTES: usize = 196 << 10;
 
 /// Bytes that an image for any board but the micro:bit reserves for its stack (`firmware/memory/*.x`); the test `watchdog`
 /// holds what it takes of them below half.

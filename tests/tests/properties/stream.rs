@@ -346,6 +346,37 @@ fn impossible_and_stuck_readings_are_missing_ones() {
         .unwrap();
 }
 
+/// A level beyond the bounds (−1000 to 1000; stuck after 50) is taken after 50 moves, and forecasts stay what they must be.
+fn takes_a_level<R: Element>(numeric: Numeric, level: f32) -> Result<(), TestCaseError> {
+    let model = random_model_as(numeric, &PRESETS[0], CHANNELS, 24, HORIZON, 5);
+    let model = flowcast::file::AlignedBytes::from(&model[..]);
+    let mut forecaster: Tiny<'_, CHANNELS, SLOTS, R> = Tiny::new(&model).expect("a valid model");
+    let samples = |rows: std::ops::Range<u32>, level: f32| -> Vec<Event> {
+        rows.map(|row| Event::Sample(vec![level + 10.0 * (row as f32 * 0.26).sin() + (row % 2) as f32 * 20.0, 20.5]))
+            .collect()
+    };
+    check_finite(&mut forecaster, &samples(0..100, 20.0))?;
+    prop_assert_eq!(forecaster.missing(0), 0);
+    check_finite(&mut forecaster, &samples(100..400, level))?;
+    prop_assert_eq!(forecaster.missing(0), 50);
+    // The other channel stands still.
+    prop_assert_eq!(forecaster.missing(1), 350);
+    // Back, which is another level, and there again.
+    check_finite(&mut forecaster, &samples(400..500, 20.0))?;
+    prop_assert_eq!(forecaster.missing(0), 100);
+    check_finite(&mut forecaster, &samples(500..600, level))?;
+    prop_assert_eq!(forecaster.missing(0), 150);
+    Ok(())
+}
+
+#[test]
+fn a_level_beyond_the_bounds_is_taken_once_it_lasts() {
+    for level in [1500.0, -2800.0] {
+        takes_a_level::<f32>(Numeric::F32, level).unwrap();
+        takes_a_level::<Q20>(Numeric::I8, level).unwrap();
+    }
+}
+
 #[test]
 fn a_channel_never_hears_of_another() {
     let pair = (reading(), reading(), reading());
