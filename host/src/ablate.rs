@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use crate::data::{self, Series};
 use crate::duration::{self, Steps, show_ms};
-use crate::file::{refuse_overwriting, write_atomic};
+use crate::file::{Kind, refuse_losing, refuse_overwriting, refuse_unwritable, write_atomic};
 use crate::interrupt;
 use crate::measurements::Measurements;
 use crate::output::Output;
@@ -130,10 +130,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         Wishes { periods, horizon, preset: args.preset, targets: targets.len(), known: 0, adapt: Adapt::Off, protocol };
     if let Some(out) = &args.out {
         refuse_overwriting(&args.measurements.data, out)?;
-        ensure!(!out.is_dir(), "{} is a folder, expected a file to write", out.display());
-        if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            ensure!(folder.is_dir(), "{} is no folder: {} cannot be written", folder.display(), out.display());
-        }
+        refuse_losing(out, Kind::Json)?;
+        refuse_unwritable(out)?;
     }
     let report = ablate(&series, &wishes, &variants, args, output)?;
     if let Some(out) = &args.out {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::backtest::{channel_units, seen};
 use crate::data::Series;
-use crate::file::{ending_in, refuse_overwriting, write_atomic};
+use crate::file::{Kind, SCORES, ending_in, refuse_losing, refuse_overwriting, refuse_unwritable, write_atomic};
 use crate::forecaster;
 use crate::limit;
 use crate::measurements::Streamed;
@@ -104,6 +104,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let limits = args.limits.of(&header, &model)?;
     if let Some(out) = &args.out {
         refuse_overwriting(&args.streamed.inputs(), out)?;
+        refuse_losing(out, Kind::Scores)?;
+        refuse_unwritable(out)?;
     }
     let series = args.streamed.read(columns, &header, &model, output)?;
     output.remarks(seen::streamed(&header, &series));
@@ -147,7 +149,7 @@ pub fn detect(
     };
     let mut above = 0;
     if let Some(scores) = &mut scores {
-        scores.write_record(["time", "channel", "value", "median", "lower", "upper", "score"])?;
+        scores.write_record(SCORES)?;
     }
     let bar = output.progress(series.rows() as u64, "streaming");
     let mut sample = vec![0.0; series.columns.len()];

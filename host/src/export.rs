@@ -12,7 +12,7 @@ use crate::calibration::calibrate;
 use crate::config::TrainedModel;
 use crate::data::{ReadOptions, Series};
 use crate::duration::parse_duration;
-use crate::file::{ending_in, not_ending_in, refuse_losing, refuse_overwriting, write_atomic};
+use crate::file::{Kind, ending_in, not_ending_in, refuse_losing, refuse_overwriting, write_atomic};
 use crate::output::Output;
 use crate::plural::counted;
 use crate::protocol::{self, Protocol};
@@ -134,7 +134,7 @@ pub fn layers(header: &Header) -> Vec<Layer> {
 /// The model is none, or the file cannot be written; an older file is kept.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     refuse_overwriting(&[std::slice::from_ref(&args.model), &args.calibrate].concat(), &args.out)?;
-    refuse_losing(&args.out)?;
+    refuse_losing(&args.out, Kind::Flow)?;
     let mut model = TrainedModel::load(&args.model)?;
     let (mut roundings, mut fine_tuning) = (Vec::new(), None);
     if !args.calibrate.is_empty() {
@@ -193,5 +193,7 @@ fn seen(args: &Args, model: &TrainedModel, output: &Output) -> Result<(Series, S
     check_interval(&model.config.header()?, &series)?;
     let (period, horizon) = (model.config.period() as usize, usize::from(model.config.horizon));
     let split = Split::new(protocol, &series, period, horizon);
+    let rows = 0..split.validation.end;
+    output.remarks(series.review(rows, &model.config.records(), model.config.targets.into(), period));
     Ok((series.before(split.validation.end), split))
 }

@@ -66,20 +66,74 @@ pub fn refuse_overwriting(inputs: &[PathBuf], output: &Path) -> Result<()> {
     }
 }
 
-/// Refuses to write a model over a file that is there and none: a mistyped path would cost a key or the data.
+/// What a command writes, told by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A model for boards.
+    Flow,
+    /// A trained model: behind its header's length, a JSON object.
+    Safetensors,
+    /// A table as a JSON object.
+    Json,
+    /// Scores of `flowcast detect`.
+    Scores,
+}
+
+/// The columns of [`Kind::Scores`].
+pub const SCORES: [&str; 7] = ["time", "channel", "value", "median", "lower", "upper", "score"];
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Flow => ".flow file",
+            Self::Safetensors => ".safetensors file",
+            Self::Json => "JSON object",
+            Self::Scores => "file of scores",
+        }
+    }
+
+    fn begins(self, start: &[u8]) -> bool {
+        match self {
+            Self::Flow => start.starts_with(&MAGIC),
+            Self::Safetensors => start.get(8) == Some(&b'{'),
+            Self::Json => start.starts_with(b"{"),
+            Self::Scores => start.starts_with(SCORES.join(",").as_bytes()),
+        }
+    }
+}
+
+/// Refuses an output that is there and of another kind: a mistyped path would cost a key or the data.
 ///
 /// # Errors
 /// Names the file.
-pub fn refuse_losing(output: &Path) -> Result<()> {
+pub fn refuse_losing(output: &Path, kind: Kind) -> Result<()> {
     if !std::fs::metadata(output).is_ok_and(|there| there.is_file() && there.len() > 0) {
         return Ok(());
     }
-    let mut start = [0; MAGIC.len()];
-    let read = File::open(output).and_then(|mut file| file.read_exact(&mut start));
-    if read.is_err() || start != MAGIC {
-        bail!("{} is there and no .flow file: it would be lost, write to another file", output.display());
+    let mut start = Vec::new();
+    let read = File::open(output).and_then(|file| file.take(64).read_to_end(&mut start));
+    if read.is_err() || !kind.begins(&start) {
+        bail!("{} is there and no {}: it would be lost, write to another file", output.display(), kind.name());
     }
     Ok(())
+}
+
+/// Refuses an output whose folder is none, or takes no file: before the work, not after it.
+///
+/// # Errors
+/// Names the file and the folder.
+pub fn refuse_unwritable(output: &Path) -> Result<()> {
+    if output.is_dir() {
+        bail!("{} is a folder, expected a file to write", output.display());
+    }
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        bail!("{} is no folder: {} cannot be written", folder.display(), output.display());
+    }
+    tempfile::NamedTempFile::new_in(folder)
+        .map(drop)
+        .map_err(|error| std::io::Error::from(error.kind()))
+        .with_context(|| format!("{} cannot be written", output.display()))
 }
 
 fn try_write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -179,6 +233,37 @@ mod tests {
         for refused in [ending_in("csv", "scores/"), not_ending_in("safetensors", "", "model/")] {
             assert_eq!(refused, Err("found a folder, expected a file".to_owned()));
         }
+    }
+
+    #[test]
+    fn nothing_of_another_kind_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("there");
+        let kinds = [Kind::Flow, Kind::Safetensors, Kind::Json, Kind::Scores];
+        let starts = [
+            &MAGIC[..],
+            b"\x40\x01\0\0\0\0\0\0{\"w\"",
+            b"{\"rows\": []}",
+            b"time,channel,value,median,lower,upper,score\n",
+        ];
+        for kind in kinds {
+            refuse_losing(&path, kind).expect("nothing is there");
+        }
+        for start in starts.into_iter().chain([&b"time,value\n"[..], b"F", b"key"]) {
+            std::fs::write(&path, start).unwrap();
+            for (kind, own) in kinds.into_iter().zip(starts) {
+                let refused = refuse_losing(&path, kind).map_err(|error| error.to_string());
+                assert_eq!(refused.is_ok(), own == start, "{kind:?} {refused:?}");
+                assert!(refused.is_ok() || refused.unwrap_err().contains(&format!("there and no {}", kind.name())));
+            }
+        }
+        std::fs::write(&path, "").unwrap();
+        refuse_losing(&path, Kind::Flow).expect("nothing is lost with an empty file");
+        refuse_unwritable(&path).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let error = refuse_unwritable(&folder.path().join("no").join("x")).unwrap_err().to_string();
+        assert!(error.contains("no is no folder: ") && error.contains("x cannot be written"), "{error}");
+        assert!(refuse_unwritable(folder.path()).unwrap_err().to_string().contains("is a folder"));
     }
 
     #[test]

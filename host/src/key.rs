@@ -12,7 +12,7 @@ use flowcast_core::format::Header;
 use flowcast_core::signature::{KEY_BYTES, SIGNATURE_BYTES, find_signature, trailer, verify};
 use serde::Serialize;
 
-use crate::file::{refuse_losing, refuse_overwriting, write_atomic};
+use crate::file::{Kind, refuse_losing, refuse_overwriting, write_atomic};
 use crate::forecaster;
 use crate::output::Output;
 
@@ -118,7 +118,7 @@ pub fn sign(args: &SignArgs, output: &Output) -> Result<()> {
     let signed = [model, &trailer(&pair.sk.sign(model, None))].concat();
     let file = args.out.clone().unwrap_or_else(|| args.model.clone());
     refuse_overwriting(std::slice::from_ref(&args.key), &file)?;
-    refuse_losing(&file)?;
+    refuse_losing(&file, Kind::Flow)?;
     write_atomic(&file, &signed)?;
     let replaced = find_signature(&bytes[length..]).map(|_| match verify(&bytes, &pair.pk) {
         Ok(()) => Replaced::Same,

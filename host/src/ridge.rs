@@ -493,7 +493,8 @@ pub fn fit(
     let train: Vec<Moments> = part(training.clone())
         .into_iter()
         .collect::<Option<_>>()
-        .context("a channel has too few samples to train on")?;
+        .context("no row that trains has all of the steps ahead that are fitted: are most rows missing? (--interval reads rows as evenly \
+                  spaced whatever their times, --horizon shortens the steps)")?;
     // A channel that is dead in the validation part chooses nothing.
     let held: Vec<Moments> =
         part(validation.clone()).into_iter().zip(&train).map(|(held, train)| held.unwrap_or(train.clone())).collect();

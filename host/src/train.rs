@@ -43,7 +43,7 @@ use crate::data::{self, Series};
 use crate::device::DeviceChoice;
 use crate::duration::{self, Steps, show_ms};
 use crate::features::Features;
-use crate::file::{not_ending_in, refuse_overwriting};
+use crate::file::{Kind, not_ending_in, refuse_losing, refuse_overwriting, refuse_unwritable};
 use crate::forecaster::open;
 use crate::interrupt;
 use crate::measurements::Measurements;
@@ -291,10 +291,13 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     };
     // Before the work, not after it.
     refuse_overwriting(&args.measurements.data, &args.out)?;
-    ensure!(!args.out.is_dir(), "{} is a folder, expected a file to write", args.out.display());
-    if let Some(folder) = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        ensure!(folder.is_dir(), "{} is no folder: {} cannot be written", folder.display(), args.out.display());
-    }
+    refuse_losing(&args.out, Kind::Safetensors)?;
+    refuse_unwritable(&args.out)?;
+    ensure!(
+        args.resume || !checkpoint.exists(),
+        "{} is there, of a training that was interrupted: go on with --resume, or delete it",
+        checkpoint.display()
+    );
     // Here, where the files' names are known, for a refusal to name them.
     let names = || args.measurements.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     let prepared = setup::prepare(&series, &options.wishes).with_context(names)?;

@@ -239,7 +239,7 @@ fn a_report_that_cannot_be_written_keeps_the_old_one() {
     let bench = Bench::new();
     let error =
         bench.refusal(&["backtest", "model.flow", "data.csv", "--origins", "2", "--report", "no/such/folder/r.html"]);
-    assert!(error.contains("no/such/folder/r.html was not written"), "{error}");
+    assert!(error.contains("no/such/folder/r.html cannot be written"), "{error}");
 
     // The tables come after the files: what fails must leave the report of the last good run alone.
     bench.write("r.html", b"the last good one");

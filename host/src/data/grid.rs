@@ -141,6 +141,11 @@ impl Grid {
             return Err(GridError::OffGrid { row, expected_ms, interval_ms: grid.interval_ms });
         }
         if let Some((row, earlier)) = first_repeat.filter(|_| grid.repeats.len() * FEW > times.len()) {
+            // Two rows that share a place are no time that came twice: their steps are uneven.
+            if times[row] > times[row - 1] && times[row].abs_diff(times[earlier]) > tolerance {
+                let expected_ms = place_of(times[row]) * interval + phase;
+                return Err(GridError::OffGrid { row, expected_ms, interval_ms: grid.interval_ms });
+            }
             return Err(backwards(times, row, Some(earlier)));
         }
         let beside = kept.iter().map(|&row| off(times[row])).filter(|off| *off > 0);
@@ -308,6 +313,20 @@ mod tests {
             times.insert(row, times[row - 1]);
         }
         assert_eq!(Grid::new(&times), Err(GridError::Duplicate { row: 20, earlier: 19, local_clock: false }));
+    }
+
+    #[test]
+    fn steps_of_other_lengths_are_no_time_that_came_twice() {
+        const DAY_MS: i64 = 24 * HOUR_MS;
+        let months = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].into_iter().cycle();
+        let times: Vec<i64> = months
+            .take(240)
+            .scan(0, |time, days| {
+                *time += days * DAY_MS;
+                Some(*time)
+            })
+            .collect();
+        assert!(matches!(Grid::new(&times), Err(GridError::OffGrid { .. })), "{:?}", Grid::new(&times));
     }
 
     #[test]

@@ -17,6 +17,11 @@ const XZ_MAGIC: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 /// [`DataError::Unreadable`], [`DataError::NotATable`] of a model or a key, and [`DataError::NotCompressed`] when the name ends in `.gz` or `.xz` and the bytes disagree.
 pub fn open(file: &Path) -> Result<Box<dyn Read>, DataError> {
     let unreadable = |reason| DataError::Unreadable { file: file.to_owned(), reason };
+    // A table is read more than once, and what comes through a pipe is gone; opening one may wait for ever.
+    let is_pipe = std::fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    if is_pipe {
+        return Err(unreadable(std::io::Error::other("found a pipe or a device, expected a file: save it first")));
+    }
     let mut bytes = BufReader::with_capacity(1 << 16, File::open(file).map_err(unreadable)?);
     let start = bytes.fill_buf().map_err(unreadable)?;
     if start.is_empty() {
@@ -76,5 +81,11 @@ mod tests {
         }
         std::fs::write(file.path(), "time,value\n").unwrap();
         assert!(open(file.path()).is_ok());
+        #[cfg(unix)]
+        {
+            let error = open(Path::new("/dev/null")).err().unwrap();
+            let error = format!("{:#}", anyhow::Error::from(error));
+            assert!(error.contains("found a pipe or a device, expected a file"), "{error}");
+        }
     }
 }

@@ -222,9 +222,9 @@ fn channels(
         for (what, rows) in [("train", &training), ("choose the model", &choosing)] {
             ensure!(
                 !is_target || measured[rows.clone()].iter().any(|value| value.is_finite()),
-                "column `{name}` has no reading in rows {} to {}, which {what}: leave the column or those rows out",
-                rows.start + 1,
-                rows.end
+                "column `{name}` has no reading from {} to {}, which {what}: leave the column or those rows out",
+                series.when(rows.start),
+                series.when(rows.end.saturating_sub(1))
             );
         }
         let known = &measured[..wishes.protocol.normalised_rows(borders)];
@@ -243,11 +243,10 @@ fn channels(
     }
     ensure!(
         dead.len() < wishes.targets,
-        "{} stands still in all of rows {} to {}, which choose the model, and long before (a dead sensor?): expected a target that \
-         varies there",
+        "{} stands still from {} to {}, which choose the model, and long before (a dead sensor?): expected a target that varies there",
         dead.join(", "),
-        choosing.start + 1,
-        choosing.end
+        series.when(choosing.start),
+        series.when(choosing.end.saturating_sub(1))
     );
     Ok(channels)
 }
@@ -262,6 +261,16 @@ pub fn review(series: &Series, config: &Config, split: &Split) -> Result<Vec<Str
         bail!(change);
     }
     let mut notes = series.review(rows, &config.records(), config.targets.into(), period);
+    for (name, values) in series.columns.iter().zip(&series.values).skip(config.targets.into()) {
+        if values[..split.validation.start].iter().any(|value| value.is_finite())
+            && !values[split.validation.clone()].iter().any(|value| value.is_finite())
+        {
+            notes.push(format!(
+                "column `{name}` has no reading from {} on, where the model is chosen: what it is worth cannot be told, leave it out",
+                series.when(split.validation.start)
+            ));
+        }
+    }
     let (trains, chooses) = (split.validation.start, split.validation.len());
     if trains < FEW_PERIODS * period || chooses < FEW_CHOOSING_PERIODS * period {
         let seasons = |rows: usize| rows as f64 / period as f64;
@@ -303,6 +312,10 @@ fn live_span(values: &[f32], rows: &Range<usize>) -> Range<usize> {
     }
 }
 
+/// What a model file takes: the largest mean of a channel, and the least width of its readings.
+const LARGEST: f64 = 1e15;
+const SMALLEST: f64 = 1e-11;
+
 /// A channel's normalisation and bounds from its measurements, NaN where there is none.
 fn channel(
     name: &str,
@@ -312,6 +325,10 @@ fn channel(
     period: u32,
 ) -> Result<ChannelConfig> {
     ensure!(name.len() <= 32, "column {name:?} has a name of {} bytes, expected at most 32: rename it", name.len());
+    ensure!(
+        !name.is_empty() && !name.contains(char::is_control),
+        "column {name:?} has a name that cannot be shown, expected letters: rename it"
+    );
     let mut present: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
     present.sort_by(f32::total_cmp);
     let Bounds { valid_min, valid_max, width } =
@@ -320,6 +337,11 @@ fn channel(
     let count = present.len().max(1) as f64;
     let mean = present.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
     let deviation = (present.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count).sqrt();
+    ensure!(
+        mean.abs() <= LARGEST && (width == 0.0 || f64::from(width) >= SMALLEST),
+        "column {name:?} reads about {mean:.3e}, within a range of {width:.3e}: expected readings within ±{LARGEST:e} and a range of \
+         {SMALLEST:e} or more, convert it to another unit"
+    );
     // Almost constant channels would turn noise into signal; of one that never changed, nothing is known.
     let scale = if width > 0.0 { deviation.max(1e-3 * f64::from(width)).max(1e-12) as f32 } else { 1.0 };
     let [lowest, highest] = ends(&present);
