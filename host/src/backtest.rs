@@ -54,7 +54,7 @@ pub struct Args {
     /// Horizons to report, as durations or steps [default: 1h,6h,1d; with the protocol ett 96,192,336,720; within the model's horizon]
     #[arg(long, value_delimiter = ',', value_name = "N|DURATION")]
     pub horizons: Vec<Steps>,
-    /// At most this many origins [default: 200; with the protocol ett every one]
+    /// At most this many origins [default: 200]; the protocol ett takes every one
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub origins: Option<usize>,
     /// Compare with naive forecasts only: fitting ETS and MSTL at each origin takes most of the time

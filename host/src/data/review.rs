@@ -11,6 +11,9 @@ use super::{Series, fault, time};
 /// From this share of the rows on, missing readings are worth a line.
 const MUCH_MISSING: f64 = 0.5;
 
+/// ... and from this one on, of a column that should be known in advance.
+const LITTLE_KNOWN: f64 = 0.05;
+
 impl Series {
     /// A row's time, or its number from 1, for people.
     pub fn when(&self, row: usize) -> String {
@@ -69,7 +72,20 @@ impl Series {
     pub fn review_for(&self, header: &Header, model: &[u8]) -> Vec<String> {
         let channels: Vec<Channel<'_>> =
             (0..usize::from(header.channels)).filter_map(|index| header.channel(model, index)).collect();
-        self.review(0..self.rows(), &channels, header.targets.into(), header.seasons.period() as usize)
+        let mut notes = self.review(0..self.rows(), &channels, header.targets.into(), header.seasons.period() as usize);
+        for index in header.known_channels() {
+            let (Some(channel), Some(values)) = (channels.get(index), self.values.get(index)) else { break };
+            let missing = values.iter().filter(|value| value.is_nan()).count() as f64 / values.len().max(1) as f64;
+            if (LITTLE_KNOWN..MUCH_MISSING).contains(&missing) {
+                notes.push(format!(
+                    "column `{}`, which the model was trained to know in advance, is missing in {:.0} % of the rows: forecasts that are \
+                     not told of it can be worse than those of a model without it",
+                    channel.name,
+                    100.0 * missing
+                ));
+            }
+        }
+        notes
     }
 
     /// The first column with a certain change of unit in some rows, in words.

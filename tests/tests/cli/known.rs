@@ -62,6 +62,24 @@ fn a_known_plan_pays_and_what_does_not_is_left_out() {
     assert_eq!(inspected["channels"][1]["name"], "plan");
     let text = String::from_utf8(bench.run(&["inspect", "m.flow"]).stdout).unwrap();
     assert!(text.contains("channel 1 plan, known in advance:"), "{text}");
+
+    // A plan that ends while the data go on.
+    let whole = std::fs::read_to_string(bench.path("data.csv")).unwrap();
+    let without = |(row, line): (usize, &str)| {
+        let mut cells: Vec<&str> = line.split(',').collect();
+        if row > ROWS - 144 {
+            cells[2] = "";
+        }
+        cells.join(",") + "\n"
+    };
+    bench.write("ended.csv", whole.lines().enumerate().map(without).collect::<String>().as_bytes());
+    let noted = |data: &str| bench.json(&["detect", "m.flow", data])["notes"].to_string();
+    assert!(!noted("data.csv").contains("know in advance"));
+    let notes = noted("ended.csv");
+    assert!(
+        notes.contains("column `plan`, which the model was trained to know in advance, is missing in 10 %"),
+        "{notes}"
+    );
 }
 
 #[test]
