@@ -7,8 +7,10 @@
 //! Any other is a fault, until so many have come on the same side, and moved meanwhile ([`MOVE`]), that they are a new
 //! level: the sensor hangs elsewhere, was replaced, tells another unit, or what it measures has changed at once and for
 //! good. From then on its samples are *shifted* by as much as the level lies from what was expected, and so are forecasts
-//! on their way out: the state goes on, and never sees how far it was. The end of a broken wire's scale does not
-//! move by as much as that takes, and a code such as 1e9 lies beyond what can become a level ([`REACH`]).
+//! on their way out: the state goes on, and never sees how far it was. How far readings spread is not known there: what lies
+//! within once the bounds' width beyond them enters too. The level of training, and the one before the present, are
+//! believed again at the second reading ([`RETURNING`]). The end of a broken wire's scale does not move by as much as
+//! a new level takes, and a code such as 1e9 lies beyond what can become one ([`REACH`]).
 
 use core::hint::select_unpredictable;
 
@@ -18,11 +20,17 @@ use crate::format::Channel;
 use crate::linear::Element;
 use crate::unit::Unit;
 
-/// A new level has moved more often than this, and than the channel may stand still.
-pub const LEAST_MOVES: u32 = 16;
+/// Readings of a new level: more than this, and than the channel may stand still.
+pub const LEAST_READINGS: u32 = 16;
 
-/// A level's reading moves by at least this share of the width of the channel's bounds, and by four steps of a coarse sensor.
+/// So often, at the least, a new level has moved,
+pub const LEAST_MOVES: u32 = 8;
+
+/// ... each time by this share of the width of the channel's bounds, or by two steps of a coarse sensor.
 pub const MOVE: f32 = 1.0 / 1024.0;
+
+/// Readings of a level that was there before.
+pub const RETURNING: u32 = 2;
 
 /// Readings are near each other up to this share of the width of the bounds: about half of the common range.
 pub const NEAR: f32 = 1.0 / 8.0;
@@ -30,7 +38,7 @@ pub const NEAR: f32 = 1.0 / 8.0;
 /// What can become a level lies within so many widths of the bounds beyond either of them.
 pub const REACH: f32 = 8.0;
 
-/// So many moves a reading within the bounds takes back.
+/// So many readings beyond the bounds one within takes back.
 const TAKEN_BACK: i32 = 8;
 
 /// A channel's normalisation and the bounds of what it takes for a measurement.
@@ -41,6 +49,8 @@ pub struct Intake<R: Element> {
     valid: Range<i32>,
     /// The bounds, as samples.
     samples: Range<R>,
+    /// The bounds on another level, as samples.
+    shifted: Range<R>,
     /// Within, what lasts is a level.
     reach: Range<R>,
     stuck_limit: u32,
@@ -72,16 +82,19 @@ pub struct Watch<R> {
     last: u32,
     /// How often it came in a row; 0 before the first.
     run: u32,
-    /// How often readings have moved since they left the bounds; below 0 under the lower one.
-    moves: i32,
+    /// Readings since they left the bounds; below 0 under the lower one.
+    out: i32,
+    /// How often they have moved.
+    moves: u32,
     /// The sample from which the next one there must have moved.
     beyond: R,
-    /// The mean of what those that had moved lay from what was expected.
+    /// The mean of what they lay from what was expected.
     distance: R,
     /// The last sample that entered.
     entered: R,
-    /// By how much the channel's level lies from that of training.
+    /// By how much the channel's level lies from that of training, and the level before did.
     shift: R,
+    before: R,
 }
 
 impl<R: Element> Intake<R> {
@@ -90,6 +103,7 @@ impl<R: Element> Intake<R> {
         unit: R::Unit::NONE,
         valid: Range { min: 0, max: 0 },
         samples: Range { min: R::ZERO, max: R::ZERO },
+        shifted: Range { min: R::ZERO, max: R::ZERO },
         reach: Range { min: R::ZERO, max: R::ZERO },
         stuck_limit: 0,
         near: R::ZERO,
@@ -107,10 +121,11 @@ impl<R: Element> Intake<R> {
             unit,
             valid: Range { min: order(valid_min), max: order(valid_max) },
             samples,
+            shifted: Range { min: samples.min - width, max: samples.max + width },
             reach: Range { min: samples.min - farther, max: samples.max + farther },
             stuck_limit,
             near: width * R::of(NEAR),
-            step: (width * R::of(MOVE)).at_least(R::of(8.0) * unit.half_step()).at_least(finest(&unit)),
+            step: (width * R::of(MOVE)).at_least(R::of(3.0) * unit.half_step()).at_least(finest(&unit)),
         }
     }
 
@@ -123,12 +138,16 @@ impl<R: Element> Intake<R> {
             return None;
         }
         let (mut sample, mut inside) = self.seen(watch, reading);
-        if watch.moves != 0 || !inside {
+        if watch.out != 0 || !inside {
             watch.wander(inside, sample, sample - expected, self.step);
-            if watch.moves.unsigned_abs() > self.stuck_limit.max(LEAST_MOVES) {
-                watch.settle(self.valid.contains(order(reading)));
-                (sample, inside) = self.seen(watch, reading);
+            let known = [R::ZERO, watch.before].into_iter().find(|level| !inside & self.fits(*level, reading));
+            let readings = watch.out.unsigned_abs();
+            if let Some(level) = known.filter(|_| readings >= RETURNING) {
+                watch.settle(level);
+            } else if (readings > self.stuck_limit.max(LEAST_READINGS)) & (watch.moves >= LEAST_MOVES) {
+                watch.settle(watch.shift + watch.distance);
             }
+            (sample, inside) = self.seen(watch, reading);
         }
         if !inside || !watch.stand(reading, self.stuck_limit) {
             return None;
@@ -149,9 +168,17 @@ impl<R: Element> Intake<R> {
     #[inline]
     fn seen(&self, watch: &Watch<R>, reading: f32) -> (R, bool) {
         let sample = self.sample(watch.shift, reading);
-        let inside =
-            if watch.is_shifted() { self.samples.contains(sample) } else { self.valid.contains(order(reading)) };
-        (sample, inside | ((sample - watch.entered).abs() <= self.near))
+        let usual = self.valid.contains(order(reading));
+        // What would be usual in training speaks for a return.
+        let wide = watch.is_shifted() & !usual & self.shifted.contains(sample);
+        let inside = if watch.is_shifted() { self.samples.contains(sample) } else { usual };
+        (sample, inside | wide | ((sample - watch.entered).abs() <= self.near))
+    }
+
+    /// Whether a reading lies within the bounds on some level.
+    #[inline]
+    fn fits(&self, level: R, reading: f32) -> bool {
+        self.samples.contains(self.sample(level, reading))
     }
 
     /// The sample of a value that is told ahead; `None` if it is no measurement on the channel's level. It may
@@ -192,12 +219,22 @@ fn finest<R: Element>(unit: &R::Unit) -> R {
     unit.half_step().at_least(R::of(1e-3))
 }
 
-crate::persist::persist!(impl [R: crate::persist::Persist] Watch<R> { last, run, moves, beyond, distance, entered, shift });
+crate::persist::persist!(impl [R: crate::persist::Persist] Watch<R> { last, run, out, moves, beyond, distance, entered, shift, before });
 
 impl<R: Element> Watch<R> {
     /// Before the first reading.
     pub const fn new() -> Self {
-        Self { last: 0, run: 0, moves: 0, beyond: R::ZERO, distance: R::ZERO, entered: R::ZERO, shift: R::ZERO }
+        Self {
+            last: 0,
+            run: 0,
+            out: 0,
+            moves: 0,
+            beyond: R::ZERO,
+            distance: R::ZERO,
+            entered: R::ZERO,
+            shift: R::ZERO,
+            before: R::ZERO,
+        }
     }
 
     /// By how much the channel's level lies from that of training.
@@ -212,37 +249,47 @@ impl<R: Element> Watch<R> {
         if self.is_shifted() { Ends::NOWHERE } else { *ends }
     }
 
+    /// How often the last reading within the bounds has come in a row; 0 before the first.
+    pub fn run(&self) -> u32 {
+        self.run
+    }
+
     /// Whether the channel is on another level than in training.
     #[inline]
     pub fn is_shifted(&self) -> bool {
         self.shift != R::ZERO
     }
 
-    /// Counts how often a credible reading has moved by `step` since the last one within the bounds, on the same side.
+    /// Counts credible readings beyond the bounds, on the same side, and how often they have moved by `step`.
     #[inline(never)]
     fn wander(&mut self, inside: bool, sample: R, distance: R, step: R) {
+        let side = if inside {
+            self.out.signum()
+        } else if sample > R::ZERO {
+            1
+        } else {
+            -1
+        };
         if inside {
-            let back = self.moves.signum().saturating_mul(TAKEN_BACK);
-            let left = self.moves.saturating_sub(back);
-            self.moves = if left.signum() == self.moves.signum() { left } else { 0 };
+            let left = self.out.saturating_sub(side.saturating_mul(TAKEN_BACK));
+            self.out = if left.signum() == side { left } else { 0 };
             return;
         }
         // The mean of training lies within the bounds.
-        let side = if sample > R::ZERO { 1 } else { -1 };
-        if self.moves.signum() != side {
-            self.moves = 0;
-        } else if (sample - self.beyond).abs() < step {
-            return;
+        let stays = self.out.signum() == side;
+        self.out = if stays { self.out.saturating_add(side) } else { side };
+        if !stays {
+            (self.moves, self.beyond) = (0, sample);
+        } else if (sample - self.beyond).abs() >= step {
+            (self.moves, self.beyond) = (self.moves.saturating_add(1), sample);
         }
-        self.moves = self.moves.saturating_add(side);
-        self.beyond = sample;
-        self.distance.approach(distance, R::one_over(self.moves.unsigned_abs()));
+        self.distance.approach(distance, R::one_over(self.out.unsigned_abs()));
     }
 
-    /// What has come beyond the bounds is a level: that of training, or another.
-    fn settle(&mut self, is_usual: bool) {
-        self.shift = if is_usual { R::ZERO } else { self.shift + self.distance };
-        self.moves = 0;
+    /// Goes on at a level.
+    fn settle(&mut self, shift: R) {
+        (self.before, self.shift) = (self.shift, shift);
+        self.out = 0;
     }
 
     /// Whether a reading has not stood still for longer than the limit, if there is one.
@@ -334,7 +381,7 @@ mod tests {
         let there_and_back = level(90.0, 100).chain(level(20.0, 100)).chain(level(90.0, 100)).chain(level(24.0, 30));
         let entered = entering(&there_and_back.collect::<Vec<_>>());
         let rows = |range: core::ops::Range<usize>| entered[range].iter().flatten().count();
-        assert_eq!([rows(0..100), rows(100..200), rows(200..300), rows(300..330)], [80, 80, 80, 10]);
+        assert_eq!([rows(0..100), rows(100..200), rows(200..300), rows(300..330)], [80, 99, 99, 29]);
         assert_eq!(entered[329], Some(1.0), "a sample as in training, to the bit");
     }
 
@@ -371,6 +418,32 @@ mod tests {
         let entered = entering(&walk);
         let reach = 60.0 + 8.0 * 80.0;
         assert!(walk.iter().zip(&entered).all(|(reading, entered)| entered.is_some() == (*reading <= reach)));
+    }
+
+    #[test]
+    fn a_coarse_sensor_moves_by_two_of_its_steps() {
+        let coarse = Channel { resolution: 1.0, ..CHANNEL };
+        let taken = |swing: [f32; 4]| {
+            let (float, integer) = (Intake::<f32>::new(&coarse), Intake::<Q20>::new(&coarse));
+            let (mut watch, mut integer_watch, mut ends) = (Watch::new(), Watch::new(), Ends::new(&coarse));
+            (0..200)
+                .filter(|row| {
+                    let reading = 90.0 + swing[row / 6 % 4];
+                    let other = integer.take(&mut integer_watch, &mut ends, Q20::ZERO, reading);
+                    let entered = float.take(&mut watch, &mut ends, 0.0, reading);
+                    assert_eq!(entered.is_some(), other.is_some());
+                    entered.is_some()
+                })
+                .count()
+        };
+        // The second moves at row 6 and then once in 12 rows, the eighth time at row 90.
+        assert_eq!([taken([0.0, 1.0, 0.0, 1.0]), taken([0.0, 2.0, 1.0, -1.0])], [0, 200 - 90]);
+    }
+
+    #[test]
+    fn on_a_level_readings_may_spread_more() {
+        let wider = (0..200).map(|row| 150.0 + 70.0 * (row as f32 * 0.26).sin());
+        assert_eq!(count(wider), 180);
     }
 
     #[test]

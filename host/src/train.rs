@@ -219,6 +219,8 @@ pub struct Report {
     pub parameters: usize,
     /// Epochs that were run.
     pub epochs: usize,
+    /// Networks of the first epoch that the kept one learnt from; 1 where nobody taught it, 0 without an epoch.
+    pub ensemble: usize,
     /// Whether the blocks' attention pays, and stays in the model.
     pub attention: bool,
     /// Whether the device adapts its forecasts.
@@ -591,6 +593,7 @@ impl Training<'_> {
             attention: attends,
             adapted: model.config.adapted,
             epochs: progress.history.len(),
+            ensemble: if progress.history.is_empty() { 0 } else { self.options.ensemble },
             seconds: seconds(),
             device: if self.device.is_cpu() { "cpu" } else { "cuda" },
             periods: self.config.periods.clone(),

@@ -179,22 +179,43 @@ fn is_code(value: f64) -> bool {
         || (5..=38).map(|zeros| 10_f64.powi(zeros)).any(|power| is(power) || is(-power))
 }
 
-/// Which of a channel's readings the device takes, one after the other.
-pub fn entering(channel: &Channel<'_>, values: &[f32]) -> Vec<bool> {
-    let intake = Intake::<f32>::new(channel);
-    let (mut watch, mut ends) = (Watch::new(), Ends::new(channel));
-    values.iter().map(|value| intake.take(&mut watch, &mut ends, 0.0, *value).is_some()).collect()
+/// What becomes of a reading on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It enters.
+    Entered,
+    /// It stands still for too long.
+    Stuck,
+    /// It is none, or lies beyond what the channel reads.
+    Refused,
 }
 
-/// What of a channel's readings lies outside its bounds, in words; `None` where all lie within. `entered` is [`entering`]'s: which of
-/// those outside have become a level.
-pub fn note(channel: &Channel<'_>, values: &[f32], entered: &[bool]) -> Option<String> {
+/// What becomes of a channel's readings, one after the other, where nothing better than the mean is expected of them.
+pub fn fates(channel: &Channel<'_>, values: &[f32]) -> Vec<Fate> {
+    let intake = Intake::<f32>::new(channel);
+    let (mut watch, mut ends) = (Watch::new(), Ends::new(channel));
+    let fate = |value: &f32| {
+        let before = watch.run();
+        match intake.take(&mut watch, &mut ends, 0.0, *value) {
+            Some(_) => Fate::Entered,
+            None if watch.run() > before => Fate::Stuck,
+            None => Fate::Refused,
+        }
+    };
+    values.iter().map(fate).collect()
+}
+
+/// What of a channel's readings lies outside its bounds, in words; `None` where all lie within. `fates` are [`fates`]' of them.
+pub fn note(channel: &Channel<'_>, values: &[f32], fates: &[Fate]) -> Option<String> {
     let Channel { name, valid_min, valid_max, .. } = *channel;
     let bounds = (valid_min, valid_max);
     let present = values.iter().filter(|value| value.is_finite()).count();
     let is_outside = |value: f32| value.is_finite() && !(valid_min..=valid_max).contains(&value);
-    let (levels, missing): (Vec<_>, Vec<_>) =
-        values.iter().zip(entered).filter(|(value, _)| is_outside(**value)).partition(|(_, entered)| **entered);
+    let (levels, missing): (Vec<_>, Vec<_>) = values
+        .iter()
+        .zip(fates)
+        .filter(|(value, _)| is_outside(**value))
+        .partition(|(_, fate)| **fate == Fate::Entered);
     // A level begins with readings that are missing.
     if missing.is_empty() {
         return None;
@@ -245,7 +266,7 @@ fn is_regime(values: &[f32], (valid_min, valid_max): (f32, f32)) -> bool {
 pub fn without_faults(values: &mut [f32], channel: &Channel<'_>) {
     let bounds = (channel.valid_min, channel.valid_max);
     let own = Bounds::of(values).filter(|_| is_regime(values, bounds));
-    let entered = entering(channel, values);
+    let fates = fates(channel, values);
     let is_outside = |value: f32| !(channel.valid_min..=channel.valid_max).contains(&value);
     let mut start = 0;
     while start < values.len() {
@@ -254,8 +275,9 @@ pub fn without_faults(values: &mut [f32], channel: &Channel<'_>) {
         let run = start..start + length;
         start = run.end;
         // Up to its first reading that entered, a run is the beginning of a level.
-        let begins = entered[run.clone()].iter().position(|entered| *entered).map_or(run.start, |at| run.start + at);
-        for row in run.filter(|row| outside && *row >= begins && !entered[*row]) {
+        let begins =
+            fates[run.clone()].iter().position(|fate| *fate == Fate::Entered).map_or(run.start, |at| run.start + at);
+        for row in run.filter(|row| outside && *row >= begins && fates[*row] != Fate::Entered) {
             if own.is_none_or(|own| !own.contains(values[row])) {
                 values[row] = f32::NAN;
             }
@@ -392,7 +414,7 @@ mod tests {
     #[test]
     fn a_note_tells_how_many_and_which() {
         let channel = channel(0.0, 30.0);
-        let told = |values: &[f32]| note(&channel, values, &entering(&channel, values));
+        let told = |values: &[f32]| note(&channel, values, &fates(&channel, values));
         assert_eq!(told(&[1.0, f32::NAN, 30.0]), None);
         assert_eq!(
             told(&[1.0, -9999.0, -9999.0, 592.25, 1e9, 40.0, 41.0]).unwrap(),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use flowcast_core::format::{Channel, Header};
 
-use super::fault::Bounds;
+use super::fault::{Bounds, Fate};
 use super::unit_change::{self, Change};
 use super::{Series, fault, time};
 
@@ -51,11 +51,11 @@ impl Series {
                     self.when(rows.start + first)
                 ));
             }
-            let entered = fault::entering(channel, values);
-            notes.extend(fault::note(channel, values, &entered));
+            let fates = fault::fates(channel, values);
+            notes.extend(fault::note(channel, values, &fates));
             // What never counts as dead may stand still: a plan does.
             if channel.stuck_limit > 0 {
-                notes.extend(self.stuck(rows.start, channel, values, &entered, period));
+                notes.extend(self.stuck(rows.start, channel, values, &fates, period));
             }
             if let Some(change) = unit_change_of(values, period) {
                 notes.push(self.tell(
@@ -113,12 +113,12 @@ impl Series {
         first: usize,
         channel: &Channel<'_>,
         values: &[f32],
-        entered: &[bool],
+        fates: &[Fate],
         period: usize,
     ) -> Option<String> {
         let (mut missing, mut since, mut stretches) = (0, 0, Vec::<(usize, usize)>::new());
         let mut last = f32::NAN;
-        for (row, (value, entered)) in values.iter().zip(entered).enumerate() {
+        for (row, (value, fate)) in values.iter().zip(fates).enumerate() {
             let inside = (channel.valid_min..=channel.valid_max).contains(value);
             if !inside {
                 continue;
@@ -126,7 +126,7 @@ impl Series {
             if *value != last {
                 (since, last) = (row, *value);
             }
-            if !entered {
+            if *fate == Fate::Stuck {
                 missing += 1;
                 match stretches.last_mut().filter(|stretch| stretch.0 == since) {
                     Some(stretch) => stretch.1 = row + 1,

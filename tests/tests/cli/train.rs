@@ -465,6 +465,7 @@ fn an_interrupted_ensemble_goes_on_to_the_same_file() {
         words
     };
     let whole = bench.json(&words("whole.safetensors"));
+    assert_eq!(whole["ensemble"], 4);
     let child = start(&bench, &words("m.safetensors"));
     std::thread::sleep(Duration::from_secs_f64(0.5 * whole["seconds"].as_f64().unwrap()));
     let error = interrupted(child);
