@@ -207,9 +207,17 @@ impl<R: Real> Anomaly<R> {
     /// Takes a reading and the forecast that was made of it: the 80 % band's ends and the median, all as samples.
     ///
     /// `floor` is the smallest half of a band that the sensor's resolution allows, above 0. `None`, and what is not finite,
-    /// is missing and changes nothing (but is no news), nor does anything while `known` is false (there was no forecast).
+    /// is missing and changes nothing (but is no news), nor does anything while `known` is false (there was no forecast). Of
+    /// what does not count as `measured`, nothing is learnt: a broken wire is strange for as long as it is broken.
     #[inline]
-    pub fn observe(&mut self, known: bool, reading: Option<R>, [lower, median, upper]: [R; 3], floor: R) {
+    pub fn observe(
+        &mut self,
+        known: bool,
+        reading: Option<R>,
+        measured: bool,
+        [lower, median, upper]: [R; 3],
+        floor: R,
+    ) {
         let half = (R::of(0.5) * (upper - lower)).at_least(floor);
         let present = reading.is_some();
         let reading = reading.unwrap_or(R::ZERO);
@@ -218,6 +226,8 @@ impl<R: Real> Anomaly<R> {
         let next = self.after(z);
         // Not `if`: a missing sample costs what any other does.
         let take = known & present & (reading - median).is_finite() & half.is_finite();
+        let Self { surprise, news, told, .. } = next;
+        let next = select_unpredictable(measured, next, Self { surprise, news, told, ..*self });
         *self = select_unpredictable(take, next, Self { news: R::ZERO, ..*self });
     }
 
@@ -323,7 +333,7 @@ mod tests {
     const BAND: [f32; 3] = [-1.2816, 0.0, 1.2816];
 
     fn take(anomaly: &mut Anomaly<f32>, reading: f32) {
-        anomaly.observe(true, Some(reading), BAND, 1e-3);
+        anomaly.observe(true, Some(reading), true, BAND, 1e-3);
     }
 
     /// Shares of the samples with p below 0.01, 0.001 and 0.0001, and of alerts at 0.001.
@@ -431,19 +441,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_measured_is_strange_however_often_it_comes() {
+        let (mut learning, _) = settled();
+        let mut scores = [[0.0; 2]; 3];
+        let (mut not, mut random) = settled();
+        for episode in &mut scores {
+            for row in 0..40 {
+                take(&mut learning, 60.0 + row as f32);
+                not.observe(true, Some(60.0 + row as f32), false, BAND, 1e-3);
+                *episode = [&learning, &not].map(Anomaly::score);
+            }
+            for _ in 0..500 {
+                let reading = random.normal();
+                take(&mut learning, reading);
+                take(&mut not, reading);
+            }
+        }
+        assert!(scores.iter().all(|[_, not]| *not > 0.9999), "{scores:?}");
+        assert!(scores[2][0] < 0.999, "what is measured is learnt: {scores:?}");
+    }
+
+    #[test]
     fn what_is_missing_changes_nothing_and_nothing_breaks_it() {
         let (mut anomaly, mut random) = settled();
         let before = anomaly;
         for reading in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             take(&mut anomaly, reading);
         }
-        anomaly.observe(false, Some(1.0), BAND, 1e-3);
-        anomaly.observe(true, Some(1.0), [f32::NAN; 3], 1e-3);
+        anomaly.observe(false, Some(1.0), true, BAND, 1e-3);
+        anomaly.observe(true, Some(1.0), true, [f32::NAN; 3], 1e-3);
         assert_eq!(anomaly, Anomaly { news: 0.0, ..before });
         assert!(!anomaly.alert(1.0));
         for reading in [f32::MAX, -f32::MAX, 0.0, f32::MIN_POSITIVE] {
             for band in [BAND, [0.0; 3], [-f32::MAX, 0.0, f32::MAX], [5.0, 3.0, 1.0]] {
-                anomaly.observe(true, Some(reading), band, 1e-3);
+                anomaly.observe(true, Some(reading), true, band, 1e-3);
                 assert!((0.0..=1.0).contains(&anomaly.score()) && anomaly.surprise().is_finite(), "{anomaly:?}");
             }
         }

@@ -413,13 +413,14 @@ impl<
         let mut readings = sample.iter();
         for (channel, state) in self.channels.iter_mut().enumerate().take(header.channels.into()) {
             let reading = readings.next().copied().unwrap_or(f32::NAN);
-            // Readings that the state takes as missing, because they are out of bounds or stuck, are scored too: they
-            // are what an alert is for.
-            M::begin(Part::Anomaly);
-            let scored = is_finite(reading).then(|| state.intake.sample(state.watch.shift(), reading));
-            state.anomaly.observe(state.next.known, scored, state.next.band, state.intake.finest());
             M::begin(Part::Intake);
             let entering = state.intake.take(&mut state.watch, &mut state.ends, state.next.median(), reading);
+            // Readings that the state takes as missing, because they are out of bounds or stuck, are scored too: they
+            // are what an alert is for. What is strange is not learnt from them.
+            M::begin(Part::Anomaly);
+            let scored = is_finite(reading).then(|| state.intake.sample(state.watch.shift(), reading));
+            let finest = state.intake.finest();
+            state.anomaly.observe(state.next.known, scored, entering.is_some(), state.next.band, finest);
             M::begin(Part::Intervals);
             state.learn(model, entering);
             let Some(x) = entering else {
