@@ -82,7 +82,7 @@ pub struct Watch<R> {
     last: u32,
     /// How often it came in a row; 0 before the first.
     run: u32,
-    /// Readings since they left the bounds; below 0 under the lower one.
+    /// Readings since they left the bounds, less what those within took back; below 0 under the lower one.
     out: i32,
     /// How often they have moved.
     moves: u32,
@@ -130,8 +130,8 @@ impl<R: Element> Intake<R> {
     }
 
     /// The sample of a reading; `None` if it is NaN, infinite, has stood still for longer than the channel's limit, or lies
-    /// outside the channel's bounds, not near the last one and on no level. `expected` is the sample that was forecast of it, 0 (the mean of
-    /// training) where none was. What enters moves the ends, unless it is shifted.
+    /// outside the channel's bounds, not near the last one and on no level. `expected` is the sample that was forecast of
+    /// it, 0 (the mean of training) where none was. What enters moves the ends, unless it is shifted.
     #[inline]
     pub fn take(&self, watch: &mut Watch<R>, ends: &mut Ends, expected: R, reading: f32) -> Option<R> {
         if !self.is_credible(reading) {
@@ -219,7 +219,9 @@ fn finest<R: Element>(unit: &R::Unit) -> R {
     unit.half_step().at_least(R::of(1e-3))
 }
 
-crate::persist::persist!(impl [R: crate::persist::Persist] Watch<R> { last, run, out, moves, beyond, distance, entered, shift, before });
+crate::persist::persist!(impl [R: crate::persist::Persist] Watch<R> {
+    last, run, out, moves, beyond, distance, entered, shift, before
+});
 
 impl<R: Element> Watch<R> {
     /// Before the first reading.
@@ -263,19 +265,13 @@ impl<R: Element> Watch<R> {
     /// Counts credible readings beyond the bounds, on the same side, and how often they have moved by `step`.
     #[inline(never)]
     fn wander(&mut self, inside: bool, sample: R, distance: R, step: R) {
-        let side = if inside {
-            self.out.signum()
-        } else if sample > R::ZERO {
-            1
-        } else {
-            -1
-        };
         if inside {
-            let left = self.out.saturating_sub(side.saturating_mul(TAKEN_BACK));
-            self.out = if left.signum() == side { left } else { 0 };
+            let left = self.out.saturating_sub(self.out.signum() * TAKEN_BACK);
+            self.out = if left.signum() == self.out.signum() { left } else { 0 };
             return;
         }
         // The mean of training lies within the bounds.
+        let side = if sample > R::ZERO { 1 } else { -1 };
         let stays = self.out.signum() == side;
         self.out = if stays { self.out.saturating_add(side) } else { side };
         if !stays {
