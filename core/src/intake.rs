@@ -134,20 +134,19 @@ impl<R: Element> Intake<R> {
     /// it, 0 (the mean of training) where none was. What enters moves the ends, unless it is shifted.
     #[inline]
     pub fn take(&self, watch: &mut Watch<R>, ends: &mut Ends, expected: R, reading: f32) -> Option<R> {
-        if !self.is_credible(reading) {
-            return None;
-        }
-        let (mut sample, mut inside) = self.seen(watch, reading);
+        let on_training = self.credible(reading)?;
+        let (mut sample, mut inside) = self.seen(watch, reading, on_training);
         if watch.out != 0 || !inside {
             watch.wander(inside, sample, sample - expected, self.step);
-            let known = [R::ZERO, watch.before].into_iter().find(|level| !inside & self.fits(*level, reading));
+            let known =
+                [R::ZERO, watch.before].into_iter().find(|level| !inside & self.samples.contains(on_training - *level));
             let readings = watch.out.unsigned_abs();
             if let Some(level) = known.filter(|_| readings >= RETURNING) {
                 watch.settle(level);
             } else if (readings > self.stuck_limit.max(LEAST_READINGS)) & (watch.moves >= LEAST_MOVES) {
                 watch.settle(watch.shift + watch.distance);
             }
-            (sample, inside) = self.seen(watch, reading);
+            (sample, inside) = self.seen(watch, reading, on_training);
         }
         if !inside || !watch.stand(reading, self.stuck_limit) {
             return None;
@@ -159,15 +158,18 @@ impl<R: Element> Intake<R> {
         Some(sample)
     }
 
+    /// The sample of a reading on the level of training, if it lies within what can become a level.
     #[inline]
-    fn is_credible(&self, reading: f32) -> bool {
-        is_finite(reading) && self.reach.contains(self.unit.sample(reading))
+    fn credible(&self, reading: f32) -> Option<R> {
+        let sample = self.unit.sample(reading);
+        (is_finite(reading) & self.reach.contains(sample)).then_some(sample)
     }
 
-    /// A credible reading as a sample on the channel's level, and whether it lies within the bounds there, or near what does.
+    /// A credible reading, that is this sample on the level of training, as one on the channel's level; and whether it lies
+    /// within the bounds there, or near what does.
     #[inline]
-    fn seen(&self, watch: &Watch<R>, reading: f32) -> (R, bool) {
-        let sample = self.sample(watch.shift, reading);
+    fn seen(&self, watch: &Watch<R>, reading: f32, on_training: R) -> (R, bool) {
+        let sample = on_training - watch.shift;
         let usual = self.valid.contains(order(reading));
         // What would be usual in training speaks for a return.
         let wide = watch.is_shifted() & !usual & self.shifted.contains(sample);
@@ -175,17 +177,11 @@ impl<R: Element> Intake<R> {
         (sample, inside | wide | ((sample - watch.entered).abs() <= self.near))
     }
 
-    /// Whether a reading lies within the bounds on some level.
-    #[inline]
-    fn fits(&self, level: R, reading: f32) -> bool {
-        self.samples.contains(self.sample(level, reading))
-    }
-
     /// The sample of a value that is told ahead; `None` if it is no measurement on the channel's level. It may
     /// stand still: no sensor made it.
     #[inline]
     pub(crate) fn told(&self, watch: &Watch<R>, value: f32) -> Option<R> {
-        let (sample, inside) = self.is_credible(value).then(|| self.seen(watch, value))?;
+        let (sample, inside) = self.seen(watch, value, self.credible(value)?);
         inside.then_some(sample)
     }
 
