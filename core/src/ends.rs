@@ -8,7 +8,8 @@ use core::hint::select_unpredictable;
 use crate::bits::order;
 use crate::format::Channel;
 
-/// One channel's ends, in its unit: 8 bytes. What came beyond an end, on the level of training, moves it there, until the state is forgotten.
+/// One channel's ends, in its unit: 8 bytes. What came beyond an end, on the level of training, moves it there, until the
+/// state is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ends {
     lowest: f32,

@@ -296,9 +296,9 @@ pub struct Channel<'m> {
     pub stuck_limit: u32,
     /// The sensor's step, in the unit: forecasts are multiples of it, as readings are. 0 for a fine sensor.
     pub resolution: f32,
-    /// No forecast that a user is told is lower, unless a reading was; `valid_min` or more.
+    /// No forecast that a user is told is lower, unless a reading was; above `valid_min`, which is no end.
     pub lowest: f32,
-    /// No forecast that a user is told is higher, unless a reading was; `valid_max` or less.
+    /// No forecast that a user is told is higher, unless a reading was; below `valid_max`, which is no end.
     pub highest: f32,
 }
 

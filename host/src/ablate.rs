@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use crate::data::{self, Series};
 use crate::duration::{self, Steps, show_ms};
-use crate::file::{Kind, refuse_losing, refuse_overwriting, refuse_unwritable, write_atomic};
+use crate::file::{Kind, refuse_output, write_atomic};
 use crate::interrupt;
 use crate::measurements::Measurements;
 use crate::output::Output;
@@ -129,9 +129,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let wishes =
         Wishes { periods, horizon, preset: args.preset, targets: targets.len(), known: 0, adapt: Adapt::Off, protocol };
     if let Some(out) = &args.out {
-        refuse_overwriting(&args.measurements.data, out)?;
-        refuse_losing(out, Kind::Json)?;
-        refuse_unwritable(out)?;
+        refuse_output(&args.measurements.data, out, Kind::Json)?;
     }
     let report = ablate(&series, &wishes, &variants, args, output)?;
     if let Some(out) = &args.out {

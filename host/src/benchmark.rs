@@ -10,14 +10,14 @@ pub mod series;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use flowcast_core::presets::Preset;
 use serde::Serialize;
 
 use crate::data::ReadOptions;
 use crate::device::DeviceChoice;
 use crate::duration::{self, MOST_HORIZON, Steps};
-use crate::file::write_atomic;
+use crate::file::{Kind, refuse_output, write_atomic};
 use crate::interrupt;
 use crate::output::Output;
 use crate::plural::counted;
@@ -154,9 +154,7 @@ impl Row {
 /// No data set's file is there, one that cannot be read or trained on, a file that cannot be written, an interruption.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     if let Some(out) = &args.out {
-        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
-        ensure!(!out.is_dir(), "{} is a folder, expected a file to write", out.display());
-        ensure!(folder.is_none_or(Path::is_dir), "the folder of {} is not there", out.display());
+        refuse_output(&[], out, Kind::Json)?;
     }
     match &args.folder {
         Some(folder) => {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::backtest::{channel_units, seen};
 use crate::data::Series;
-use crate::file::{Kind, SCORES, ending_in, refuse_losing, refuse_overwriting, refuse_unwritable, write_atomic};
+use crate::file::{Kind, SCORES, ending_in, refuse_output, write_atomic};
 use crate::forecaster;
 use crate::limit;
 use crate::measurements::Streamed;
@@ -103,9 +103,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     // What is wrong with the command line is said before the data are read.
     let limits = args.limits.of(&header, &model)?;
     if let Some(out) = &args.out {
-        refuse_overwriting(&args.streamed.inputs(), out)?;
-        refuse_losing(out, Kind::Scores)?;
-        refuse_unwritable(out)?;
+        refuse_output(&args.streamed.inputs(), out, Kind::Scores)?;
     }
     let series = args.streamed.read(columns, &header, &model, output)?;
     output.remarks(seen::streamed(&header, &series));

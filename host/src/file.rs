@@ -118,6 +118,16 @@ pub fn refuse_losing(output: &Path, kind: Kind) -> Result<()> {
     Ok(())
 }
 
+/// Refuses an output that would cost an input or a file of another kind, or that cannot be written: before the work.
+///
+/// # Errors
+/// Names the file.
+pub fn refuse_output(inputs: &[PathBuf], output: &Path, kind: Kind) -> Result<()> {
+    refuse_overwriting(inputs, output)?;
+    refuse_losing(output, kind)?;
+    refuse_unwritable(output)
+}
+
 /// Refuses an output whose folder is none, or takes no file: before the work, not after it.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::file::{Kind, refuse_losing, refuse_overwriting, refuse_unwritable, write_atomic};
+use crate::file::{Kind, refuse_output, write_atomic};
 use crate::output::Output;
 use corpus::Labelled;
 use detector::{Detection, detect};
@@ -81,9 +81,7 @@ pub struct Each {
 /// The corpus cannot be read, a model cannot be trained, the table cannot be written.
 pub fn run(args: &Args, output: &Output) -> Result<()> {
     if let Some(out) = &args.out {
-        refuse_overwriting(std::slice::from_ref(&args.corpus), out)?;
-        refuse_losing(out, Kind::Json)?;
-        refuse_unwritable(out)?;
+        refuse_output(std::slice::from_ref(&args.corpus), out, Kind::Json)?;
     }
     crate::interrupt::listen();
     let corpus = corpus::read(&args.corpus)?;

@@ -43,7 +43,7 @@ use crate::data::{self, Series};
 use crate::device::DeviceChoice;
 use crate::duration::{self, Steps, show_ms};
 use crate::features::Features;
-use crate::file::{Kind, not_ending_in, refuse_losing, refuse_overwriting, refuse_unwritable};
+use crate::file::{Kind, not_ending_in, refuse_output};
 use crate::forecaster::open;
 use crate::interrupt;
 use crate::measurements::Measurements;
@@ -292,9 +292,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         checkpoint: Some((checkpoint.clone(), args.resume)),
     };
     // Before the work, not after it.
-    refuse_overwriting(&args.measurements.data, &args.out)?;
-    refuse_losing(&args.out, Kind::Safetensors)?;
-    refuse_unwritable(&args.out)?;
+    refuse_output(&args.measurements.data, &args.out, Kind::Safetensors)?;
     ensure!(
         args.resume || !checkpoint.exists(),
         "{} is there, of a training that was interrupted: go on with --resume, or delete it",
