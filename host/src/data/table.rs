@@ -33,6 +33,8 @@ pub struct Table {
     pub cells: Vec<Vec<f32>>,
     /// The name of the time column and each row's milliseconds; `None` when rows count as evenly spaced.
     pub time: Option<(String, Vec<i64>)>,
+    /// Whether times are written as numbers of days.
+    pub days: bool,
     /// Line of each row in its file.
     lines: Vec<u32>,
     /// Each file and its first row.
@@ -116,7 +118,8 @@ pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Table, DataError
         TimeCells::None => String::new(),
     };
 
-    let mut table = Table { names: Vec::new(), cells: Vec::new(), time: None, lines: Vec::new(), files: Vec::new() };
+    let mut table =
+        Table { names: Vec::new(), cells: Vec::new(), time: None, days: false, lines: Vec::new(), files: Vec::new() };
     let mut reading: Option<Reading> = None;
     let files = Some(first).into_iter().map(Ok).chain(paths[1..].iter().map(|path| CsvFile::open(path)));
     let mut sample = Some(sample);
@@ -184,10 +187,10 @@ pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Table, DataError
     }
     (table.names, table.cells) = columns.into_iter().map(|column| (column.name, column.cells)).unzip();
     if let Some(reading) = reading {
-        let times = reading
+        let (layout, times) = reading
             .finish()
             .ok_or_else(|| DataError::AmbiguousDate { place: table.place(0, &time_name), found: layout.first_time })?;
-        table.time = Some((time_name, times));
+        (table.time, table.days) = (Some((time_name, times)), layout.is_days());
     }
     Ok(table)
 }

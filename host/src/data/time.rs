@@ -1,8 +1,9 @@
 //! Times as they stand in files, to milliseconds since 1970-01-01.
 //!
 //! A cell may be ISO 8601 (`2024-05-31T15:20:00Z`, `2024-05-31 15:20`), the same with slashes or dots, a day-first or month-first
-//! date with a time of day, or a number of seconds (Unix time in seconds to nanoseconds, or seconds since the start). Which of them a
-//! column is written in is decided from all its rows: a [`Reading`] keeps every layout that still fits. A time without an offset
+//! date with a time of day, its digits alone (`202405311520`), a number of seconds (Unix time in seconds to nanoseconds, or seconds since
+//! the start), or a number of days as spreadsheets and MATLAB count them. Which of them a column is written in is decided from all its
+//! rows: a [`Reading`] keeps every layout that still fits. A time without an offset
 //! is taken as if it were UTC, so that a local clock's jump in spring is a gap and its repeated hour in autumn is an error.
 
 use jiff::civil::{Date, DateTime, Time};
@@ -23,8 +24,22 @@ pub enum Layout {
         /// 1 for seconds, 1,000 for milliseconds and so on.
         per_second: u32,
     },
+    /// `20240531`, `2024053115`, `202405311520`, `20240531152000`.
+    Digits,
+    /// `45443.638889`: days since 1899-12-30, as spreadsheets count them.
+    SheetDays,
+    /// `739403.638889`: days since the year 0, as MATLAB counts them.
+    MatlabDays,
 }
 
+/// 1970-01-01 in a spreadsheet and in MATLAB,
+const SHEET_EPOCH: f64 = 25_569.0;
+const MATLAB_EPOCH: f64 = 719_529.0;
+/// ... the days from there on that can be told from other numbers, 1954 to 2119,
+const DAYS: std::ops::Range<f64> = -5_569.0..54_431.0;
+/// ... and, where every time is a midnight, 2000 to 2064: seconds may count so far too.
+const WHOLE_DAYS: std::ops::Range<i64> = 10_957..34_431;
+const DAY_S: f64 = 86_400.0;
 /// Below this a number of seconds counts from the start of the recording, not from 1970.
 const UNIX_SECONDS_MIN: f64 = 1e8;
 
@@ -41,7 +56,9 @@ impl Layout {
                 microseconds if microseconds < 1e17 => 1_000_000,
                 _ => 1_000_000_000,
             };
-            return vec![Layout::Number { per_second }];
+            let other = [Layout::SheetDays, Layout::MatlabDays, Layout::Digits];
+            let other = other.into_iter().filter(|layout| layout.parse(text).is_some());
+            return std::iter::once(Layout::Number { per_second }).chain(other).collect();
         }
         [Layout::YearFirst, Layout::DayFirst, Layout::MonthFirst]
             .into_iter()
@@ -59,8 +76,42 @@ impl Layout {
             }
             Layout::YearFirst => parse_iso(text).or_else(|| parse_parts(text, self)),
             Layout::DayFirst | Layout::MonthFirst => parse_parts(text, self),
+            Layout::Digits => parse_digits(text),
+            Layout::SheetDays => parse_days(text, SHEET_EPOCH),
+            Layout::MatlabDays => parse_days(text, MATLAB_EPOCH),
         }
     }
+
+    /// Whether times are days counted from some origin.
+    pub fn is_days(self) -> bool {
+        matches!(self, Layout::SheetDays | Layout::MatlabDays)
+    }
+}
+
+/// A date's and a clock's digits, from the century to the hour, the minute or the second.
+fn parse_digits(text: &str) -> Option<i64> {
+    if !matches!(text.len(), 8 | 10 | 12 | 14) || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let pair = |place: usize| text.get(place..place + 2).map_or(Some(0), |digits| digits.parse::<i8>().ok());
+    let year = text[..4].parse::<i16>().ok().filter(|year| (1_900..2_200).contains(year))?;
+    let time = Time::new(pair(8)?, pair(10)?, pair(12)?, 0).ok()?;
+    at_utc(Date::new(year, pair(4)?, pair(6)?).ok()?.to_datetime(time))
+}
+
+/// A number of days. Its last digit says how exact it is: `.0417` is one o'clock.
+fn parse_days(text: &str, epoch: f64) -> Option<i64> {
+    let days = text.parse::<f64>().ok()? - epoch;
+    if !DAYS.contains(&days) || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return None;
+    }
+    let digits = text.split_once('.').map_or(0, |(_, digits)| digits.len());
+    // Half of the last digit; some are written without their last zeros.
+    let exact = 0.5 * DAY_S * 0.1_f64.powi(digits.min(12) as i32);
+    let unit = [(0.5, 1.0), (30.0, 60.0), (300.0, 600.0)].into_iter().find(|(least, _)| exact < *least);
+    let unit = unit.map_or(3_600.0, |(_, unit)| unit);
+    let seconds = (days * DAY_S / unit).round() * unit;
+    ((seconds - days * DAY_S).abs() <= exact + 1e-3).then_some(seconds as i64 * 1_000)
 }
 
 fn parse_iso(text: &str) -> Option<i64> {
@@ -174,11 +225,22 @@ impl Reading {
         !self.candidates.is_empty()
     }
 
-    /// The times, if just one layout is left, or if those left agree.
-    pub fn finish(mut self) -> Option<Vec<i64>> {
-        let times = self.candidates.pop()?.1;
-        self.candidates.iter().all(|(_, others)| *others == times).then_some(times)
+    /// The layout and the times, if just one is left, or if those left agree.
+    pub fn finish(mut self) -> Option<(Layout, Vec<i64>)> {
+        // Numbers are whatever else they can be: nobody's seconds are a date and an hour in every row.
+        self.candidates.retain(|(layout, times)| !layout.is_days() || are_days(times));
+        if self.candidates.iter().any(|(layout, _)| *layout == Layout::Digits || layout.is_days()) {
+            self.candidates.retain(|(layout, _)| !matches!(layout, Layout::Number { .. }));
+        }
+        let (layout, times) = self.candidates.pop()?;
+        self.candidates.iter().all(|(_, others)| *others == times).then_some((layout, times))
     }
+}
+
+/// Whether numbers that could be days are.
+fn are_days(times: &[i64]) -> bool {
+    const DAY_MS: i64 = DAY_S as i64 * 1_000;
+    times.iter().any(|time| time % DAY_MS != 0) || times.iter().all(|time| WHOLE_DAYS.contains(&(time / DAY_MS)))
 }
 
 #[cfg(test)]
@@ -190,7 +252,7 @@ mod tests {
         for cell in cells {
             assert!(reading.push(cell), "{cell}");
         }
-        reading.finish()
+        reading.finish().map(|(_, times)| times)
     }
 
     #[test]
@@ -214,6 +276,11 @@ mod tests {
             "1464708000",
             "1464708000000",
             "1464708000.0",
+            "201605311520",
+            "20160531152000",
+            "42521.638889",
+            "42521.63888888889",
+            "736481.6388888889",
         ] {
             assert_eq!(read(&[text]), Some(vec![moment]), "{text}");
         }
@@ -236,6 +303,32 @@ mod tests {
         assert!(is_date_alone("16/12/2006"));
         assert!(!is_date_alone("16/12/2006 10:00"));
         assert_eq!(time_of_day("25:00"), None);
+    }
+
+    #[test]
+    fn digits_and_days_are_told_from_seconds_by_the_whole_column() {
+        let hours = |times: Vec<i64>| times.iter().map(|time| (time - times[0]) / 3_600_000).collect::<Vec<_>>();
+        for column in [
+            ["45292", "45292.041667", "45292.0833333333"],
+            ["45292.0", "45292.0417", "45292.0833"],
+            ["738000.000000", "738000.041667", "738000.083333"],
+            ["2021010100", "2021010101", "2021010102"],
+            ["202101010000", "202101010100", "202101010200"],
+        ] {
+            assert_eq!(read(&column).map(hours), Some(vec![0, 1, 2]), "{column:?}");
+        }
+        for column in [["45292", "45293", "45295"], ["20210130", "20210131", "20210202"]] {
+            assert_eq!(read(&column).map(hours), Some(vec![0, 24, 72]), "{column:?}");
+        }
+        // Seconds that began elsewhere, in steps of no clock, or far from now.
+        for column in [["17.5", "45292", "45293"], ["45292.001", "45292.002", "45292.003"], ["30000", "30001", "30003"]]
+        {
+            assert!(read(&column).is_some_and(|times| times[2] - times[1] < 2_001), "{column:?}");
+        }
+        assert_eq!(
+            read(&["20210101", "20210199", "20210203"]),
+            Some(vec![20_210_101_000, 20_210_199_000, 20_210_203_000])
+        );
     }
 
     #[test]
