@@ -127,7 +127,8 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
         .read(&args.measurements.data, &read, output)
         .with_context(|| format!("{} wants the columns {}", args.model.display(), read.columns.join(", ")))?;
     check_interval(model.header(), &series)?;
-    output.remarks(series.review_for(model.header(), &bytes));
+    let review = series.review_for(model.header(), &bytes);
+    output.remarks(review.iter().cloned());
     // The literature cleans no value.
     let series =
         if args.protocol == protocol::Name::Ett { series } else { series.without_faults(model.header(), &bytes) };
@@ -144,9 +145,10 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     output.remarks(report.unscaled(model.header().targets.into()));
     ensure!(
         report.channels.iter().any(|(_, scores)| scores.overall.count > 0),
-        "found no reading in rows {} to {}, which are held out: nothing can be scored",
+        "found no reading in rows {} to {}, which are held out: nothing can be scored{}",
         report.test_start + 1,
-        report.rows
+        report.rows,
+        review.iter().map(|note| format!("; {note}")).collect::<String>()
     );
     report.units = channel_units(model.header(), &bytes);
     if args.report.is_some() || args.figures.is_some() {

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::backtest::{channel_units, seen};
 use crate::data::Series;
+use crate::data::fault::show;
 use crate::file::{Kind, SCORES, ending_in, refuse_output, write_atomic};
 use crate::forecaster;
 use crate::limit;
@@ -234,12 +235,12 @@ impl Report {
             let unit = channel.and_then(|channel| units.get(channel)).map_or("", String::as_str);
             let _ = writeln!(
                 text,
-                "{:<22} {:<16} {:>10.4} {:>10.4} {:>22} {:>10.1e}",
+                "{:<22} {:<16} {:>10} {:>10} {:>22} {:>10.1e}",
                 alert.time.clone().unwrap_or_else(|| format!("sample {}", alert.row)),
                 format!("{} {unit}", alert.channel).trim_end(),
-                alert.value,
-                alert.expected,
-                format!("{:.4} to {:.4}", alert.lower, alert.upper),
+                show(alert.value),
+                show(alert.expected),
+                format!("{} to {}", show(alert.lower), show(alert.upper)),
                 1.0 / alert.probability.max(f64::MIN_POSITIVE),
             );
         }

@@ -100,7 +100,10 @@ impl<'s> Exact<'s> {
         let mut exact = Self { series, rows, said: Vec::new(), error: 0.0 };
         exact.said = exact.forecast(model, Numeric::F32)?;
         exact.error = error(&exact.said);
-        ensure!(exact.error > 0.0, "the forecasts have no error at all, expected a series that is not constant");
+        ensure!(
+            exact.error > 0.0,
+            "the forecasts have no error at all, expected a series that is not constant, nor a pattern without noise"
+        );
         Ok(exact)
     }
 
@@ -136,7 +139,11 @@ impl<'s> Exact<'s> {
                 });
             }
         })?;
-        ensure!(!found.is_empty(), "the model was still warming up at every origin, expected longer data");
+        ensure!(
+            !found.is_empty(),
+            "none of what was forecast came: the model was still warming up, or takes these readings as missing; expected longer data, in its \
+             units"
+        );
         Ok(found)
     }
 }

@@ -14,10 +14,13 @@ const NAME: usize = 20;
 impl BacktestReport {
     /// The result for people: one row a method, one column a horizon, the best of each column marked.
     pub fn table(&self) -> String {
+        // Of a covariate nothing is forecast.
+        let scored = self.channels.iter().filter(|(_, scores)| scores.overall.count > 0);
+        let names: Vec<&str> = scored.map(|(name, _)| name.as_str()).collect();
         let mut text = format!(
             "{} of {} over the last {} of {} rows, one every {}",
             counted(self.origins, "forecast"),
-            self.columns.join(", "),
+            names.join(", "),
             self.rows - self.test_start,
             self.rows,
             self.ahead(self.stride),
@@ -60,7 +63,7 @@ impl BacktestReport {
         text.push_str("\nMAE of each channel, in its unit, and of the baseline that is best at that horizon\n");
         self.write_heads(&mut text);
         let width = self.columns.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(NAME);
-        for (name, channel) in &self.channels {
+        for (name, channel) in self.channels.iter().filter(|(_, scores)| scores.overall.count > 0) {
             let _ = write!(text, "  {name:<width$}");
             for horizon in &channel.horizons {
                 let _ = write!(text, "{:>10}", show(known(&horizon.up_to)));
@@ -143,6 +146,7 @@ impl BacktestReport {
 pub fn show(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
+        Some(value) if value != 0.0 && !(1e-4..1e7).contains(&value.abs()) => format!("{value:.2e}"),
         Some(value) => {
             let digits = if value == 0.0 { 3 } else { (2.0 - value.abs().log10().floor()).clamp(0.0, 6.0) as usize };
             format!("{value:.digits$}")

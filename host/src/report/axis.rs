@@ -9,24 +9,59 @@ use super::collect::Diagnostics;
 use crate::backtest::BacktestReport;
 use crate::duration::show_ms;
 
-/// Round values within a range, about `wanted` of them, with their labels.
-pub fn values(range: (f64, f64), wanted: usize) -> Vec<(f64, String)> {
+/// What a label has room for, in characters.
+const ROOM: usize = 7;
+
+/// Round values on an axis.
+pub struct Scale {
+    /// The values and their labels.
+    pub marks: Vec<(f64, String)>,
+    /// What the labels leave out: "101 300 + × 10⁻³" where a label is so many thousandths above it.
+    pub note: Option<String>,
+}
+
+/// Round values within a range, about `wanted` of them. Labels that have no room leave out what is common to them.
+pub fn scale(range: (f64, f64), wanted: usize) -> Scale {
     let rough = (range.1 - range.0) / wanted.max(1) as f64;
     if !(rough.is_finite() && rough > 0.0) {
-        return Vec::new();
+        return Scale { marks: Vec::new(), note: None };
     }
     let power = 10_f64.powf(rough.log10().floor());
     let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| factor * power >= rough * 0.999).unwrap_or(10.0);
     let step = factor * power;
-    let digits = (-step.log10().floor()).max(0.0) as usize;
     let first = (range.0 / step - 1e-9).ceil() as i64;
     let last = (range.1 / step + 1e-9).floor() as i64;
-    (first..=last)
-        .map(|index| {
-            let value = index as f64 * step;
-            (value, format!("{value:.digits$}").replace('-', "−"))
-        })
-        .collect()
+    let number = |value: f64, step: f64| {
+        let digits = (-step.log10().floor()).max(0.0) as usize;
+        format!("{value:.digits$}").replace('-', "−")
+    };
+    let marks = |base: i64, unit: f64| -> Vec<(f64, String)> {
+        let label = |index: i64| number((index - base) as f64 * step / unit, step / unit);
+        (first..=last).map(|index| (index as f64 * step, label(index))).collect()
+    };
+    let plain = marks(0, 1.0);
+    if plain.iter().all(|(_, label)| label.chars().count() <= ROOM) {
+        return Scale { marks: plain, note: None };
+    }
+    /// Steps from 0 beyond which labels have more digits in common than they differ in.
+    const FAR: i64 = 1_000;
+    let base = if first.abs().min(last.abs()) >= FAR { first.div_euclid(100) * 100 } else { 0 };
+    // A single mark may be the base itself.
+    let largest = (first - base).abs().max((last - base).abs()).max(1) as f64 * step;
+    let thousands = (largest.log10() / 3.0).floor() as i32;
+    let thousands = if (-1..=1).contains(&thousands) { 0 } else { thousands };
+    let unit = 1_000_f64.powi(thousands);
+    let above = (base != 0).then(|| format!("{} +", number(base as f64 * step, 100.0 * step)));
+    let times = (thousands != 0).then(|| format!("× 10{}", superscript(3 * thousands)));
+    Scale { marks: marks(base, unit), note: Some([above, times].into_iter().flatten().collect::<Vec<_>>().join(" ")) }
+}
+
+fn superscript(number: i32) -> String {
+    let digit = |digit: char| match digit {
+        '-' => '⁻',
+        digit => ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][digit.to_digit(10).unwrap_or(0) as usize],
+    };
+    number.to_string().chars().map(digit).collect()
 }
 
 const MINUTE_MS: i64 = 60_000;
@@ -182,12 +217,28 @@ mod tests {
 
     #[test]
     fn round_values() {
-        let labels = |range, wanted| values(range, wanted).into_iter().map(|mark| mark.1).collect::<Vec<_>>();
+        let labels = |range, wanted| scale(range, wanted).marks.into_iter().map(|mark| mark.1).collect::<Vec<_>>();
         assert_eq!(labels((0.0, 1.0), 5), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels((-7.0, 12.0), 4), ["−5", "0", "5", "10"]);
         assert_eq!(labels((938.2, 941.0), 3), ["939", "940", "941"]);
         assert!(labels((1.0, 1.0), 3).is_empty());
         assert!(labels((f64::NAN, 1.0), 3).is_empty());
+    }
+
+    #[test]
+    fn labels_leave_out_what_has_no_room() {
+        let shown = |range, wanted| {
+            let Scale { marks, note } = scale(range, wanted);
+            assert!(marks.iter().all(|(_, label)| label.chars().count() <= ROOM), "{:?}", marks);
+            (marks.into_iter().map(|mark| mark.1).collect::<Vec<_>>().join(" "), note.unwrap_or_default())
+        };
+        let of = |labels: &str, note: &str| (labels.to_owned(), note.to_owned());
+        assert_eq!(shown((101_325.0, 101_327.0), 4), of("25.0 25.5 26.0 26.5 27.0", "101300 +"));
+        assert_eq!(shown((-2e-8, 4.1e-8), 4), of("−20 0 20 40", "× 10⁻⁹"));
+        assert_eq!(shown((1e8, 1.00000008e8), 2), of("0 5", "100000000 +"));
+        assert_eq!(shown((-2e-8, 4.1e-8), 3), of("0", "× 10⁻⁹"));
+        assert_eq!(shown((0.0, 4e9), 4), of("0 1 2 3 4", "× 10⁹"));
+        assert_eq!(shown((-1_101_327.0, -1_101_325.0), 2), of("73 74 75", "−1101400 +"));
     }
 
     #[test]

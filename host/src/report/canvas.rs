@@ -7,6 +7,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::axis::{self, Scale};
+
 /// Width of every figure.
 pub const WIDTH: f64 = 960.0;
 /// Size of labels.
@@ -204,6 +206,16 @@ impl Canvas<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Rules across the frame at about `wanted` round values, labelled at its left if wanted.
+    pub fn scale(&self, frame: &Frame, wanted: usize, labelled: bool) -> Drawn {
+        let Scale { marks, note } = axis::scale(frame.up, wanted);
+        self.rules(frame, &marks, labelled)?;
+        match note.filter(|_| labelled) {
+            Some(note) => self.text(&note, (frame.x.0 + 4.0, frame.y.0 + 6.0), LABEL, MUTED, Anchor::Start, false),
+            None => Ok(()),
+        }
     }
 
     /// The frame's lower edge with marks; a label that would run out of the frame is left out.

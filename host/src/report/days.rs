@@ -130,7 +130,7 @@ fn measured(canvas: &Canvas, channel: &Channel, (x, y, over): (Edges, Edges, Edg
     means.retain(|(row, _)| (over.0..over.1).contains(&(*row as f64)));
     means.sort_unstable_by_key(|(row, _)| *row);
     let frame = Frame { x, y, over, up: room(means.iter().map(|(_, mean)| *mean)) };
-    canvas.rules(&frame, &axis::values(frame.up, 3), true)?;
+    canvas.scale(&frame, 3, true)?;
     canvas.line(means.into_iter().map(|(row, mean)| frame.at(row as f64, mean)), INK, 0.8)
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::axis;
-use super::canvas::{ACCENT, Anchor, Canvas, Frame, INK, LABEL, MUTED, OTHERS, RULE, WIDTH, picture};
+use super::canvas::{ACCENT, Anchor, Canvas, Frame, INK, LABEL, MUTED, OTHERS, WIDTH, picture};
 use crate::backtest::{BacktestReport, Example, MODEL};
 
 /// Forecasts of some channels beside what came: a row a channel, a column an origin (at most three).
@@ -104,13 +104,7 @@ fn value_range(examples: &[&Example], period: usize) -> (f64, f64) {
 
 fn panel(canvas: &Canvas, report: &BacktestReport, example: &Example, frame: &Frame, labelled: bool) -> Result<()> {
     let at = |step: usize, value: f32| frame.at(step as f64, f64::from(value));
-    for (value, label) in axis::values(frame.up, 6) {
-        let (_, y) = frame.at(0.0, value);
-        canvas.line([(frame.x.0, y), (frame.x.1, y)], RULE, 1.0)?;
-        if labelled {
-            canvas.text(&label, (frame.x.0 - 8.0, y), LABEL, MUTED, Anchor::End, false)?;
-        }
-    }
+    canvas.scale(frame, 6, labelled)?;
     let interval = report.interval_ms as i64;
     let span = (frame.over.0 as i64 * interval, frame.over.1 as i64 * interval);
     for (mark, label) in axis::times(span.0, span.1, example.time, 5) {
@@ -167,11 +161,7 @@ pub fn error_curves(report: &BacktestReport) -> Result<String> {
     };
     picture(WIDTH as u32, HEIGHT as u32, "Error by time ahead, for Flowcast and every baseline", |canvas| {
         canvas.text("MASE, lower is better", (frame.x.0, 20.0), 13.5, INK, Anchor::Start, true)?;
-        for (value, label) in axis::values(frame.up, 5) {
-            let (_, y) = frame.at(0.0, value);
-            canvas.line([(frame.x.0, y), (frame.x.1, y)], RULE, 1.0)?;
-            canvas.text(&label, (frame.x.0 - 8.0, y), LABEL, MUTED, Anchor::End, false)?;
-        }
+        canvas.scale(&frame, 5, true)?;
         for (steps, label) in axis::ahead(horizon, report.interval_ms, 1.7) {
             let (x, y) = frame.at((steps as f64).ln(), 0.0);
             canvas.line([(x, y), (x, y + 4.0)], MUTED, 1.0)?;

@@ -59,7 +59,7 @@ pub fn flows(report: &BacktestReport, found: &Diagnostics) -> Result<String> {
                 up: room(channel.measured.iter().map(|value| f64::from(*value))),
             };
             canvas.text(&channel_title(report, index), (LEFT, top + 10.0), 13.0, INK, Anchor::Start, true)?;
-            canvas.rules(&frame, &axis::values(frame.up, 4), true)?;
+            canvas.scale(&frame, 4, true)?;
             let measured = channel.measured.iter().enumerate();
             let points = measured.map(|(row, value)| frame.at(frame.over.0 + row as f64 + 0.5, f64::from(*value)));
             canvas.line(points, INK, 1.3)?;

@@ -29,8 +29,8 @@ pub fn curves(learning: &Learning) -> Result<String> {
     picture(WIDTH as u32, HEIGHT as u32, "Loss in training and on validation", |canvas| {
         let names = [("a step's batch", OTHERS[0]), ("validation", ACCENT)];
         canvas.legend((52.0, 14.0), &names.map(|(name, color)| (name.to_owned(), color)))?;
-        canvas.rules(&frame, &axis::values(frame.up, 5), true)?;
-        let marks: Vec<_> = axis::values(frame.over, 8).into_iter().filter(|mark| mark.0.fract() == 0.0).collect();
+        canvas.scale(&frame, 5, true)?;
+        let marks: Vec<_> = axis::scale(frame.over, 8).marks.into_iter().filter(|mark| mark.0.fract() == 0.0).collect();
         canvas.base(&frame, &marks, true)?;
         let middle = (frame.x.0 + frame.x.1) / 2.0;
         canvas.text("step", (middle, HEIGHT - 12.0), LABEL, MUTED, Anchor::Middle, false)?;

@@ -44,7 +44,7 @@ pub fn memories(report: &BacktestReport, found: &Diagnostics) -> Result<String> 
                 };
                 let title = format!("{}, over a period of {}", channel_title(report, index), show_ms(period_ms));
                 canvas.text(&title, (x, top + 14.0), 13.0, INK, Anchor::Start, true)?;
-                canvas.rules(&frame, &axis::values(frame.up, 5), true)?;
+                canvas.scale(&frame, 5, true)?;
                 let (begin, marks) = axis::phases(period_ms, found.start);
                 canvas.base(&frame, &marks, true)?;
                 // From the period's natural beginning on: the stream may have begun anywhere in it.

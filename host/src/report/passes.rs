@@ -184,10 +184,11 @@ mod tests {
             let high = (row / PERIOD).is_multiple_of(3);
             let x = f32::from(u8::from(high)) + rng.random_range(-0.3..0.3);
             let came = row / PERIOD != 20 && !(200..230).contains(&row) && rng.random_range(0..9) > 0;
+            let expected = state.expected(&seasons, &clocks);
             if came {
-                state.observe(&seasons, &clocks, x);
+                state.observe(&seasons, &clocks, &expected, x);
             } else {
-                state.miss(&seasons, &clocks);
+                state.miss(state.foreseen(&expected));
             }
             clocks.advance(&seasons);
             if came {

@@ -43,7 +43,7 @@ pub fn residuals(report: &BacktestReport, found: &Diagnostics) -> Result<String>
                 };
                 let title = format!("{}, {} ahead", channel_title(report, index), report.ahead(lead));
                 canvas.text(&title, (x, top + 14.0), 13.0, INK, Anchor::Start, true)?;
-                canvas.rules(&frame, &axis::values(frame.up, 5), true)?;
+                canvas.scale(&frame, 5, true)?;
                 let rows = Frame { over: (found.test.start as f64, found.test.end as f64), ..frame };
                 canvas.base(&rows, &axis::rows(report, found, &found.test, 7), true)?;
                 for (part, spread) in parts.iter().enumerate() {
