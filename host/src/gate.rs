@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::backtest::{channel_names, seen};
 use crate::data::Series;
 use crate::forecaster::{self, Kept};
-use crate::measurements::Streamed;
+use crate::measurements::{Streamed, untold};
 use crate::output::Output;
 use crate::plural::counted;
 use deadband::Deadband;
@@ -127,6 +127,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let columns = args.streamed.columns(&header, &model)?;
     let series = args.streamed.read(columns, &header, &model, output)?;
     output.remarks(seen::skipped(&header, &series));
+    output.remarks(untold(&header, &series));
     let max_errors = errors(&args.max_errors, &header, &model, &names)?;
     let from = Some(seen::until(&header, &series)).filter(|row| *row < series.rows()).unwrap_or(0);
     ensure!(

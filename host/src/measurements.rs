@@ -33,6 +33,17 @@ impl Measurements {
     }
 }
 
+/// What a line to a board does not carry: the columns that the model was trained to know in advance, in words.
+pub fn untold(header: &Header, series: &Series) -> Option<String> {
+    let names: Vec<String> = series.columns[header.known_channels()].iter().map(|name| format!("`{name}`")).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "the messages to a board carry nothing of the future: neither it nor this machine is told {} in advance here",
+            names.join(", ")
+        )
+    })
+}
+
 /// A model and the measurements that are streamed through it.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Streamed {

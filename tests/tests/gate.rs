@@ -66,15 +66,19 @@ fn both_ends_are_equal_to_the_bit_at_every_sample() {
             let mut board = forecaster::open(model).unwrap();
             let mut gate = Board::new(errors(size));
             let mut gateway = Gateway::new(forecaster::open(model).unwrap());
+            let mut forgetful = Gateway::new(forecaster::open(model).unwrap());
             let mut reports = 0;
             for (row, sample) in samples.iter().enumerate() {
                 match gate.sample(board.as_mut(), sample) {
-                    None => gateway.fill(),
+                    None => [&mut gateway, &mut forgetful].into_iter().for_each(Gateway::fill),
                     Some(report) => {
                         reports += 1;
                         // As it travels.
                         let report: Report = Gated::new(&report, 2).report();
                         assert_eq!(gateway.receive(&report).unwrap(), None);
+                        assert_eq!(forgetful.receive(&report).unwrap(), None);
+                        forgetful.forget_all_but(100);
+                        assert!(forgetful.values().len() <= 200 + SILENCE);
                     }
                 }
                 if row % 97 == 0 || row + 1 == ROWS {
@@ -83,6 +87,9 @@ fn both_ends_are_equal_to_the_bit_at_every_sample() {
             }
             assert!(gateway.is_whole());
             check(gateway.values(), &samples, &errors(size));
+            let last = forgetful.values();
+            check(last, &samples[ROWS - last.len()..], &errors(size));
+            assert!(last.len() >= 100 && forgetful.index() == gateway.index());
             assert!((ROWS / SILENCE..ROWS * 9 / 10).contains(&reports), "{reports} reports at {size}");
         }
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::session::{self, Difference, Outcome};
 use crate::backtest::channel_units;
-use crate::measurements::Streamed;
+use crate::measurements::{Streamed, untold};
 use crate::output::Output;
 use crate::plural::counted;
 
@@ -47,13 +47,7 @@ impl Data {
         let columns = self.streamed.columns(header, model)?;
         let series = self.streamed.read(columns, header, model, output)?;
         let samples = session::last_rows(&series, self.samples as usize)?;
-        let untold = &series.columns[header.known_channels()];
-        if !untold.is_empty() {
-            output.remark(format!(
-                "the messages to a board carry nothing of the future: neither it nor this machine is told {} in advance here",
-                untold.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-            ));
-        }
+        output.remarks(untold(header, &series));
         let keep = samples.len().checked_sub(1 + usize::from(header.horizon)).unwrap_or(samples.len() / 2);
         Ok(Rows { samples, names: series.columns, keep })
     }

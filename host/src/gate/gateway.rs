@@ -42,7 +42,7 @@ pub struct Gateway<'f> {
     mark: Option<Mark>,
     /// Reports after one that was lost, by their samples.
     waiting: BTreeMap<u32, Report>,
-    /// The first sample that it has a value of.
+    /// The first sample that it has a value of still.
     first: u32,
     /// Every sample, as far as it is known. `[sample][CHANNELS]`
     values: Vec<[f32; MAX_CHANNELS]>,
@@ -72,10 +72,21 @@ impl<'f> Gateway<'f> {
         self.filler.index()
     }
 
-    /// Every sample, as far as it is known, from the first on; what was filled in after a lost report is mended once that has
+    /// Every sample that is not forgotten, as far as it is known, up to the last; what was filled in after a lost report is mended once that has
     /// come. `[sample][CHANNELS]`
     pub fn values(&self) -> &[[f32; MAX_CHANNELS]] {
         &self.values
+    }
+
+    /// Forgets what will not change any more but the last samples, at least so many.
+    pub fn forget_all_but(&mut self, last: usize) {
+        let settled = self.settled().map_or(0, |settled| settled.saturating_sub(self.first) as usize);
+        let old = self.values.len().saturating_sub(last).min(settled);
+        // Half of them at a time, that a sample costs little.
+        if old > last {
+            self.values.drain(..old);
+            self.first += old as u32;
+        }
     }
 
     /// Whether nothing is missing before what came last, as far as anybody can know.

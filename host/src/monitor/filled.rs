@@ -10,11 +10,14 @@ use jiff::Timestamp;
 
 use super::event::Row;
 use super::fan::{Expected, Fan, Forecasts, Levels};
+use super::watch::KEPT;
 use crate::forecaster;
 use crate::gate::gateway::{Ask, Gateway, Report};
 
 /// Samples after which a board that could not be asked keeps its reports no more: 16 of them.
 const FORGOTTEN: u32 = 16 * SILENCE as u32;
+
+const _: () = assert!(FORGOTTEN as usize <= KEPT, "what is not told yet is kept");
 
 /// The gateway and what it has told.
 pub struct Filled<'m> {
@@ -113,6 +116,7 @@ impl<'m> Filled<'m> {
         let rows: Vec<Row> = rows.collect();
         self.told = Some(told.max(end));
         self.came = self.came.split_off(&end.saturating_sub(FORGOTTEN * 8));
+        self.gateway.forget_all_but(KEPT);
         rows
     }
 

@@ -18,7 +18,7 @@ use crate::gate::gateway;
 use crate::plural::counted;
 
 /// Samples that are kept to be drawn.
-const KEPT: usize = 4_096;
+pub(super) const KEPT: usize = 4_096;
 /// Samples that are filled in at once, at most; after a longer time without a report there is nothing to build on.
 const MOST_FILLED: u32 = 1 << 16;
 /// News that are kept to be shown.
