@@ -284,7 +284,8 @@ mod tests {
                 let median = medians(now);
                 let toward = [series(now), medians(now / 3), series(now / 2)];
                 assert!(adaptation.shift(&groups.place(launch.lead), median, &toward).is_finite());
-                let band = Band { lower: median, median, upper: median, location: medians(now / 2), toward };
+                let band =
+                    Band { lower: median, median, upper: median, location: medians(now / 2), toward, ..Band::NONE };
                 probes.record_next(Some(band));
                 probes.record(&launch, Some(band));
             }

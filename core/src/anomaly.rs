@@ -162,7 +162,8 @@ pub struct Strangeness {
 }
 
 impl Strangeness {
-    /// As [`Anomaly::alert`].
+    /// Whether the sample calls for an alert: it is news with p at most `probability`. One event gives one alert, and
+    /// another only if it gets much stranger.
     pub fn alert(&self, probability: f32) -> bool {
         self.news > 0.0 && self.news >= -crate::math::ln(probability.clamp(f32::MIN_POSITIVE, 1.0))
     }
@@ -289,13 +290,6 @@ impl<R: Real> Anomaly<R> {
     pub fn news(&self) -> f32 {
         self.news.to_f32()
     }
-
-    /// Whether the last sample calls for an alert: it is news with p at most `probability`. One event gives one alert,
-    /// and another only if it gets much stranger.
-    pub fn alert(&self, probability: f32) -> bool {
-        let probability = R::of(probability.max(f32::MIN_POSITIVE)).at_most(R::ONE);
-        self.news > R::ZERO && self.news >= -probability.ln()
-    }
 }
 
 impl<R: Real> Default for Anomaly<R> {
@@ -345,7 +339,8 @@ mod tests {
         for index in 0..SAMPLES {
             take(&mut anomaly, noise(index, &mut random));
             let p = anomaly.probability();
-            for (count, hit) in counts.iter_mut().zip([p < 1e-2, p < 1e-3, p < 1e-4, anomaly.alert(1e-3)]) {
+            for (count, hit) in counts.iter_mut().zip([p < 1e-2, p < 1e-3, p < 1e-4, anomaly.strangeness().alert(1e-3)])
+            {
                 *count += f64::from(u8::from(hit)) / SAMPLES as f64;
             }
         }
@@ -388,7 +383,7 @@ mod tests {
         let mut places = std::vec::Vec::new();
         for index in 0..samples {
             take(anomaly, next(index));
-            if anomaly.alert(1e-3) {
+            if anomaly.strangeness().alert(1e-3) {
                 places.push(index);
             }
         }
@@ -471,7 +466,7 @@ mod tests {
         anomaly.observe(false, Some(1.0), true, BAND, 1e-3);
         anomaly.observe(true, Some(1.0), true, [f32::NAN; 3], 1e-3);
         assert_eq!(anomaly, Anomaly { news: 0.0, ..before });
-        assert!(!anomaly.alert(1.0));
+        assert!(!anomaly.strangeness().alert(1.0));
         for reading in [f32::MAX, -f32::MAX, 0.0, f32::MIN_POSITIVE] {
             for band in [BAND, [0.0; 3], [-f32::MAX, 0.0, f32::MAX], [5.0, 3.0, 1.0]] {
                 anomaly.observe(true, Some(reading), true, band, 1e-3);
@@ -490,7 +485,7 @@ mod tests {
     fn all_zeros_is_the_state_before_the_first_sample() {
         let anomaly = Anomaly::<f32>::ZERO;
         assert_eq!((anomaly.probability(), anomaly.score(), anomaly.news()), (1.0, 0.0, 0.0));
-        assert!(!anomaly.alert(1.0));
+        assert!(!anomaly.strangeness().alert(1.0));
         assert_eq!(size_of::<Anomaly<f32>>(), 19 * 4);
     }
 }

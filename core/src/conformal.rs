@@ -148,13 +148,14 @@ impl<R: Real> Conformal<R> {
     /// (half a step of a sensor whose forecasts are rounded to its steps, see `Intake::restore`).
     #[inline]
     pub fn observe(&mut self, resolved: &Resolved<R>, tails: [R; 2], tolerance: R) {
-        let Resolved { place, known, residual, below, above, .. } = *resolved;
+        let Resolved { place, known, residual, below, above, shift, .. } = *resolved;
         let [lower_tail, upper_tail] = tails;
         let missed = |missed: bool| select_unpredictable(missed, R::ONE, R::ZERO);
         let too_low = missed(-residual > below + tolerance) - lower_tail;
         let too_high = missed(residual > above + tolerance) - upper_tail;
-        let half = select_unpredictable(residual < R::ZERO, below, above) + tolerance;
-        let size = (residual.abs() / half.at_least(R::of(LEAST_HALF))).at_most(R::of(CAP));
+        let error = residual - shift;
+        let half = select_unpredictable(error < R::ZERO, below + shift, above - shift) + tolerance;
+        let size = (error.abs() / half.at_least(R::of(LEAST_HALF))).at_most(R::of(CAP));
         let groups = self.lower.iter_mut().zip(&mut self.upper).zip(self.unusual.iter_mut().zip(&mut self.count));
         for (group, (((lower, upper), (unusual, count)), weight)) in groups.zip(&place.weight).enumerate() {
             let usual = R::of(USUAL) + *unusual;
@@ -336,6 +337,25 @@ mod tests {
         }
         let [calm, storm] = covered.map(|[inside, all]| inside / all);
         assert!((0.72..=0.82).contains(&storm) && (0.78..=0.88).contains(&calm), "{calm} {storm}");
+    }
+
+    /// Where the model's own median lies says nothing: what counts is the median as it was issued.
+    #[test]
+    fn what_moves_a_forecast_moves_no_band() {
+        let mut noise = Noise(13);
+        let (mut probes, mut conformal) = ([Probes::new(); 2], [Conformal::<f32>::unlearned(); 2]);
+        for now in 0..4_000 {
+            let x = noise.normal() * if now / 500 % 2 == 1 { 3.0 } else { 1.0 };
+            for ((probes, conformal), shift) in probes.iter_mut().zip(&mut conformal).zip([0.0, 2.0]) {
+                conformal.observe(&probes.resolve_next(Some(x)), TAILS, 0.0);
+                let Factors { lower, upper } = conformal.factors(&Groups::new(1).place(1));
+                let (lower, upper) = (-lower * 1.281_551_6, upper * 1.281_551_6);
+                probes.record_next(Some(Band { lower, median: -shift, upper, shift, ..Band::NONE }));
+            }
+        }
+        let [plain, moved] = conformal.map(|conformal| conformal.learned()[0]);
+        let near = |a: f32, b: f32| (a / b).ln().abs() < 0.2;
+        assert!(near(plain.lower, moved.lower) && near(plain.upper, moved.upper), "{plain:?} {moved:?}");
     }
 
     #[test]

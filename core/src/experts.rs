@@ -111,7 +111,7 @@ impl<R: Real> Experts<R> {
     /// Learns from a resolved probe. Returns it as it would have been, had the forecast been the one that was believed.
     #[inline(never)]
     pub fn observe(&mut self, resolved: &Resolved<R>) -> Resolved<R> {
-        let Resolved { place, known, residual, below, above, displacement, toward } = *resolved;
+        let Resolved { place, known, residual, below, above, displacement, toward, .. } = *resolved;
         let half_width = (R::of(0.5) * (below + above)).at_least(R::of(LEAST_WIDTH));
         let inverse = (R::of(-0.5) * half_width.ln()).exp();
         // Other groups learn nothing of it.
@@ -290,7 +290,7 @@ mod tests {
             let launch = schedule.launch(&groups);
             let toward = [any(), any(), any()];
             assert!(experts.shift(&groups.place(launch.lead), &toward).to_f32().is_finite());
-            let band = Band { lower: any(), median: any(), upper: any(), location: any(), toward };
+            let band = Band { lower: any(), median: any(), upper: any(), shift: any(), location: any(), toward };
             probes.record_next(Some(band));
             probes.record(&launch, Some(band));
         }

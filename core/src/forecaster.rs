@@ -81,13 +81,6 @@ crate::persist::persist!(impl [R: crate::persist::Persist] NextSample<R> { known
 
 impl<R: Element> NextSample<R> {
     const NONE: Self = Self { known: false, band: [R::ZERO; 3] };
-
-    /// 0, the mean of training, where there is no forecast.
-    #[inline]
-    fn median(&self) -> R {
-        let [_, median, _] = self.band;
-        if self.known { median } else { R::ZERO }
-    }
 }
 
 /// A model or none. Not an `Option`: the compiler would mark its `None` by some impossible value of a field, and a
@@ -213,6 +206,8 @@ struct Step<R> {
     quantiles: Vec<R, MAX_QUANTILES>,
     /// The model's own.
     median: R,
+    /// What adaptation adds to it.
+    shift: R,
     /// How far each expert's forecast lies from it.
     toward: [R; EXPERTS],
 }
@@ -222,7 +217,7 @@ impl<R: Real> Step<R> {
     #[inline]
     fn band(&self, location: R) -> Band<R> {
         let [lower, upper] = [self.quantiles.first(), self.quantiles.last()].map(|end| end.copied().unwrap_or(R::ZERO));
-        Band { lower, median: self.median, upper, location, toward: self.toward }
+        Band { lower, median: self.median, upper, shift: self.shift, location, toward: self.toward }
     }
 }
 
@@ -271,8 +266,12 @@ pub trait Streaming {
     fn reset(&mut self);
     /// Whether [`Forecaster::forecast`] has something to say.
     fn is_ready(&self) -> bool;
-    /// Samples of a channel that were taken as missing, gaps aside.
+    /// Samples of a channel that were missing or taken as missing since the start, gaps among them.
     fn missing(&self, channel: usize) -> u32;
+    /// How many of them in a row, up to the last sample.
+    fn missing_run(&self, _channel: usize) -> u32 {
+        0
+    }
     /// A channel's correction of its intervals, by group of steps ahead, as it stands now.
     fn interval_factors(&self, channel: usize) -> [Factors<f32>; GROUPS] {
         let _ = channel;
@@ -414,7 +413,9 @@ impl<
         for (channel, state) in self.channels.iter_mut().enumerate().take(header.channels.into()) {
             let reading = readings.next().copied().unwrap_or(f32::NAN);
             M::begin(Part::Intake);
-            let entering = state.intake.take(&mut state.watch, &mut state.ends, state.next.median(), reading);
+            let expected = state.seasonal.expected(seasons, &present);
+            let foreseen = state.seasonal.foreseen(&expected);
+            let entering = state.intake.take(&mut state.watch, &mut state.ends, foreseen, reading);
             // Readings that the state takes as missing, because they are out of bounds or stuck, are scored too: they
             // are what an alert is for. What is strange is not learnt from them.
             M::begin(Part::Anomaly);
@@ -426,13 +427,13 @@ impl<
             let Some(x) = entering else {
                 state.missing = state.missing.saturating_add(1);
                 state.missing_run = state.missing_run.saturating_add(1);
-                state.seasonal.miss(seasons, &present);
+                state.seasonal.miss(foreseen);
                 state.seasonal.leave(seasons, &self.clocks);
                 continue;
             };
             state.missing_run = 0;
             M::begin(Part::Memories);
-            state.seasonal.observe(seasons, &present, x);
+            state.seasonal.observe(seasons, &present, &expected, x);
             // Nothing is forecast of a covariate: its memories and trends are all that others read of it.
             if channel >= header.targets.into() {
                 continue;
@@ -865,15 +866,15 @@ impl<'m, R: Element, const D_MODEL: usize, const HEADS: usize, const HEAD_DIM: u
         if header.corrected {
             self.conformal.factors(&place).apply(median, &mut quantiles);
         }
-        let mut toward = [R::ZERO; EXPERTS];
+        let (mut toward, mut shift) = ([R::ZERO; EXPERTS], R::ZERO);
         if let (Some(Advised { adaptation, last, moved, .. }), Some(linear)) = (&self.advised, linear) {
             let displaced = median - self.level.location;
             // As `experts` lists them, relative to the location.
             toward = [linear, *last, recent + *moved].map(|expert| expert - displaced);
-            let shift = adaptation.shift(&place, displaced, &toward);
+            shift = adaptation.shift(&place, displaced, &toward);
             quantiles.iter_mut().for_each(|quantile| *quantile += shift);
         }
-        Step { quantiles, median, toward }
+        Step { quantiles, median, shift, toward }
     }
 
     /// Index of the median among the quantiles.
@@ -940,6 +941,10 @@ impl<
         self.channels.get(channel).map_or(0, |state| state.missing)
     }
 
+    fn missing_run(&self, channel: usize) -> u32 {
+        Forecaster::missing_run(self, channel)
+    }
+
     fn interval_factors(&self, channel: usize) -> [Factors<f32>; GROUPS] {
         let learned = self.channels.get(channel).map(|state| state.conformal.learned());
         learned.map_or([Factors::ONE; GROUPS], |learned| learned.map(|factors| factors.to_f32()))
@@ -958,12 +963,14 @@ impl<
     }
 
     fn forecast_into_knowing(&self, channel: usize, known: &Known<'_>, out: &mut [f32]) -> usize {
-        let mut written = 0;
         let forecast = self.forecast_knowing(known);
         let Some(forecast) = forecast.and_then(|forecast| forecast.channel(channel)) else { return 0 };
-        for step in forecast.steps() {
-            for value in step.values() {
-                let Some(place) = out.get_mut(written) else { return written };
+        let steps = out.len().div_ceil(Streaming::header(self).quantiles.len().max(1));
+        let mut places = out.iter_mut();
+        let mut written = 0;
+        // A step that has no place is not computed.
+        for step in forecast.steps().take(steps) {
+            for (value, place) in step.values().iter().zip(places.by_ref()) {
                 *place = *value;
                 written += 1;
             }

@@ -1186,6 +1186,10 @@ impl Channel<'_> {
         let [least, most] = [self.valid_min, self.valid_max];
         let far = |value: f32| !bits::is_finite(value) || (steps(value) - offset).abs() > farthest;
         let wrong = |name, found, expected| Err(FormatError::Field { name, found, expected });
+        // There `steps` ends, and an `f32` is coarser than the scale long before.
+        if offset.abs() >= steps(f32::MAX) {
+            return wrong("channel's offset", self.offset, "within 2^31 scales of 0");
+        }
         if far(least) {
             return wrong("channel's smallest sample", least, "within 1e6 scales of the offset");
         }

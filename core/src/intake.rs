@@ -6,7 +6,7 @@
 //!
 //! Any other is a fault, until so many have come on the same side, and moved meanwhile ([`MOVE`]), that they are a new
 //! level: the sensor hangs elsewhere, was replaced, tells another unit, or what it measures has changed at once and for
-//! good. From then on its samples are *shifted* by as much as the level lies from what was expected, and so are forecasts
+//! good. From then on its samples are *shifted* by as much as the level lies from what was foreseen, and so are forecasts
 //! on their way out: the state goes on, and never sees how far it was. How far readings spread is not known there: what lies
 //! within once the bounds' width beyond them enters too. The level of training, and the one before the present, are
 //! believed again at the second reading ([`RETURNING`]). The end of a broken wire's scale does not move by as much as
@@ -35,8 +35,11 @@ pub const RETURNING: u32 = 2;
 /// Readings are near each other up to this share of the width of the bounds: about half of the common range.
 pub const NEAR: f32 = 1.0 / 8.0;
 
-/// What can become a level lies within so many widths of the bounds beyond either of them.
+/// What can become a level lies within so many widths of the bounds beyond either of them,
 pub const REACH: f32 = 8.0;
+
+/// ... and so many deviations of the mean: farther out the integers end.
+pub const FARTHEST: f32 = 511.0;
 
 /// So many readings beyond the bounds one within takes back.
 const TAKEN_BACK: i32 = 8;
@@ -88,7 +91,7 @@ pub struct Watch<R> {
     moves: u32,
     /// The sample from which the next one there must have moved.
     beyond: R,
-    /// The mean of what they lay from what was expected.
+    /// The mean of what they lay from what was foreseen.
     distance: R,
     /// The last sample that entered.
     entered: R,
@@ -122,7 +125,10 @@ impl<R: Element> Intake<R> {
             valid: Range { min: order(valid_min), max: order(valid_max) },
             samples,
             shifted: Range { min: samples.min - width, max: samples.max + width },
-            reach: Range { min: samples.min - farther, max: samples.max + farther },
+            reach: Range {
+                min: (samples.min - farther).at_least(R::of(-FARTHEST)).at_most(samples.min),
+                max: (samples.max + farther).at_most(R::of(FARTHEST)).at_least(samples.max),
+            },
             stuck_limit,
             near: width * R::of(NEAR),
             step: (width * R::of(MOVE)).at_least(R::of(3.0) * unit.half_step()).at_least(finest(&unit)),
@@ -130,14 +136,14 @@ impl<R: Element> Intake<R> {
     }
 
     /// The sample of a reading; `None` if it is NaN, infinite, has stood still for longer than the channel's limit, or lies
-    /// outside the channel's bounds, not near the last one and on no level. `expected` is the sample that was forecast of
-    /// it, 0 (the mean of training) where none was. What enters moves the ends, unless it is shifted.
+    /// outside the channel's bounds, not near the last one and on no level. `foreseen` is what the seasonal memory says of
+    /// it ([`SeasonalState::foreseen`](crate::seasonal::SeasonalState::foreseen)). What enters moves the ends, unless it is shifted.
     #[inline]
-    pub fn take(&self, watch: &mut Watch<R>, ends: &mut Ends, expected: R, reading: f32) -> Option<R> {
+    pub fn take(&self, watch: &mut Watch<R>, ends: &mut Ends, foreseen: R, reading: f32) -> Option<R> {
         let on_training = self.credible(reading)?;
         let (mut sample, mut inside) = self.seen(watch, reading, on_training);
         if watch.out != 0 || !inside {
-            watch.wander(inside, sample, sample - expected, self.step);
+            watch.wander(inside, sample, sample - foreseen, self.step);
             let known =
                 [R::ZERO, watch.before].into_iter().find(|level| !inside & self.samples.contains(on_training - *level));
             let readings = watch.out.unsigned_abs();
@@ -441,6 +447,18 @@ mod tests {
     #[test]
     fn a_level_may_stand_still_no_longer_than_the_sensor() {
         assert_eq!(count(level(90.0, 30).chain([93.0; 100])), 10 + 20);
+    }
+
+    #[test]
+    fn both_forms_end_where_the_integers_do() {
+        // 16,000 deviations of 0.005 within the bounds' reach.
+        let narrow = Channel { scale: 0.005, valid_min: 19.0, valid_max: 21.0, ..CHANNEL };
+        let (float, integer) = (Intake::<f32>::new(&narrow), Intake::<Q20>::new(&narrow));
+        for reading in [21.5, 22.5, 22.6, 25.0, 37.0, 1e9, -1e9] {
+            let credible = (reading - 20.0_f32).abs() <= FARTHEST * 0.005;
+            assert_eq!(float.credible(reading).is_some(), credible, "{reading}");
+            assert_eq!(integer.credible(reading).is_some(), credible, "{reading}");
+        }
     }
 
     #[test]

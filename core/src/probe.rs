@@ -73,6 +73,8 @@ pub struct Band<R> {
     pub median: R,
     /// The highest quantile, issued.
     pub upper: R,
+    /// By how much the point forecast was moved (`adaptation`): issued, it was `median + shift`.
+    pub shift: R,
     /// The level that the forecast was made relative to.
     pub location: R,
     /// How far each expert's forecast (`experts`) lies from `median`.
@@ -87,6 +89,8 @@ struct Probe<R> {
     below: u16,
     /// upper − median; negative likewise.
     above: u16,
+    /// By how much the point forecast was moved.
+    shift: u16,
     /// median − location.
     displacement: u16,
     toward: [u16; EXPERTS],
@@ -108,6 +112,8 @@ pub struct Resolved<R> {
     pub below: R,
     /// upper − median; negative likewise.
     pub above: R,
+    /// By how much the median was moved (`adaptation`) before the band was issued.
+    pub shift: R,
     /// median − location.
     pub displacement: R,
     /// How far each expert's forecast lies from the median.
@@ -149,7 +155,7 @@ pub struct Probes<R> {
     slots: [Probe<R>; PLACES],
 }
 
-crate::persist::persist!(impl [R: crate::persist::Persist] Probe<R> { median, below, above, displacement, toward, known });
+crate::persist::persist!(impl [R: crate::persist::Persist] Probe<R> { median, below, above, shift, displacement, toward, known });
 crate::persist::persist!(Schedule { remaining, lead, turn });
 crate::persist::persist!(impl [R: crate::persist::Persist] Probes<R> { next, slots });
 
@@ -221,8 +227,14 @@ impl<R: Real> Groups<R> {
 
 impl<R: Real> Band<R> {
     /// Of no forecast; the experts agree.
-    pub const NONE: Self =
-        Self { lower: R::ZERO, median: R::ZERO, upper: R::ZERO, location: R::ZERO, toward: [R::ZERO; EXPERTS] };
+    pub const NONE: Self = Self {
+        lower: R::ZERO,
+        median: R::ZERO,
+        upper: R::ZERO,
+        shift: R::ZERO,
+        location: R::ZERO,
+        toward: [R::ZERO; EXPERTS],
+    };
 }
 
 impl<R: Real> Place<R> {
@@ -345,19 +357,21 @@ impl<R: Real> Probes<R> {
 }
 
 impl<R: Real> Probe<R> {
-    const NONE: Self = Self { median: R::ZERO, below: 0, above: 0, displacement: 0, toward: [0; EXPERTS], known: 0 };
+    const NONE: Self =
+        Self { median: R::ZERO, below: 0, above: 0, shift: 0, displacement: 0, toward: [0; EXPERTS], known: 0 };
 
     #[inline]
     fn of(band: Option<Band<R>>) -> Self {
         let forecast = band.is_some();
-        let Band { lower, median, upper, location, toward } = band.unwrap_or(Band::NONE);
-        let sum = toward.iter().fold(lower + median + upper + location, |sum, toward| sum + *toward);
+        let Band { lower, median, upper, shift, location, toward } = band.unwrap_or(Band::NONE);
+        let sum = toward.iter().fold(lower + median + upper + shift + location, |sum, toward| sum + *toward);
         let known = forecast & sum.is_finite();
         let median = within(median);
         Self {
             median,
             below: (median - within(lower)).shorten(),
             above: (within(upper) - median).shorten(),
+            shift: within(shift).shorten(),
             displacement: (median - within(location)).shorten(),
             toward: toward.map(|toward| within(toward).shorten()),
             known: u16::from(known),
@@ -385,6 +399,7 @@ impl<R: Real> Probe<R> {
             residual: sample - median,
             below: kept(self.below),
             above: kept(self.above),
+            shift: kept(self.shift),
             displacement: kept(self.displacement),
             toward: self.toward.map(kept),
         }
@@ -536,13 +551,14 @@ mod tests {
                     lower: -value.abs(),
                     median: value / 2.0,
                     upper: value.abs(),
+                    shift: value,
                     location: -value,
                     toward: [value, -value, 0.0],
                 };
                 probes.record_next(Some(band));
                 let outcome = probes.resolve_next(Some(sample));
-                let Resolved { residual, below, above, displacement, toward: [near, far, _], .. } = outcome;
-                let all = [residual, below, above, displacement, near, far];
+                let Resolved { residual, below, above, shift, displacement, toward: [near, far, _], .. } = outcome;
+                let all = [residual, below, above, shift, displacement, near, far];
                 assert!(all.iter().all(|x| x.abs() <= 4.0 * LIMIT), "{outcome:?} of {value} {sample}");
                 if value.abs() <= 1e6 {
                     assert!((displacement - 1.5 * value).abs() <= 0.004 * 1.5 * value.abs());
@@ -558,13 +574,14 @@ mod tests {
                 median: f32::MAX,
                 below: short,
                 above: short,
+                shift: short,
                 displacement: short,
                 toward: [short; 3],
                 known: 1,
             };
-            let Resolved { residual, below, above, displacement, toward: [near, ..], .. } =
+            let Resolved { residual, below, above, shift, displacement, toward: [near, ..], .. } =
                 forged.beside(true, &Place::NEXT, Some(1.0));
-            let all = [residual, below, above, displacement, near];
+            let all = [residual, below, above, shift, displacement, near];
             assert!(all.iter().all(|x| x.abs() <= 2.0 * LIMIT), "{all:?}");
         }
     }

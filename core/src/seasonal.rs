@@ -295,6 +295,15 @@ impl<R: Real> Level<R> {
         Self { location: R::ZERO, scale: R::ZERO, memories: [[R::ZERO; MEMORIES]; MAX_SEASONS] };
 }
 
+/// What the first season says of a sample before it comes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected<R> {
+    /// Memory 1 where it falls.
+    mean: R,
+    /// Whether its slot was ever visited.
+    known: bool,
+}
+
 /// One channel's memories, borrowed for a forecast.
 #[derive(Debug, Clone, Copy)]
 pub struct Memories<'s, R> {
@@ -527,14 +536,13 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
         Memories { means: &self.means, visits: &self.visits }
     }
 
-    /// Takes the sample that `clocks` expect; `x` is finite.
+    /// Takes the sample that `clocks` expect, of which this was [`expected`](Self::expected); `x` is finite.
     #[inline]
-    pub fn observe(&mut self, seasons: &Seasons, clocks: &Clocks, x: R) {
+    pub fn observe(&mut self, seasons: &Seasons, clocks: &Clocks, expected: &Expected<R>, x: R) {
         self.push(x);
         self.last = x;
         let first_slot = clocks.first().slot as usize;
-        let known = self.visits.get(first_slot).is_some_and(|visits| *visits != 0);
-        let expected = self.expected(&seasons.first(), clocks.first());
+        let Expected { mean: expected, known } = *expected;
         // A factor, not a choice: every sample takes the same instructions.
         let counts = select_unpredictable(known, R::ONE, R::ZERO);
         let residual = counts * (x - expected);
@@ -584,17 +592,31 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
         }
     }
 
-    /// Notes that the sample `clocks` expect is missing.
+    /// Notes that a sample is missing of which this was [`foreseen`](Self::foreseen).
     #[inline]
-    pub fn miss(&mut self, seasons: &Seasons, clocks: &Clocks) {
-        let slot = clocks.first().slot as usize;
-        let known = self.visits.get(slot).is_some_and(|visits| *visits != 0);
-        let offset = self.trends[OFFSET_TREND];
-        let expected = self.expected(&seasons.first(), clocks.first()) + offset;
+    pub fn miss(&mut self, foreseen: R) {
         // Before the first sample there is nothing to fill from.
         if self.ring_count > 0 {
-            self.push(if known { expected } else { self.last });
+            self.push(foreseen);
         }
+    }
+
+    /// What memory 1 expects of the sample that `clocks` expect.
+    #[inline]
+    pub fn expected(&self, seasons: &Seasons, clocks: &Clocks) -> Expected<R> {
+        let SlotPlace { slot, neighbour, fraction } = clocks.first().place_ahead(&seasons.first(), 1);
+        let [known, next_known] =
+            [slot, neighbour].map(|slot| self.visits.get(slot).is_some_and(|visits| *visits != 0));
+        let [mean, next] =
+            [slot, neighbour].map(|slot| self.means.get(slot).map_or(R::ZERO, |[_, memory, ..]| *memory));
+        Expected { mean: mean + select_unpredictable(next_known, fraction, R::ZERO) * (next - mean), known }
+    }
+
+    /// What that and the present offset from it say of the sample; the last one where the memory was never there, 0 before
+    /// the first.
+    #[inline]
+    pub fn foreseen(&self, expected: &Expected<R>) -> R {
+        select_unpredictable(expected.known, expected.mean + self.trends[OFFSET_TREND], self.last)
     }
 
     /// u of the seasonal Flow-Attention, after a sample at `level`.
@@ -634,16 +656,6 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
             let memory = self.means.get_mut(seasons.slots()..).unwrap_or_default().as_flattened_mut();
             self.today.leave(memory, seasons.bin(next.first().slot as usize) as u32);
         }
-    }
-
-    /// What memory 1 expects of the sample that the first season's clock expects.
-    #[inline]
-    fn expected(&self, season: &Season, clock: &Clock) -> R {
-        let SlotPlace { slot, neighbour, fraction } = clock.place_ahead(season, 1);
-        let known = self.visits.get(neighbour).is_some_and(|visits| *visits != 0);
-        let [mean, next] =
-            [slot, neighbour].map(|slot| self.means.get(slot).map_or(R::ZERO, |[_, memory, ..]| *memory));
-        mean + select_unpredictable(known, fraction, R::ZERO) * (next - mean)
     }
 
     #[inline]
@@ -782,6 +794,20 @@ mod tests {
         }
     }
 
+    fn observe<const SLOTS: usize, R: Element>(
+        state: &mut SeasonalState<SLOTS, R>,
+        seasons: &Seasons,
+        clocks: &Clocks,
+        x: R,
+    ) {
+        let expected = state.expected(seasons, clocks);
+        state.observe(seasons, clocks, &expected, x);
+    }
+
+    fn miss<const SLOTS: usize, R: Element>(state: &mut SeasonalState<SLOTS, R>, seasons: &Seasons, clocks: &Clocks) {
+        state.miss(state.foreseen(&state.expected(seasons, clocks)));
+    }
+
     /// As BOUNDS.md says.
     #[test]
     fn integers_stay_within_their_bounds() {
@@ -797,8 +823,8 @@ mod tests {
         let (mut state, mut clocks) = (SeasonalState::<24, Q20>::new(), Clocks::default());
         for sample in 0..40_000_u32 {
             match sample % 11 {
-                0 => state.miss(&seasons, &clocks),
-                _ => state.observe(&seasons, &clocks, Q20::of(kinds[(sample / 500 % 5) as usize](sample))),
+                0 => miss(&mut state, &seasons, &clocks),
+                _ => observe(&mut state, &seasons, &clocks, Q20::of(kinds[(sample / 500 % 5) as usize](sample))),
             }
             clocks.advance(&seasons);
             let bounded = |numbers: &[Q20], most: Q20| {
@@ -818,7 +844,7 @@ mod tests {
         }
         // All of it is forgotten, but for what rounding to the nearest leaves of the smallest gain, 1/210: half of 210 steps.
         for _ in 0..84 * 800 {
-            state.observe(&seasons, &clocks, Q20::of(0.25));
+            observe(&mut state, &seasons, &clocks, Q20::of(0.25));
             clocks.advance(&seasons);
         }
         for mean in state.means.as_flattened().iter().chain(&state.ring).filter(|mean| **mean != Q20::ZERO) {
@@ -849,7 +875,7 @@ mod tests {
         let (mut state, mut clocks) = (SeasonalState::<12>::new(), Clocks::default());
         for period in 0..3 {
             for phase in 0..12 {
-                state.observe(&seasons, &clocks, (period * 100 + phase) as f32);
+                observe(&mut state, &seasons, &clocks, (period * 100 + phase) as f32);
                 clocks.advance(&seasons);
             }
         }
@@ -874,7 +900,7 @@ mod tests {
         let value = |row: u32| (row % 6) as f32 + 10.0 * ((row % 30) / 2) as f32;
         let (mut state, mut clocks) = (SeasonalState::<21>::new(), Clocks::default());
         for row in 0..400 {
-            state.observe(&seasons, &clocks, value(row));
+            observe(&mut state, &seasons, &clocks, value(row));
             clocks.advance(&seasons);
         }
         let mut features = [0.0; MAX_FEATURES];
@@ -910,7 +936,7 @@ mod tests {
         let (mut state, mut clocks) = (SeasonalState::<3>::new(), Clocks::default());
         for sample in 0..12 * 40 {
             let x = if sample < 12 * 39 { 1.0 } else { 2.0 + (sample % 4) as f32 };
-            state.observe(&seasons, &clocks, x);
+            observe(&mut state, &seasons, &clocks, x);
             clocks.advance(&seasons);
         }
         for means in &state.means {
@@ -925,12 +951,12 @@ mod tests {
         let seasons = seasons(&[(12, 1)]);
         let (mut state, mut clocks) = (SeasonalState::<12>::new(), Clocks::default());
         for sample in 0..36 {
-            state.observe(&seasons, &clocks, (sample % 12) as f32);
+            observe(&mut state, &seasons, &clocks, (sample % 12) as f32);
             clocks.advance(&seasons);
         }
         let means = state.means;
         for _ in 0..5 {
-            state.miss(&seasons, &clocks);
+            miss(&mut state, &seasons, &clocks);
             clocks.advance(&seasons);
         }
         assert_eq!(state.means, means);

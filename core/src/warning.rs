@@ -11,7 +11,8 @@
 //! ```
 //!
 //! So a forecast that moves to and fro by less than m tells nothing twice, and a warning that does not come true is told
-//! again when its time is over. A missing reading decides nothing.
+//! again when its time is over. A missing reading decides nothing, nor one that the forecaster takes as missing
+//! ([`crate::intake`]): it is no measurement, and what is strange about it an alert tells.
 //!
 //! Every step within reach is looked at, since the first that crosses is what is asked for and neighbours share most of
 //! their work: a sample costs one whole forecast of each channel that has a limit, however many limits it has
@@ -211,7 +212,7 @@ fn own(watches: &mut [Watch], channel: u16) -> impl Iterator<Item = (&mut Watch,
     watches.iter_mut().zip(0..).filter(move |(watch, _)| watch.limit.channel == channel)
 }
 
-/// Holds every limit against the sample that `forecaster` took last, `readings`, and against what it expects after it.
+/// Holds every limit against the sample that `forecaster` has just observed, `readings`, and against what it expects after it.
 /// A channel without a forecast is held by its readings alone.
 pub fn observe<F: Streaming + ?Sized>(
     forecaster: &F,
@@ -231,6 +232,7 @@ pub fn observe<F: Streaming + ?Sized>(
                 watch.look(u16::try_from(step).unwrap_or(u16::MAX), value);
             }
         });
+        let reading = if forecaster.missing_run(channel.into()) == 0 { reading } else { f32::NAN };
         for (watch, limit) in own(watches, channel) {
             if let Some((steps_ahead, value)) = watch.observe(reading, forecast) {
                 tell(Warning { index, channel, limit, steps_ahead, threshold: watch.limit.value, value });

@@ -27,6 +27,7 @@ use crate::interrupt;
 use crate::measurements::Measurements;
 use crate::output::Output;
 use crate::plural::counted;
+use crate::program;
 use crate::protocol::{self, Protocol};
 use crate::train::setup::{self, Adapt, Wishes};
 use crate::train::{self, EPOCH_STEPS};
@@ -237,12 +238,11 @@ fn ablate(series: &Series, wishes: &Wishes, variants: &[Variant], args: &Args, o
     })
 }
 
-/// What must be the same for a finished cell to count: configuration, length of training and every value.
+/// What must be the same for a finished cell to count: program, configuration, length of training and every value.
 fn identity(series: &Series, experiment: &Experiment, args: &Args) -> Result<String> {
     let mut bytes = serde_json::to_vec(experiment.config())?;
-    bytes.extend(
-        format!("{} {:?} {} {}", env!("CARGO_PKG_VERSION"), args.place, args.epochs(), args.test_fraction).into_bytes(),
-    );
+    bytes
+        .extend(format!("{} {:?} {} {}", program::name()?, args.place, args.epochs(), args.test_fraction).into_bytes());
     for values in &series.values {
         bytes.extend_from_slice(bytemuck::cast_slice(values));
     }

@@ -178,7 +178,7 @@ fn finish<T: Serialize>(args: &Args, output: &Output, table: &T, text: impl Fn(&
 fn measure(args: &Args, folder: &Path, output: &Output) -> Result<Table> {
     let kept_in = args.out.as_deref().map(kept_beside);
     let mut kept = Kept::open(kept_in.clone())?;
-    let program = cell::program()?;
+    let program = crate::program::name()?;
     let mut table = Table {
         program: program.clone(),
         preset: args.preset.name,

@@ -15,6 +15,7 @@ use crate::config::TrainedModel;
 use crate::data::Series;
 use crate::features::{Features, Parts};
 use crate::retrieval::Keys;
+use crate::stride::stride;
 
 /// The tensor whose rounding costs accuracy.
 const READOUT: &str = "readout.weight";
@@ -56,7 +57,7 @@ pub fn calibrate(model: &TrainedModel, series: &Series) -> Result<TrainedModel> 
 fn moments(features: &Features, channel: usize, parts: Parts, columns: usize) -> Vec<DMatrix<f64>> {
     let knots = features.knots().len();
     let rows = features.samples(channel).len();
-    let stride = (rows / ROWS).max(1) | 1;
+    let stride = stride(rows / ROWS, features.seasons().period() as usize);
     let mut seen: Vec<Vec<f64>> = vec![Vec::new(); knots];
     features.visit(channel, 0, rows, |after| {
         // Memories that still fill are no guide.

@@ -37,8 +37,11 @@ pub struct Features {
 }
 
 struct Channel {
-    /// In deviations of the training data, NaN where the device would take the reading as missing. `[rows]`
+    /// In deviations of the training data and on the channel's level, NaN where the device would take the reading as
+    /// missing. `[rows]`
     samples: Vec<f32>,
+    /// The rows from which the channel is on another level, the first one among them, and by how much that is shifted.
+    levels: Vec<(usize, f32)>,
     /// What other channels see after each row. `[rows][MIXED_TRENDS]`
     mixed: Vec<[f32; MIXED_TRENDS.len()]>,
     /// The memories before row `KEEP * i`.
@@ -91,21 +94,25 @@ impl Features {
         let channels = config.records().into_iter().zip(&series.values).map(|(record, values)| {
             let intake = Intake::<f32>::new(&record);
             let (mut watch, mut ends) = (Watch::new(), Ends::new(&record));
-            let samples: Vec<f32> = values
-                .iter()
-                .map(|value| intake.take(&mut watch, &mut ends, 0.0, *value).unwrap_or(f32::NAN))
-                .collect();
             let (mut state, mut clocks) = (State::new(), Clocks::default());
-            let mut kept = Vec::with_capacity(samples.len() / KEEP + 1);
-            let mut mixed = Vec::with_capacity(samples.len());
-            for (row, sample) in samples.iter().enumerate() {
+            let mut kept = Vec::with_capacity(values.len() / KEEP + 1);
+            let mut mixed = Vec::with_capacity(values.len());
+            let mut samples = Vec::with_capacity(values.len());
+            let mut levels = vec![(0, watch.shift())];
+            for (row, value) in values.iter().enumerate() {
                 if row % KEEP == 0 {
                     kept.push(state);
                 }
-                step(&mut state, &mut clocks, &seasons, keys, *sample);
+                let foreseen = state.foreseen(&state.expected(&seasons, &clocks));
+                let sample = intake.take(&mut watch, &mut ends, foreseen, *value).unwrap_or(f32::NAN);
+                if levels.last().is_none_or(|(_, shift)| *shift != watch.shift()) {
+                    levels.push((row, watch.shift()));
+                }
+                step(&mut state, &mut clocks, &seasons, keys, sample);
+                samples.push(sample);
                 mixed.push(MIXED_TRENDS.map(|trend| state.trends()[trend]));
             }
-            Channel { samples, mixed, kept }
+            Channel { samples, levels, mixed, kept }
         });
         let channels = channels.collect();
         Self {
@@ -128,9 +135,16 @@ impl Features {
         self.samples(channel)[..rows].iter().filter(|sample| !sample.is_nan()).count()
     }
 
-    /// Samples of a channel in deviations, NaN where missing; one a row of the series.
+    /// Samples of a channel in deviations, on its level, NaN where missing; one a row of the series.
     pub fn samples(&self, channel: usize) -> &[f32] {
         &self.channels[channel].samples
+    }
+
+    /// By how much a channel is shifted after a row: what a forecast from there lies above one on the channel's level.
+    pub fn shift(&self, channel: usize, row: usize) -> f32 {
+        let levels = &self.channels[channel].levels;
+        let after = levels.partition_point(|(begin, _)| *begin <= row);
+        levels[..after].last().map_or(0.0, |(_, shift)| *shift)
     }
 
     /// Numbers of a token's seasonal features.
@@ -292,10 +306,11 @@ impl Features {
 
 /// As `Forecaster::observe` does.
 fn step(state: &mut State, clocks: &mut Clocks, seasons: &Seasons, keys: Option<&Keys>, sample: f32) {
+    let expected = state.expected(seasons, clocks);
     if sample.is_nan() {
-        state.miss(seasons, clocks);
+        state.miss(state.foreseen(&expected));
     } else {
-        state.observe(seasons, clocks, sample);
+        state.observe(seasons, clocks, &expected, sample);
     }
     clocks.advance(seasons);
     if let Some(keys) = keys.filter(|_| !sample.is_nan()) {

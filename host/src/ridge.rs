@@ -44,6 +44,7 @@ use rayon::prelude::*;
 
 use crate::data::filled;
 use crate::features::{Features, Parts, Readout};
+use crate::stride::stride;
 
 /// λ and μ to weigh, relative to the mean square of the features.
 const STRENGTHS: [f64; 7] = [1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 0.3, 1.0];
@@ -115,17 +116,6 @@ pub struct LinearPath {
     pub own_readouts: bool,
     /// Root mean squared error on validation, in deviations: `[targets][knots]`.
     pub error: Vec<Vec<f32>>,
-}
-
-/// A stride of about `least` that every phase of a season has its turn with.
-pub(crate) fn stride(least: usize, period: usize) -> usize {
-    let divisor = |mut a: usize, mut b: usize| {
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    (least.max(1)..).find(|stride| divisor(*stride, period) == 1).unwrap_or(1)
 }
 
 /// Shows about `most` rows of a channel: what a readout of every part sees, and the future at the knots relative to the

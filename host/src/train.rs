@@ -31,7 +31,7 @@ pub mod validation;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
 use flowcast_core::format::Header;
 use flowcast_core::known::MAX_KNOWN;
@@ -51,6 +51,7 @@ use crate::model::{Network, StepUnits};
 use crate::optimizer::{AdamW, Group};
 use crate::output::Output;
 use crate::plural::counted;
+use crate::program;
 use crate::protocol::{self, Protocol};
 use crate::retrieval::Keys;
 use crate::ridge::{Aim, LinearPath};
@@ -468,8 +469,16 @@ impl Training<'_> {
     fn identity(&self) -> Result<String> {
         let mut bytes = serde_json::to_vec(&self.config)?;
         bytes.extend(
-            format!("{} {} {} {:?}", self.options.seed, self.options.epochs, self.options.ensemble, self.split)
-                .into_bytes(),
+            format!(
+                "{} {:?} {} {} {} {:?}",
+                program::name()?,
+                self.options.device,
+                self.options.seed,
+                self.options.epochs,
+                self.options.ensemble,
+                self.split
+            )
+            .into_bytes(),
         );
         for values in &self.series.values {
             bytes.extend_from_slice(bytemuck::cast_slice(values));
@@ -517,28 +526,40 @@ impl Training<'_> {
             if progress.step == 0 { EPOCH_STEPS * progress.members } else { taught + progress.step } as u64
         );
         let late = || self.options.most.is_some_and(|most| started.elapsed() >= most);
+        let save = |progress: &Progress, candidates: &Candidates, optimizer: &AdamW| match &self.options.checkpoint {
+            Some((path, _)) => checkpoint::save(path, progress, &network, candidates, optimizer),
+            None => Ok(()),
+        };
         let show = |loss: f32, best: &Validation| {
             bar.inc(1);
             bar.set_message(format!("loss {loss:.4}, validation {:.4}", best.loss));
         };
-        while progress.step < steps && progress.stale < PATIENCE && !late() {
+        let interrupted = |progress: &Progress| match &self.options.checkpoint {
+            Some(_) => anyhow!("interrupted after {}; the same command with --resume goes on", self.reached(progress)),
+            None => anyhow!("interrupted"),
+        };
+        // An epoch is over once it is validated, which may have been interrupted too.
+        let unjudged = |progress: &Progress| progress.history.len() < progress.step / EPOCH_STEPS;
+        while unjudged(&progress) || (progress.step < steps && progress.stale < PATIENCE && !late()) {
             if interrupt::requested() {
                 bar.abandon();
-                let Some((path, _)) = &self.options.checkpoint else { bail!("interrupted") };
                 progress.seconds = seconds();
-                checkpoint::save(path, &progress, &network, &candidates, &optimizer)?;
-                bail!("interrupted after {}; the same command with --resume goes on", self.reached(&progress));
+                save(&progress, &candidates, &optimizer)?;
+                return Err(interrupted(&progress));
             }
             let step = self.step();
-            if progress.step == 0 {
+            if unjudged(&progress) {
+                // Nothing is left to learn in it.
+            } else if progress.step == 0 {
                 let untouched = network.copy()?;
-                let mut losses = Vec::new();
+                let (mut losses, mut stopped) = (Vec::new(), false);
                 ensemble.first_epoch(&step, &self.split.validation, &network, &mut candidates.members, |loss| {
                     show(loss, &progress.best);
                     losses.push(loss);
-                    !interrupt::requested() && !late()
+                    stopped = interrupt::requested();
+                    !stopped && !late()
                 })?;
-                if interrupt::requested() {
+                if stopped {
                     // What a network has drawn that has not learnt it all cannot be gone on with: it begins anew.
                     network.restore(&untouched)?;
                     progress.members = candidates.members.len();
@@ -556,8 +577,12 @@ impl Training<'_> {
                 show(loss, &progress.best);
             }
             if progress.step.is_multiple_of(EPOCH_STEPS) || late() {
+                progress.seconds = seconds();
+                save(&progress, &candidates, &optimizer)?;
                 let model = self.model(network.weights()?);
-                let validation = self.validate(&model, false)?;
+                let judged = self.validate(&model, false);
+                let validation =
+                    judged.map_err(|error| if interrupt::requested() { interrupted(&progress) } else { error })?;
                 progress.history.push(validation);
                 progress.stale += 1;
                 if validation.loss < progress.best.loss {
@@ -566,10 +591,8 @@ impl Training<'_> {
                 if progress.history.len() == 1 {
                     (progress.silent, candidates.silent) = (progress.best, candidates.best.clone());
                 }
-                if let Some((path, _)) = &self.options.checkpoint {
-                    progress.seconds = seconds();
-                    checkpoint::save(path, &progress, &network, &candidates, &optimizer)?;
-                }
+                progress.seconds = seconds();
+                save(&progress, &candidates, &optimizer)?;
             }
         }
         bar.finish_and_clear();
@@ -645,9 +668,11 @@ impl Training<'_> {
         let bytes = model.to_flow()?;
         let mut forecaster = open(&bytes)?;
         let mut sample = vec![0.0; self.series.columns.len()];
-        for row in self.burnt_in()..self.split.validation.end {
-            self.series.row(row, &mut sample);
-            forecaster.observe_knowing(&sample, &self.series.to_come(row + 1));
+        // What is known of the rows that are held out stays there.
+        let series = self.series.before(self.split.validation.end);
+        for row in self.burnt_in()..series.rows() {
+            series.row(row, &mut sample);
+            forecaster.observe_knowing(&sample, &series.to_come(row + 1));
         }
         let factors = (0..usize::from(header.targets))
             .flat_map(|channel| forecaster.interval_factors(channel))
@@ -809,6 +834,22 @@ mod tests {
         let channel = |model: &TrainedModel| (model.config.channels[0].offset, model.config.channels[0].scale);
         assert_eq!(channel(&model), channel(&other_validation));
         assert!(channel(&model) != channel(&trained(699)), "row 699 is the last that trains");
+    }
+
+    #[test]
+    fn a_level_in_the_rows_that_choose_is_no_error_of_the_model() {
+        let wave = |row: usize| (row as f32 * 0.2618).sin() + ((row * 7_919) % 101) as f32 / 300.0;
+        let trained = |step: f32| {
+            let values = vec![(0..1_000).map(|row| wave(row) + if row < 720 { 0.0 } else { step }).collect()];
+            let series = Series { columns: vec!["a".into()], interval_ms: 3_600_000, start: None, values };
+            // Bounds are those of the rows that train.
+            let wishes = Wishes { targets: 1, protocol: Protocol::Ett, ..Wishes::example(24, 12) };
+            train(&series, &Options::closed_form(wishes), &Output::default()).unwrap().1
+        };
+        let (plain, moved) = (trained(0.0), trained(30.0));
+        // The level is known to a twentieth of a deviation; 30 are 40.
+        assert!(moved.validation.mse < 5.0 * plain.validation.mse, "{:?} {:?}", plain.validation, moved.validation);
+        assert!(moved.naive.seasonal_naive.mse < 2.0 * plain.naive.seasonal_naive.mse, "{:?}", moved.naive);
     }
 
     #[test]

@@ -458,6 +458,7 @@ fn what_is_refused_first_is_named_first() {
     assert!(name(&seal(file)).contains("channel 0"), "a name goes on after its end");
     for (at, end, found) in [
         (24, -40.5, "channel's lowest forecast -40.5"),
+        (0, 1e14, "channel's offset 100000000000000, expected within 2^31 scales of 0"),
         (24, f32::NAN, "channel's lowest forecast NaN"),
         (28, 125.5, "channel's highest forecast 125.5"),
         (28, -39.75, "channel's highest forecast -39.75"),

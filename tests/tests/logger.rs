@@ -278,6 +278,25 @@ fn a_limit_is_told_when_the_forecast_crosses_it_and_when_the_sensor_does() {
 }
 
 #[test]
+fn what_is_no_measurement_crosses_no_limit() {
+    let model = model(1);
+    let model: &[u8] = bytemuck::cast_slice(&model);
+    // The model believes up to 1,000.
+    let mut sensor = Scripted::new(|index| Ok([if index % 97 == 96 { 5_000.0 } else { 20.0 + (index % 2) as f32 }; 4]));
+    sensor.quantities = vec![Quantity::new("°C", [-10_000.0, 10_000.0])];
+    let mut forecaster = Forecaster::new(model).unwrap();
+    let sampler = Sampler::new([&mut sensor as &mut dyn Sensor]);
+    let limit = Limit { channel: 0, side: Side::Above, value: 900.0, margin: 1.0, line: Line::Far, within: 5 };
+    let mut watches = [Watch::new(limit)];
+    let plan = Plan { forecast_every: 0, alert_probability: 0.01, ..Plan::DEFAULT };
+    let mut logger = Logger::new(&mut forecaster, model, sampler, plan).unwrap().watching(&mut watches);
+    let mut heard = Heard::default();
+    (0..600).for_each(|_| _ = logger.sample(&mut heard));
+    assert!(heard.warnings.is_empty(), "{:?}", heard.warnings);
+    assert!(heard.alerts.iter().any(|alert| alert.value == 5_000.0), "an alert tells of it");
+}
+
+#[test]
 fn a_gated_logger_tells_what_a_filler_does_not_expect() {
     let model = model(2);
     let model: &[u8] = bytemuck::cast_slice(&model);

@@ -12,6 +12,7 @@ use crate::duration::show_ms;
 use crate::metrics::{Levels, mase_scale};
 use crate::plural::counted;
 use crate::protocol::{self, ETT_HORIZONS, Protocol};
+use crate::stride::stride;
 
 /// Origins when the user does not say: with seven baselines and 10-minute data a channel's origin takes about 0.15 s, so that four
 /// channels take a minute on two cores.
@@ -88,7 +89,9 @@ impl Plan {
         // Under `ett` each horizon has its own windows: all that end within the held-out rows.
         let (shortest, stride) = match options.protocol {
             Protocol::Tail { .. } => {
-                (horizon, stride(held_out.len() + 1 - horizon, options.origins.unwrap_or(DEFAULT_ORIGINS), period))
+                let places = held_out.len() + 1 - horizon;
+                let most = options.origins.unwrap_or(DEFAULT_ORIGINS).max(1);
+                (horizon, stride(places.div_ceil(most), period))
             }
             Protocol::Ett if options.origins.is_some() => {
                 bail!("found --origins with --protocol ett, expected one of them: that protocol scores every window")
@@ -132,19 +135,6 @@ impl Plan {
     }
 }
 
-/// The smallest stride that leaves at most `limit` origins among `places` and has no common divisor with the period.
-fn stride(places: usize, limit: usize, period: usize) -> usize {
-    let mut stride = places.div_ceil(limit.max(1)).max(1);
-    while greatest_common_divisor(stride, period.max(1)) != 1 {
-        stride += 1;
-    }
-    stride
-}
-
-fn greatest_common_divisor(left: usize, right: usize) -> usize {
-    if right == 0 { left } else { greatest_common_divisor(right, left % right) }
-}
-
 /// One hour, six hours and a day, as far as the model's horizon reaches; one step, a quarter and all of the horizon where those do not
 /// fit the interval.
 pub fn default_horizons(interval_ms: u64, horizon: usize) -> Vec<usize> {
@@ -170,15 +160,6 @@ fn ett_horizons(horizon: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn origins_visit_every_phase() {
-        assert_eq!(stride(15_433, 200, 144), 79);
-        assert_eq!(stride(85, 200, 24), 1);
-        assert_eq!(stride(1_000, 500, 24), 5);
-        let phases: std::collections::HashSet<usize> = (0..144).map(|index| index * 79 % 144).collect();
-        assert_eq!(phases.len(), 144);
-    }
 
     #[test]
     fn horizons_fit_the_model() {

@@ -98,17 +98,6 @@ pub fn fingerprint(series: &Series) -> String {
     format!("{:08x}", digest.finalize())
 }
 
-/// The version of this program and a name for its code: a development build that trains otherwise must not take another's cells.
-///
-/// # Errors
-/// The program's own file cannot be read.
-pub fn program() -> Result<String> {
-    let path = std::env::current_exe().context("this program's own file")?;
-    let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-    let code = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&bytes);
-    Ok(format!("{} {code:08x}", env!("CARGO_PKG_VERSION")))
-}
-
 /// The file of cells beside a table.
 pub fn kept_beside(table: &Path) -> PathBuf {
     table.with_extension("cells.json")

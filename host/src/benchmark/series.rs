@@ -189,7 +189,7 @@ impl Cell {
 pub(super) fn measure(args: &Args, output: &Output) -> Result<Table> {
     let kept_in = args.out.as_deref().map(kept_beside);
     let mut kept: Kept<Cell> = Kept::open(kept_in.clone())?;
-    let program = cell::program()?;
+    let program = crate::program::name()?;
     let protocol = Protocol::Tail { test_fraction: TEST_FRACTION };
     let baselines = args.naive.then(baseline::naive);
     let mut rows = Vec::new();

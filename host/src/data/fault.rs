@@ -4,8 +4,9 @@
 //!    100,000, the DS18B20's 85 °C after power-on and −127 °C without a sensor, absolute zero, Campbell's ±6999 and ±7999. One counts as
 //!    a fault if nothing was ever read near it: it stands alone by the width of the middle 90 % of the other readings. Up to half of a
 //!    channel may be codes, nearly all of it if the others are many values.
-//! 2. Any other value that comes again and again, exactly, in at most a twentieth of the readings, and stands ten such widths apart
-//!    from a channel that takes many values. (A heater's watts do not come again exactly; a switch's do, but a switch takes few values.)
+//! 2. Any other value that comes again and again, exactly, in at most a twentieth of the readings, and stands far apart from a channel
+//!    that takes many values: ten such widths, or two where it comes more often than rule 4 could still tell it from what is common.
+//!    (A heater's watts do not come again exactly; a switch's do, but a switch takes few values.)
 //! 3. Whatever is so large that a 32-bit float of its size could not tell the other readings from 0.
 //! 4. Of the rest, whatever lies farther outside the common range (99.8 % of the readings) than 1.5 of its widths.
 //!
@@ -28,11 +29,14 @@ const MOST_CODES: f64 = 0.5;
 const MOST_CODES_BESIDE_MANY: f64 = 0.95;
 /// ... and other repeated values up to this.
 const MOST_REPEATS: f64 = 0.05;
-/// A repeated value comes at least so often.
+/// A repeated value comes at least so often,
 const LEAST_REPEATS: usize = 3;
-/// How many widths of the middle 90 % a code and a repeated value stand apart.
+/// ... or so often.
+const MORE_REPEATS: usize = LEAST_UNCOMMON + 1;
+/// How many widths of the middle 90 % a code stands apart, and a value that is repeated so often.
 const CODE_APART: f64 = 1.0;
 const REPEAT_APART: f64 = 10.0;
+const MORE_REPEATS_APART: f64 = 2.0;
 /// A channel of fewer values switches or counts: its rare states are no faults.
 const LEAST_VALUES: usize = 20;
 /// Beyond so many times the others' size an f32 has no digit left for them.
@@ -138,8 +142,13 @@ fn limits(readings: &[f32]) -> (f64, f64) {
             if !is_few(outside, MOST_REPEATS) {
                 break;
             }
-            let again = level.count >= LEAST_REPEATS && width > 0.0 && others.len() >= LEAST_VALUES;
-            if huge(level) || (again && (level.value - inner.value).abs() >= REPEAT_APART * width) {
+            let apart = match level.count {
+                MORE_REPEATS.. => MORE_REPEATS_APART,
+                LEAST_REPEATS.. => REPEAT_APART,
+                _ => f64::INFINITY,
+            };
+            let again = width > 0.0 && others.len() >= LEAST_VALUES;
+            if huge(level) || (again && (level.value - inner.value).abs() >= apart * width) {
                 limit = Some(level.value);
             }
         }

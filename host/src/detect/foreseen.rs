@@ -67,7 +67,7 @@ impl Tally {
         Self { watch: Watch::new(limit), standing: None, crossings: 0, false_warnings: 0, leads, off }
     }
 
-    /// Holds the limit against a row, and against what came a season before those to come.
+    /// Holds the limit against the last row, and against what came a season before those to come.
     fn repeat(&mut self, values: &[f32], row: usize, period: usize) -> Option<usize> {
         let past = (row + 1).checked_sub(period);
         for step in 1..=usize::from(self.watch.limit().within) {
@@ -126,6 +126,8 @@ pub struct Judges {
     lines: Vec<[Tally; LINES.len()]>,
     /// `[limit]`
     rivals: Vec<Tally>,
+    /// What was measured of each channel so far, NaN where a reading was taken as missing: what rivals repeat.
+    measured: Vec<Vec<f32>>,
     /// The first season, in samples.
     period: usize,
     /// The first row that is judged.
@@ -138,12 +140,16 @@ impl Judges {
         let names = limits.iter().map(|(name, _)| name.clone()).collect();
         let lines = limits.iter().map(|(_, limit)| LINES.map(|(line, _)| Tally::new(Limit { line, ..*limit })));
         let rivals = limits.iter().map(|(_, limit)| Tally::new(*limit)).collect();
-        Self { names, lines: lines.collect(), rivals, period, from }
+        Self { names, lines: lines.collect(), rivals, measured: Vec::new(), period, from }
     }
 
     /// Takes the row that the forecaster has just observed.
     pub fn observe(&mut self, forecaster: &dyn Streaming, series: &Series, row: usize, sample: &[f32]) {
-        let Self { lines, rivals, period, from, .. } = self;
+        let Self { lines, rivals, measured, period, from, .. } = self;
+        measured.resize(sample.len(), Vec::new());
+        for (channel, (measured, value)) in measured.iter_mut().zip(sample).enumerate() {
+            measured.push(if forecaster.missing_run(channel) == 0 { *value } else { f32::NAN });
+        }
         let mut watches: Vec<Watch> = lines.iter().flatten().map(|tally| tally.watch).collect();
         let mut told = vec![None; watches.len()];
         warning::observe(forecaster, &series.to_come(row + 1), (row as u32, sample), &mut watches, |warning| {
@@ -154,7 +160,7 @@ impl Judges {
             tally.take(row, *from, told);
         }
         for tally in rivals {
-            let told = tally.repeat(&series.values[usize::from(tally.watch.limit().channel)], row, *period);
+            let told = tally.repeat(&measured[usize::from(tally.watch.limit().channel)], row, *period);
             tally.take(row, *from, told);
         }
     }

@@ -125,7 +125,7 @@ pub fn load(path: &Path, identity: &str, network: &Network, optimizer: &mut Adam
     let progress: Progress = serde_json::from_str(progress).with_context(not_ours)?;
     ensure!(
         progress.identity == identity,
-        "{} is of another training: found {}, expected {identity}; remove it or train without --resume",
+        "{} is of another training: found {}, expected {identity}, of this program, device, command and data; remove it to train anew",
         path.display(),
         progress.identity
     );

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::validation::stride;
+use super::validation::origins;
 use crate::data::filled;
 use crate::features::Features;
 
@@ -34,7 +34,7 @@ impl Naive {
         for channel in 0..targets {
             let samples = features.samples(channel);
             let past = filled(samples, period);
-            for row in (rows.start..last).step_by(stride(rows.start..last)) {
+            for row in origins(rows.start..last, period) {
                 for (step, came) in
                     samples[row + 1..].iter().take(horizon).enumerate().filter(|(_, came)| !came.is_nan())
                 {

@@ -22,7 +22,7 @@ use super::step::{Step, Tokens};
 use crate::features::{Parts, Readout};
 use crate::model::{Network, Weights};
 use crate::optimizer::{AdamW, schedule};
-use crate::ridge::stride;
+use crate::stride::stride;
 
 /// Batches of each of the epoch's steps.
 const BATCHES: usize = 50;

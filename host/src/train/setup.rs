@@ -315,6 +315,8 @@ fn live_span(values: &[f32], rows: &Range<usize>) -> Range<usize> {
 /// What a model file takes: the largest mean of a channel, and the least width of its readings.
 const LARGEST: f64 = 1e15;
 const SMALLEST: f64 = 1e-11;
+/// Steps of a reading, in deviations, from which on they tell too little.
+const COARSEST: f64 = 1.0 / 16.0;
 
 /// A channel's normalisation and bounds from its measurements, NaN where there is none.
 fn channel(
@@ -341,6 +343,13 @@ fn channel(
         mean.abs() <= LARGEST && (width == 0.0 || f64::from(width) >= SMALLEST),
         "column {name:?} reads about {mean:.3e}, within a range of {width:.3e}: expected readings within ±{LARGEST:e} and a range of \
          {SMALLEST:e} or more, convert it to another unit"
+    );
+    // As a board takes it.
+    let step = f64::from((mean.abs() as f32).next_up()) - f64::from(mean.abs() as f32);
+    ensure!(
+        width == 0.0 || step <= COARSEST * deviation,
+        "column {name:?} reads about {mean:.3e}, {deviation:.3e} more or less: a 32-bit float has steps of {step} there; \
+         subtract a constant from the readings, here and on the board"
     );
     // Almost constant channels would turn noise into signal; of one that never changed, nothing is known.
     let scale = if width > 0.0 { deviation.max(1e-3 * f64::from(width)).max(1e-12) as f32 } else { 1.0 };

@@ -12,6 +12,7 @@ use crate::data::Series;
 use crate::features::Features;
 use crate::forecaster::open;
 use crate::ridge::Aim;
+use crate::stride::stride;
 
 /// Forecasts that a validation makes, about.
 const ORIGINS: usize = 300;
@@ -77,12 +78,13 @@ impl<'a> Errors<'a> {
     }
 }
 
-/// Rows between two origins; odd, that no phase of an even period is left out.
-pub fn stride(origins: Range<usize>) -> usize {
-    (origins.len() / ORIGINS).max(1) | 1
+/// The origins among some rows at which forecasts are looked at.
+pub fn origins(rows: Range<usize>, period: usize) -> impl Iterator<Item = usize> {
+    let stride = stride(rows.len() / ORIGINS, period);
+    rows.step_by(stride)
 }
 
-/// Streams the rows from `from` to the end of `origins` through a forecaster and shows it at some of those.
+/// Streams the rows from `from` to the end of `rows` through a forecaster and shows it at some of those.
 ///
 /// # Errors
 /// The user interrupted.
@@ -90,18 +92,19 @@ pub(crate) fn at_origins(
     forecaster: &mut dyn Streaming,
     series: &Series,
     from: usize,
-    origins: Range<usize>,
+    rows: Range<usize>,
     mut each: impl FnMut(&dyn Streaming, usize),
 ) -> Result<()> {
-    let stride = stride(origins.clone());
+    let period = forecaster.header().seasons.period() as usize;
+    let mut origins = self::origins(rows.clone(), period).peekable();
     let mut sample = vec![0.0; series.columns.len()];
-    for row in from..origins.end {
+    for row in from..rows.end {
         if row % 1024 == 0 {
             crate::interrupt::check()?;
         }
         series.row(row, &mut sample);
         forecaster.observe_knowing(&sample, &series.to_come(row + 1));
-        if row >= origins.start && (row - origins.start).is_multiple_of(stride) {
+        if origins.next_if_eq(&row).is_some() {
             each(forecaster, row);
         }
     }
@@ -134,12 +137,14 @@ pub fn validate(
     at_origins(forecaster.as_mut(), series, from, rows.start..last, |forecaster, row| {
         for (channel, error) in error.iter().enumerate() {
             let config = &model.config.channels[channel];
+            // Errors are counted on the channel's level: of a step up no forecast could have known.
+            let shift = features.shift(channel, row);
             let future = &features.samples(channel)[row + 1..];
             forecaster.for_each_step_knowing(channel, &series.to_come(row + 1), &mut |step, quantiles| {
                 let Some(came) = future.get(step - 1).filter(|came| !came.is_nan()) else { return };
                 let mut scaled = [0.0; flowcast_core::format::MAX_QUANTILES];
                 for (scaled, quantile) in scaled.iter_mut().zip(quantiles) {
-                    *scaled = (quantile - config.offset) / config.scale;
+                    *scaled = (quantile - config.offset) / config.scale - shift;
                 }
                 errors.add(channel, &scaled[..levels.len()], *came, (error[step - 1], importance[step - 1]));
             });
