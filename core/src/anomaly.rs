@@ -33,6 +33,7 @@
 
 use core::hint::select_unpredictable;
 
+use crate::conformal::USUAL;
 use crate::math::Real;
 
 /// q: the share of samples beyond the threshold.
@@ -46,8 +47,6 @@ const STATISTICS: usize = 3;
 const STATISTICS_LN: f32 = 1.098_612_3;
 /// |z| at most: beyond, a residual says nothing more.
 const MOST_Z: f32 = 1e4;
-/// The mean of |z| of a normal residual: 0.798 deviations, of which half an 80 % band is 1.2816.
-const NORMAL_Z: f32 = 0.622_6;
 /// Of a half-normal s: 5 % lie beyond t = ln(1 + 1.960/0.798), here as ln t; the mean of y is 0.099, its mean square
 /// 0.0167, a little more here.
 const FIRST_THRESHOLD_LN: f32 = 0.215_7;
@@ -238,13 +237,13 @@ impl<R: Real> Anomaly<R> {
 
         let [spike, bias, spread] = &mut self.tails;
         // The short means take no more of one sample than is common: a spike is not a spread.
-        let common = (R::of(NORMAL_Z) * (R::ONE + spike.mean)).at_least(R::of(1e-6));
+        let common = (R::of(USUAL) * (R::ONE + spike.mean)).at_least(R::of(1e-6));
         let most = R::of(MOST_OF_MEAN) * common;
         self.bias.approach(z.at_most(most).at_least(-most), R::of(SHORT_GAIN));
         self.short.approach(magnitude.at_most(most) / common - R::ONE, R::of(SHORT_GAIN));
         let short_ln = ((R::ONE + self.short).at_least(R::ZERO) + R::of(SPREAD_FLOOR)).ln();
         let surprises = [
-            spike.observe(magnitude, NORMAL_Z, count, 1),
+            spike.observe(magnitude, USUAL, count, 1),
             bias.observe(self.bias.abs(), NORMAL_BIAS, count, SHORT_NEIGHBOURS),
             spread.observe((short_ln - self.center).abs(), NORMAL_SPREAD, count, SHORT_NEIGHBOURS),
         ];

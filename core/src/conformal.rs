@@ -58,7 +58,7 @@ const SETTLED: u8 = 32;
 /// The largest u: one wild sample moves λ no farther.
 const CAP: f32 = 3.0;
 /// E u of normal errors in a band of 80 %: √(2/π) / 1.2816. What c starts from.
-const USUAL: f32 = 0.622_6;
+pub(crate) const USUAL: f32 = 0.622_6;
 /// κ at the end; before, c is the mean of what came, and [`USUAL`] counts for so many.
 const USUAL_STEP: f32 = 0.03;
 const USUAL_COUNT: u32 = 4;

@@ -4,28 +4,34 @@
 //! lies. Nothing is trusted: length, CRC-32, every dimension and every number is checked before a model exists, and
 //! reading never passes the end.
 
+mod error;
 mod needs;
+mod number;
+mod tensor;
 
+pub use error::FormatError;
 pub use needs::Needs;
+pub use tensor::{Form, LARGEST_I8, Tensor};
 
-use core::fmt;
 use core::ops::Range;
 
 use heapless::Vec;
 
 use crate::bits::{self, exponent, order, scaled, scaled_wide};
 use crate::fixed::MAX_COLUMNS;
-use crate::kernel::{COLUMNS, Layout, OFFSET_BITS};
+use crate::kernel::COLUMNS;
 use crate::known::{KNOWN_FEATURES, MAX_KNOWN};
 use crate::linear::{Element, Source};
 pub use crate::linear::{LEVEL_FEATURES, Numeric};
-use crate::math::{Real, round};
 use crate::probe::GROUPS;
 use crate::q20::FRACTION_BITS;
 use crate::retrieval::{HIDDEN, KEY, RETRIEVALS, SUMMARY};
 use crate::seasonal::{
     MAX_ALIGNED, MAX_BINS, MAX_SEASONS, MAX_STANDING, MEMORIES, MIXED_TRENDS, RING, Season, Seasons,
 };
+
+use number::{array, as_float, expect, f32_at, put, size, text, u16_at, u32_at, within, zero};
+use tensor::{output_scale, quantize};
 
 /// The version of the format that this crate reads and writes.
 pub const VERSION: u16 = 8;
@@ -51,10 +57,13 @@ pub(crate) const UNIT_BITS: i32 = 30;
 /// for the former and of 4 for the latter.
 pub const ALIGNMENT: usize = 16;
 
+/// Which of some quantile levels is the median; by bits, for cores without floating point.
+pub fn median(levels: &[f32]) -> Option<usize> {
+    levels.iter().position(|level| level.to_bits() == 0.5_f32.to_bits())
+}
+
 /// What a model file starts with.
 pub const MAGIC: [u8; 4] = *b"FLOW";
-/// The largest number of an eight-bit weight; -128 is not used.
-const LARGEST_I8: f32 = 127.0;
 /// The exponents of multipliers: with the least one, the largest multiplier is worth 1024; with the largest one, sums of
 /// products move up and never down ([`crate::linear`]).
 const EXPONENTS: core::ops::RangeInclusive<i32> = 21..=38;
@@ -129,95 +138,6 @@ mod field {
         pub const BYTES: usize = 80;
     }
 }
-
-/// Why bytes are no model.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub enum FormatError {
-    /// Fewer bytes than the header, or than its length field, says.
-    Truncated {
-        /// Bytes there are.
-        found: usize,
-        /// Bytes there must be.
-        expected: usize,
-    },
-    /// The first four bytes are not `FLOW`.
-    NotAModel {
-        /// The bytes found.
-        found: [u8; 4],
-    },
-    /// A version that this crate does not read.
-    Version {
-        /// The version found.
-        found: u16,
-    },
-    /// The CRC-32 does not match.
-    Checksum {
-        /// Computed from the bytes.
-        found: u32,
-        /// Stored in the file.
-        expected: u32,
-    },
-    /// A field outside its range.
-    Field {
-        /// The field.
-        name: &'static str,
-        /// What it holds.
-        found: f32,
-        /// What it may hold.
-        expected: &'static str,
-    },
-    /// A channel's name or unit that is no NUL-padded UTF-8, or an empty name.
-    Text {
-        /// Index of the channel.
-        channel: usize,
-    },
-    /// The weights of an output sum so high that no input meets them without leaving the range of integers.
-    Heavy,
-    /// A weight that is not finite or beyond ±[`MAX_WEIGHT`].
-    Weight {
-        /// Index into the weights.
-        index: usize,
-    },
-    /// The bytes do not start at a multiple of 4.
-    Misaligned,
-    /// The buffer or the weights given to the writer have another length than the header asks for.
-    Size {
-        /// What has the wrong length.
-        name: &'static str,
-        /// Its length.
-        found: usize,
-        /// The length that it must have.
-        expected: usize,
-    },
-}
-
-impl fmt::Display for FormatError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Truncated { found, expected } => {
-                write!(f, "model is truncated: found {found} bytes, expected {expected}")
-            }
-            Self::NotAModel { found } => write!(f, "not a Flowcast model: starts with {found:02x?}, expected \"FLOW\""),
-            Self::Version { found } => write!(f, "model has format version {found}, this build reads {VERSION}"),
-            Self::Checksum { found, expected } => {
-                write!(f, "model is corrupt: CRC-32 is {found:08x}, the file says {expected:08x}")
-            }
-            Self::Field { name, found, expected } => write!(f, "model has {name} {found}, expected {expected}"),
-            Self::Text { channel } => {
-                write!(f, "model's channel {channel} has a name or unit that is empty, too long or not UTF-8")
-            }
-            Self::Heavy => {
-                f.write_str("model has a layer too heavy for integers: its outputs would leave ±2048 deviations")
-            }
-            Self::Weight { index } => write!(f, "model's weight {index} is not within ±{MAX_WEIGHT}"),
-            Self::Misaligned => write!(f, "model does not start at a multiple of 4 bytes"),
-            Self::Size { name, found, expected } => write!(f, "{name}: found {found}, expected {expected}"),
-        }
-    }
-}
-
-impl core::error::Error for FormatError {}
 
 /// Everything a model file says before its weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -300,164 +220,6 @@ pub struct Channel<'m> {
     pub lowest: f32,
     /// No forecast that a user is told is higher, unless a reading was; below `valid_max`, which is no end.
     pub highest: f32,
-}
-
-/// One tensor of the weights, row-major.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tensor {
-    /// The block that it belongs to.
-    pub layer: Option<usize>,
-    /// Its name within the block or the model.
-    pub name: &'static str,
-    /// Its shape; leading dimensions of 1 where it has fewer than three.
-    pub shape: [usize; 3],
-    /// What it is to an eight-bit model.
-    pub form: Form,
-    /// Where it starts, in weights.
-    pub start: usize,
-}
-
-/// How a tensor enters products, and so how it lies in an eight-bit model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Numbers that stay numbers.
-    Vector,
-    /// A matrix taken as a whole; a row is an output.
-    Matrix,
-    /// The same, transposed: a column is an output. Of eight bits it lies as matrices of so many inputs as there are
-    /// outputs, one after the other.
-    Transposed,
-    /// A matrix taken row by row, each in two parts of so many columns.
-    Rows([usize; 2]),
-}
-
-impl Form {
-    /// Bytes of the eight-bit weights between so many outputs and inputs.
-    fn bytes(self, outputs: usize, inputs: usize) -> usize {
-        match self {
-            Self::Vector => 0,
-            Self::Matrix => Layout::Pairs.bytes(outputs, inputs),
-            Self::Transposed => {
-                let (whole, rest) = (inputs / outputs.max(1), inputs % outputs.max(1));
-                whole * Layout::Pairs.bytes(outputs, outputs) + Layout::Pairs.bytes(outputs, rest)
-            }
-            Self::Rows(parts) => outputs * parts.iter().map(|columns| Layout::Rows.bytes(1, *columns)).sum::<usize>(),
-        }
-    }
-
-    /// The byte of a weight of an output.
-    fn byte(self, output: usize, weight: i8) -> u8 {
-        match self {
-            Self::Matrix | Self::Transposed => Layout::Pairs.byte(output, weight),
-            Self::Vector | Self::Rows(_) => Layout::Rows.byte(output, weight),
-        }
-    }
-
-    /// What is added to weights within a word.
-    fn offset(self) -> u32 {
-        if matches!(self, Self::Matrix | Self::Transposed) { OFFSET_BITS } else { 0 }
-    }
-
-    /// Where the weight between an output and an input of so many lies among them, in bytes.
-    fn place(self, [output, outputs]: [usize; 2], [input, inputs]: [usize; 2]) -> usize {
-        match self {
-            Self::Vector => 0,
-            Self::Matrix => Layout::Pairs.place(inputs, output, input),
-            Self::Transposed => {
-                let part = input / outputs.max(1);
-                let before = part * outputs;
-                let columns = (inputs - before).min(outputs);
-                self.bytes(outputs, before) + Layout::Pairs.place(columns, output, input - before)
-            }
-            Self::Rows([left, right]) => {
-                let start = self.bytes(output, inputs);
-                match input.checked_sub(left) {
-                    None => start + Layout::Rows.place(left, 0, input),
-                    Some(column) => start + Layout::Rows.bytes(1, left) + Layout::Rows.place(right, 0, column),
-                }
-            }
-        }
-    }
-}
-
-impl Tensor {
-    /// Outputs, each of which has a multiplier in an eight-bit model; 0 of a vector.
-    pub fn outputs(&self) -> usize {
-        let [outer, rows, columns] = self.shape;
-        match self.form {
-            Form::Vector => 0,
-            Form::Matrix | Form::Rows(_) => outer * rows,
-            Form::Transposed => columns,
-        }
-    }
-
-    /// Inputs of each output; 0 of a vector.
-    pub fn inputs(&self) -> usize {
-        self.len().checked_div(self.outputs()).unwrap_or(0)
-    }
-
-    /// Bytes that it takes in a file.
-    pub fn bytes(&self, numeric: Numeric) -> usize {
-        match numeric {
-            Numeric::F32 => 4 * self.len(),
-            Numeric::I8 => 4 * self.numbers(numeric) + self.eight_bit_bytes(),
-        }
-    }
-
-    /// Numbers of four bytes among them.
-    fn numbers(&self, numeric: Numeric) -> usize {
-        match (numeric, self.form) {
-            (Numeric::F32, _) | (_, Form::Vector) => self.len(),
-            // A multiplier for each, and their exponent.
-            _ => self.outputs() + 1,
-        }
-    }
-
-    /// Bytes of its eight-bit weights in an eight-bit model.
-    fn eight_bit_bytes(&self) -> usize {
-        self.form.bytes(self.outputs(), self.inputs())
-    }
-
-    /// Where the weight between an input and an output lies among the tensor's numbers.
-    fn index(&self, output: usize, input: usize) -> usize {
-        match self.form {
-            Form::Transposed => input * self.outputs() + output,
-            _ => output * self.inputs() + input,
-        }
-    }
-
-    /// Rounds its numbers to what eight bits keep of them, if it is a matrix.
-    pub fn round_to_eight_bits(&self, values: &mut [f32]) {
-        for output in 0..self.outputs() {
-            let places = (0..self.inputs()).map(|input| self.index(output, input));
-            let scale = output_scale(places.clone().map(|place| values.get(place).copied().unwrap_or(0.0)));
-            for place in places {
-                if let Some(value) = values.get_mut(place) {
-                    *value = f32::from(quantize(*value, scale)) * scale;
-                }
-            }
-        }
-    }
-
-    /// How many numbers it holds.
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl fmt::Display for Tensor {
-    /// The name that training checkpoints use too, as `blocks.0.query.weight`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.layer {
-            Some(layer) => write!(f, "blocks.{layer}.{}", self.name),
-            None => f.write_str(self.name),
-        }
-    }
 }
 
 /// Tensors before, in and after the blocks.
@@ -665,7 +427,7 @@ impl Header {
             }
             last = *level;
         }
-        if !self.quantiles.iter().any(|level| level.to_bits() == 0.5_f32.to_bits()) {
+        if median(&self.quantiles).is_none() {
             return Err(FormatError::Field { name: "median", found: 0.0, expected: "0.5 among the quantile levels" });
         }
         Ok(())
@@ -837,6 +599,11 @@ impl Header {
     /// Where the weights begin, in bytes from the file's start.
     pub fn weights_start(&self) -> usize {
         self.channels_start() + usize::from(self.channels) * field::channel::BYTES
+    }
+
+    /// Which of the quantiles is the point forecast: every file has one.
+    pub fn median(&self) -> usize {
+        median(&self.quantiles).unwrap_or(0)
     }
 
     /// Bytes of the whole file.
@@ -1118,22 +885,6 @@ impl Header {
     }
 }
 
-/// What 1 means among the eight-bit weights of an output; not finite if one of its weights is not.
-fn output_scale(values: impl Iterator<Item = f32>) -> f32 {
-    let largest = values.fold(
-        0.0,
-        |largest: f32, value| {
-            if value.abs() > largest || value.is_nan() { value.abs() } else { largest }
-        },
-    );
-    largest / LARGEST_I8
-}
-
-/// The nearest eight-bit weight.
-fn quantize(value: f32, scale: f32) -> i8 {
-    if scale > 0.0 { round(value / scale).at_least(-LARGEST_I8).at_most(LARGEST_I8) as i8 } else { 0 }
-}
-
 /// Hands out a model's tensors in the order in which they lie, for the scalar of its form.
 pub(crate) struct Tensors<'m> {
     source: Source<'m>,
@@ -1209,99 +960,6 @@ impl Channel<'_> {
             return wrong("channel's highest forecast", self.highest, "the lowest forecast to the largest sample");
         }
         Ok(())
-    }
-}
-
-/// What a field holds: ordered, and told to the user, without an instruction of floating point.
-trait Field: Copy {
-    fn place(self) -> i64;
-    fn float(self) -> f32;
-}
-
-impl Field for f32 {
-    fn place(self) -> i64 {
-        order(self).into()
-    }
-
-    fn float(self) -> f32 {
-        self
-    }
-}
-
-macro_rules! whole {
-    ($($number:ty),*) => {$(
-        impl Field for $number {
-            fn place(self) -> i64 {
-                i64::try_from(self).unwrap_or(i64::MAX)
-            }
-
-            fn float(self) -> f32 {
-                as_float(self.place())
-            }
-        }
-    )*};
-}
-
-whole!(u8, i8, u16, u32, i32, u64, usize);
-
-fn as_float(number: i64) -> f32 {
-    bits::float(number, 0)
-}
-
-fn within<F: Field>(
-    name: &'static str,
-    found: F,
-    range: core::ops::RangeInclusive<F>,
-    expected: &'static str,
-) -> Result<(), FormatError> {
-    let inside = (range.start().place()..=range.end().place()).contains(&found.place());
-    if inside { Ok(()) } else { Err(FormatError::Field { name, found: found.float(), expected }) }
-}
-
-fn expect<F: Field>(name: &'static str, found: F, wanted: F, expected: &'static str) -> Result<(), FormatError> {
-    within(name, found, wanted..=wanted, expected)
-}
-
-/// Bytes that a later version may give a meaning to.
-fn zero(body: &[u8], range: Range<usize>) -> Result<(), FormatError> {
-    let reserved = body.get(range).and_then(|bytes| bytes.iter().max()).copied().unwrap_or(0);
-    expect("reserved bytes", reserved, 0, "0")
-}
-
-fn size(name: &'static str, found: usize, expected: usize) -> Result<(), FormatError> {
-    if found == expected { Ok(()) } else { Err(FormatError::Size { name, found, expected }) }
-}
-
-/// `N` bytes from `at`; zeros where there are none (every caller has checked the length).
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes.get(at..).and_then(|bytes| bytes.first_chunk::<N>()).copied().unwrap_or([0; N])
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes(array(bytes, at))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(array(bytes, at))
-}
-
-fn f32_at(bytes: &[u8], at: usize) -> f32 {
-    f32::from_le_bytes(array(bytes, at))
-}
-
-/// NUL-padded UTF-8.
-fn text(bytes: &[u8]) -> Option<&str> {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let (text, padding) = bytes.split_at_checked(end)?;
-    if padding.iter().any(|byte| *byte != 0) {
-        return None;
-    }
-    core::str::from_utf8(text).ok()
-}
-
-fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = out.get_mut(at..at + bytes.len()) {
-        place.copy_from_slice(bytes);
     }
 }
 

@@ -136,8 +136,7 @@ impl<const CHANNELS: usize, const SILENCE: usize> Filler<CHANNELS, SILENCE> {
         self.index = report.index.saturating_add(1);
         (self.silent, self.missed) = (0, 0);
         (self.follow, self.values) = (report.follow, report.values);
-        let levels = &forecaster.header().quantiles;
-        let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
+        let median = forecaster.header().median();
         for (channel, steps) in self.forecast.iter_mut().enumerate() {
             steps.fill(f32::NAN);
             if channel < channels.into() {

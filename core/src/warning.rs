@@ -78,7 +78,7 @@ impl Limit {
     fn index(&self, header: &Header) -> usize {
         let last = header.quantiles.len().saturating_sub(1);
         match (self.line, self.side) {
-            (Line::Median, _) => header.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0),
+            (Line::Median, _) => header.median(),
             (Line::Near, Side::Above) | (Line::Far, Side::Below) => last,
             (Line::Far, Side::Above) | (Line::Near, Side::Below) => 0,
         }

@@ -8,6 +8,7 @@
 //! and loses nothing.
 
 use anyhow::{Context as _, Result};
+use flowcast_core::format::LARGEST_I8;
 use nalgebra::{Cholesky, DMatrix, DVector};
 use rayon::prelude::*;
 
@@ -24,7 +25,7 @@ const ROWS: usize = 2_000;
 /// What is added to each feature's mean square, over that of all.
 const DAMPING: f64 = 1e-4;
 /// The largest eight-bit weight.
-const LARGEST: f64 = 127.0;
+const LARGEST: f64 = LARGEST_I8 as f64;
 
 /// The model with a readout that an eight-bit file holds exactly; of `series` no row is held out.
 ///
@@ -80,7 +81,7 @@ fn moments(features: &Features, channel: usize, parts: Parts, columns: usize) ->
 /// Rounds a row; where the moments say nothing, each weight to its nearest.
 fn round(weights: &mut [f32], mut moments: DMatrix<f64>) {
     let largest = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
-    let scale = largest / LARGEST as f32;
+    let scale = largest / LARGEST_I8;
     if scale <= 0.0 || !scale.is_finite() {
         return;
     }
@@ -138,7 +139,7 @@ mod tests {
             let lost = DVector::from_iterator(count, exact.iter().zip(rounded).map(|(a, b)| f64::from(a - b)));
             lost.dot(&(&moments * &lost))
         };
-        let scale = exact.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs())) / 127.0;
+        let scale = exact.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs())) / LARGEST_I8;
         let nearest: Vec<f32> = exact.iter().map(|weight| (weight / scale).round() * scale).collect();
         let mut found = exact.clone();
         round(&mut found, moments.clone());

@@ -166,26 +166,6 @@ impl Series {
         }
         self
     }
-
-    /// Whether a model can be trained on these rows: enough of them, and channels that vary.
-    ///
-    /// # Errors
-    /// [`DataError::TooShort`], [`DataError::AllMissing`] or [`DataError::Constant`].
-    pub fn check_trainable(&self, min_rows: usize) -> Result<(), DataError> {
-        if self.rows() < min_rows {
-            return Err(DataError::TooShort { rows: self.rows(), needed: min_rows });
-        }
-        for (name, values) in self.columns.iter().zip(&self.values) {
-            let mut present = values.iter().copied().filter(|value| !value.is_nan());
-            let Some(first) = present.next() else {
-                return Err(DataError::AllMissing { column: name.clone() });
-            };
-            if present.all(|value| value == first) {
-                return Err(DataError::Constant { column: name.clone(), value: first });
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What was done to lay the rows on the grid, a line each.
@@ -521,29 +501,6 @@ mod tests {
         let (_folder, path) = file("data.csv", &utf16);
         let error = Series::read(&[path], &ReadOptions::default()).unwrap_err().to_string();
         assert!(error.ends_with("found UTF-16 text, expected UTF-8: save it as `CSV UTF-8`"), "{error}");
-    }
-
-    #[test]
-    fn what_cannot_be_trained_on() {
-        let series = |values: Vec<f32>| Series {
-            columns: vec!["a".into()],
-            interval_ms: 1_000,
-            start: None,
-            values: vec![values],
-        };
-        assert!(series(vec![1.0, f32::NAN, 2.0]).check_trainable(3).is_ok());
-        assert_eq!(
-            series(vec![1.0, 2.0]).check_trainable(3).unwrap_err().to_string(),
-            "found a series of 2 rows, expected at least 3"
-        );
-        assert_eq!(
-            series(vec![f32::NAN; 3]).check_trainable(3).unwrap_err().to_string(),
-            "column `a`: found no value at all (every cell is missing), expected numbers"
-        );
-        assert_eq!(
-            series(vec![4.5, f32::NAN, 4.5]).check_trainable(3).unwrap_err().to_string(),
-            "column `a`: found the same value in every row (4.5), expected a channel that varies"
-        );
     }
 
     #[test]

@@ -136,7 +136,7 @@ pub fn detect(
 ) -> Result<Report> {
     let header = forecaster.header().clone();
     let levels = header.quantiles.len();
-    let median = header.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
+    let median = header.median();
     let probability = (1.0 - threshold) as f32;
     let mut report = Report {
         samples: series.rows(),

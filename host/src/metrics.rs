@@ -17,6 +17,7 @@
 
 use std::ops::Range;
 
+use flowcast_core::format::median;
 use serde::{Serialize, Serializer};
 
 /// Parts of the held-out span whose coverage is told apart.
@@ -130,16 +131,13 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// From ascending levels in 0..1; the median is the level nearest 0.5.
+    /// From ascending levels in 0..1.
     ///
     /// # Panics
-    /// Without a level.
+    /// Without the median.
     pub fn new(levels: &[f32]) -> Levels {
-        assert!(!levels.is_empty(), "at least one level");
         let find = |wanted: f32| levels.iter().position(|level| (level - wanted).abs() < 1e-4);
-        let median = (0..levels.len())
-            .min_by(|&left, &right| (levels[left] - 0.5).abs().total_cmp(&(levels[right] - 0.5).abs()))
-            .unwrap_or(0);
+        let median = median(levels).expect("every model has a median");
         Levels {
             // 0.1_f32 is not 0.1; levels are meant as decimals.
             levels: levels.iter().map(|&level| (f64::from(level) * 1e6).round() / 1e6).collect(),

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
-use flowcast_core::format::Numeric;
+use flowcast_core::format::{Numeric, median};
 use serde::Serialize;
 
 use crate::config::TrainedModel;
@@ -124,7 +124,7 @@ impl<'s> Exact<'s> {
     fn forecast(&self, model: &TrainedModel, numeric: Numeric) -> Result<Vec<[f32; 2]>> {
         let bytes = model.to_flow_as(numeric)?;
         let mut forecaster = forecaster::open(&bytes)?;
-        let median = model.config.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
+        let median = median(&model.config.quantiles).unwrap_or(0);
         let series = self.series;
         let rows = self.rows.start..self.rows.end.saturating_sub(usize::from(model.config.horizon));
         let mut found = Vec::new();

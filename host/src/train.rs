@@ -17,6 +17,7 @@ pub mod batch;
 pub mod checkpoint;
 mod choice;
 pub mod closed_form;
+mod command;
 pub(crate) mod ensemble;
 pub mod fine_tune;
 pub mod learning;
@@ -25,34 +26,33 @@ pub mod naive;
 pub mod rows;
 pub mod setup;
 mod share;
+mod spread;
 pub(crate) mod step;
 pub mod validation;
 
-use std::path::{Path, PathBuf};
+pub use command::{Args, run};
+pub(crate) use command::{ensemble, epochs, preset};
+pub(crate) use spread::residual_quantiles;
+
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow};
 use candle_core::Device;
 use flowcast_core::format::Header;
-use flowcast_core::known::MAX_KNOWN;
-use flowcast_core::presets::{PRESETS, Preset};
 use serde::Serialize;
 
 use crate::config::{Config, TrainedModel};
-use crate::data::{self, Series};
+use crate::data::Series;
 use crate::device::DeviceChoice;
-use crate::duration::{self, Steps, show_ms};
 use crate::features::Features;
-use crate::file::{Kind, not_ending_in, refuse_output};
 use crate::forecaster::open;
 use crate::interrupt;
-use crate::measurements::Measurements;
 use crate::model::{Network, StepUnits};
 use crate::optimizer::{AdamW, Group};
 use crate::output::Output;
 use crate::plural::counted;
 use crate::program;
-use crate::protocol::{self, Protocol};
 use crate::retrieval::Keys;
 use crate::ridge::{Aim, LinearPath};
 use batch::Shape;
@@ -88,105 +88,6 @@ const BIAS_GROUP: Group = Group { rate: 3e-3, decay: 0.0 };
 const WEIGHT_GROUP: Group = Group { rate: 3e-3, decay: 1e-2 };
 /// Periods that validation streams before its first origin; the slowest seasonal memory has mostly settled then.
 const BURN_IN_PERIODS: usize = 40;
-/// Bounds of the spread: far within the model file's range.
-const MOST_SPREAD: f32 = 100.0;
-const LEAST_SPREAD: f32 = 1e-3;
-/// Origins of the closed form's residuals that set the head's first quantiles.
-const RESIDUAL_ORIGINS: usize = 2000;
-
-/// Train a model on measurements
-#[derive(Clone, Debug, clap::Args)]
-pub struct Args {
-    /// What is read
-    #[command(flatten)]
-    pub measurements: Measurements,
-    /// Columns to forecast, separated by commas or each with a --target of its own; a name may hold commas
-    #[arg(long, required = true, value_name = "COLUMN")]
-    pub target: Vec<String>,
-    /// Columns that are seen but not forecast: what else the board measures; as --target
-    #[arg(long, value_name = "COLUMN")]
-    pub covariate: Vec<String>,
-    /// Columns whose values are known for the whole horizon ahead: a plan, a tariff, a holiday, a forecast of the weather;
-    /// as --target. Those that do not pay are left out
-    #[arg(long, value_name = "COLUMN")]
-    pub known: Vec<String>,
-    /// Seasons, at most three: samples or durations, the main one first [default: those that are found in the rows that
-    /// train, or the longest of day, hour, minute and second that fits them]
-    #[arg(long, value_delimiter = ',', value_name = "N|DURATION", value_parser = duration::season)]
-    pub period: Vec<Steps>,
-    /// How far ahead to forecast: steps or a duration [default: one season, at most 288 steps]
-    #[arg(long, value_name = "N|DURATION", value_parser = duration::horizon)]
-    pub horizon: Option<Steps>,
-    /// The backbone: tiny, small or base
-    #[arg(long, default_value = "small", value_name = "NAME", value_parser = preset)]
-    pub preset: Preset,
-    /// Which rows train, choose and are held out
-    #[arg(long, value_enum, default_value_t, value_name = "NAME")]
-    pub protocol: protocol::Name,
-    /// The part of the rows, at their end, that is held out and never read; 0 for none [default: 0.2]
-    #[arg(long, value_name = "FRACTION", value_parser = protocol::fraction)]
-    pub test_fraction: Option<f64>,
-    /// Whether the device adapts its forecasts to their errors: believes simple experts, corrects bias and scale
-    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
-    pub adapt: Adapt,
-    /// Epochs, at most: the first learns from rows one by one, the others from sequences, 20 steps each; 0 keeps the
-    /// closed form
-    #[arg(long, default_value_t = EPOCHS, value_name = "N", value_parser = epochs)]
-    pub epochs: usize,
-    /// Networks that learn in the first epoch, each from other first weights; one more then learns from them all and is
-    /// kept. 1 for one that nobody teaches, in a quarter of the time
-    #[arg(long, default_value_t = ENSEMBLE, value_name = "N", value_parser = ensemble)]
-    pub ensemble: usize,
-    /// Stop after this many minutes and keep the best so far (a finished training: nothing is left to resume)
-    #[arg(long, value_name = "M", value_parser = minutes)]
-    pub max_minutes: Option<f64>,
-    /// Seed of every random choice
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub seed: u64,
-    /// Where to train: auto, cpu or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: DeviceChoice,
-    /// Go on with an interrupted training of the same data and options
-    #[arg(long)]
-    pub resume: bool,
-    /// The file to write
-    #[arg(long, value_name = "MODEL.safetensors", value_parser = out)]
-    pub out: PathBuf,
-}
-
-fn out(text: &str) -> Result<PathBuf, String> {
-    not_ending_in("flow", "expected MODEL.safetensors, of which `flowcast export` then makes MODEL.flow", text)
-}
-
-/// A backbone by name.
-pub(crate) fn preset(name: &str) -> Result<Preset, String> {
-    let names = PRESETS.map(|preset| preset.name).join(", ");
-    Preset::named(name).ok_or_else(|| format!("found {name:?}, expected one of {names}"))
-}
-
-/// A number of epochs.
-pub(crate) fn epochs(text: &str) -> Result<usize, String> {
-    text.parse::<usize>()
-        .ok()
-        .filter(|epochs| *epochs <= 100_000)
-        .ok_or_else(|| format!("found {text:?}, expected a whole number up to 100000"))
-}
-
-/// A number of networks.
-pub(crate) fn ensemble(text: &str) -> Result<usize, String> {
-    text.parse::<usize>()
-        .ok()
-        .filter(|networks| (1..=MOST_ENSEMBLE).contains(networks))
-        .ok_or_else(|| format!("found {text:?}, expected a whole number from 1 to {MOST_ENSEMBLE}"))
-}
-
-fn minutes(text: &str) -> Result<f64, String> {
-    text.parse::<f64>()
-        .ok()
-        .filter(|minutes| (0.0..=1e6).contains(minutes))
-        .ok_or_else(|| format!("found {text:?}, expected a number of minutes, 0 or more"))
-}
-
 /// How to train.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -247,124 +148,6 @@ pub struct Report {
     /// Its curves.
     #[serde(skip)]
     pub learning: Learning,
-}
-
-/// Runs the command.
-///
-/// # Errors
-/// Unreadable or untrainable data, an unwritable file, an interruption (which leaves a checkpoint).
-pub fn run(args: &Args, output: &Output) -> Result<()> {
-    let targets = data::resolve("--target", &args.measurements.data, &args.target)?;
-    let covariates = data::resolve("--covariate", &args.measurements.data, &args.covariate)?;
-    if let Some(twice) = covariates.iter().find(|column| targets.contains(column)) {
-        bail!("--covariate: column {twice:?} is a target already");
-    }
-    let known = data::resolve("--known", &args.measurements.data, &args.known)?;
-    for (columns, what) in [(&targets, "target"), (&covariates, "covariate")] {
-        if let Some(twice) = known.iter().find(|column| columns.contains(column)) {
-            bail!("--known: column {twice:?} is a {what} already");
-        }
-    }
-    ensure!(known.len() <= MAX_KNOWN, "--known: found {} columns, expected at most {MAX_KNOWN}", known.len());
-    let columns = [targets.as_slice(), &covariates, &known].concat();
-    let read = args.measurements.options(columns);
-    let protocol = Protocol::new(args.protocol, args.test_fraction)?;
-    let series = protocol.read(&args.measurements.data, &read, output)?;
-    let interval_ms = series.interval_ms;
-    let periods = Steps::periods(&args.period, interval_ms)?;
-    let horizon = args.horizon.map(|horizon| horizon.of_option("horizon", interval_ms)).transpose()?;
-    let wishes = Wishes {
-        periods,
-        targets: targets.len(),
-        known: known.len(),
-        adapt: args.adapt,
-        horizon,
-        preset: args.preset,
-        protocol,
-    };
-    let checkpoint = checkpoint::path(&args.out);
-    let options = Options {
-        wishes,
-        epochs: args.epochs,
-        ensemble: args.ensemble,
-        most: args.max_minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
-        seed: args.seed,
-        device: args.device,
-        checkpoint: Some((checkpoint.clone(), args.resume)),
-    };
-    // Before the work, not after it.
-    refuse_output(&args.measurements.data, &args.out, Kind::Safetensors)?;
-    ensure!(
-        args.resume || !checkpoint.exists(),
-        "{} is there, of a training that was interrupted: go on with --resume, or delete it",
-        checkpoint.display()
-    );
-    // Here, where the files' names are known, for a refusal to name them.
-    let names = || args.measurements.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    let prepared = setup::prepare(&series, &options.wishes).with_context(names)?;
-    output.remarks(setup::review(&series, &prepared.0, &prepared.1).with_context(names)?);
-    let (model, report) = train_prepared(&series, prepared, &options, output)?;
-    output.remarks(report.without_gain());
-    // A season that was asked for does not go in silence.
-    let asked = &options.wishes.periods;
-    output.remarks(asked.iter().filter(|period| !report.periods.contains(period)).map(|period| {
-        format!(
-            "the season of {period} samples is left out: on the validation rows it takes less than 2 % off the error"
-        )
-    }));
-    output.remarks(known.iter().filter(|column| !report.known.contains(column)).map(|column| {
-        format!(
-            "column `{column}` is left out: knowing it in advance takes less than 2 % off the error of any group of steps on \
-             the validation rows"
-        )
-    }));
-    model.save(&args.out, &report.learning)?;
-    if checkpoint.exists() {
-        std::fs::remove_file(&checkpoint).with_context(|| checkpoint.display().to_string())?;
-    }
-    output.result(|| report.text(&model.config, &args.out), &report)
-}
-
-impl Report {
-    /// A line where the model is no better than what needs none.
-    fn without_gain(&self) -> Option<String> {
-        let (name, mae) = self.naive.best();
-        (self.validation.mae >= mae).then(|| {
-            format!(
-                "no gain on the rows that choose: {name} has a MAE of {mae:.4} there, the model one of {:.4} (in deviations); these \
-                 data have no signal beyond it, or are too short to show one",
-                self.validation.mae
-            )
-        })
-    }
-
-    fn text(&self, config: &Config, out: &Path) -> String {
-        let gain = 100.0 * (1.0 - self.validation.loss / self.closed_form.loss);
-        let joint = match self.epochs {
-            0 => String::new(),
-            _ => format!("; the joint training took {gain:.1} % off the loss"),
-        };
-        let blocks = if self.attention { "" } else { ", without an attention in the blocks" };
-        let adapted = if self.adapted { ", adapted on the device" } else { "" };
-        format!(
-            "{}: {} parameters{blocks}{adapted}, {} every {}, seasons of {} samples, {} ahead\n\
-             validation: MSE {:.4}, MAE {:.4} (closed form {:.4}, {:.4}{joint})\n\
-             {} in {:.0} s on the {}\n",
-            out.display(),
-            self.parameters,
-            counted(config.channels.len(), "channel"),
-            show_ms(config.interval_ms),
-            self.periods.iter().map(u32::to_string).collect::<Vec<_>>().join(" and "),
-            counted(self.horizon, "step"),
-            self.validation.mse,
-            self.validation.mae,
-            self.closed_form.mse,
-            self.closed_form.mae,
-            counted(self.epochs, "epoch"),
-            self.seconds,
-            self.device,
-        )
-    }
 }
 
 /// Trains a model.
@@ -489,34 +272,10 @@ impl Training<'_> {
     fn descend(&self, network: Network, started: Instant) -> Result<(TrainedModel, Report)> {
         let steps = self.options.epochs * EPOCH_STEPS;
         let ensemble = self.ensemble();
-        let identity = self.identity()?;
         let mut optimizer = AdamW::default();
         let first = self.model(network.weights()?);
         let start = self.validate(&first, false)?;
-        let weights = || first.weights.clone();
-        let mut candidates = Candidates { best: weights(), silent: weights(), members: Vec::new() };
-        let mut progress = Progress {
-            identity: identity.clone(),
-            step: 0,
-            members: 0,
-            stale: 0,
-            seconds: 0.0,
-            best: start,
-            silent: start,
-            history: Vec::new(),
-            losses: Vec::new(),
-        };
-        if let Some((path, true)) = &self.options.checkpoint
-            && path.exists()
-        {
-            (progress, candidates) = checkpoint::load(path, &identity, &network, &mut optimizer)?;
-            self.output.note(format!("going on after {}", self.reached(&progress)));
-        } else if let Some((path, true)) = &self.options.checkpoint {
-            self.output.remark(format!(
-                "--resume: {} is not there, nothing was interrupted: training starts anew",
-                path.display()
-            ));
-        }
+        let (mut progress, mut candidates) = self.begin(&first, start, &network, &mut optimizer)?;
         let before = progress.seconds;
         let seconds = || before + started.elapsed().as_secs_f64();
         // A network that teaches takes as many steps as an epoch.
@@ -596,6 +355,54 @@ impl Training<'_> {
             }
         }
         bar.finish_and_clear();
+        progress.seconds = seconds();
+        self.finish(first, start, progress, candidates)
+    }
+
+    /// Where training begins: at the closed form, or where it was interrupted.
+    fn begin(
+        &self,
+        first: &TrainedModel,
+        start: Validation,
+        network: &Network,
+        optimizer: &mut AdamW,
+    ) -> Result<(Progress, Candidates)> {
+        let identity = self.identity()?;
+        if let Some((path, true)) = &self.options.checkpoint {
+            if path.exists() {
+                let (progress, candidates) = checkpoint::load(path, &identity, network, optimizer)?;
+                self.output.note(format!("going on after {}", self.reached(&progress)));
+                return Ok((progress, candidates));
+            }
+            self.output.remark(format!(
+                "--resume: {} is not there, nothing was interrupted: training starts anew",
+                path.display()
+            ));
+        }
+        let weights = || first.weights.clone();
+        let candidates = Candidates { best: weights(), silent: weights(), members: Vec::new() };
+        let progress = Progress {
+            identity,
+            step: 0,
+            members: 0,
+            stale: 0,
+            seconds: 0.0,
+            best: start,
+            silent: start,
+            history: Vec::new(),
+            losses: Vec::new(),
+        };
+        Ok((progress, candidates))
+    }
+
+    /// What is kept of a training, and what the device learns from there on.
+    fn finish(
+        &self,
+        first: TrainedModel,
+        start: Validation,
+        progress: Progress,
+        candidates: Candidates,
+    ) -> Result<(TrainedModel, Report)> {
         let Candidates { best, silent, .. } = candidates;
         let attends = progress.best.loss < (1.0 - ATTENTION_PAYS) * progress.silent.loss;
         let (best, Validation { loss: least, .. }) =
@@ -615,7 +422,7 @@ impl Training<'_> {
             adapted: model.config.adapted,
             epochs: progress.history.len(),
             ensemble: if progress.history.is_empty() { 0 } else { self.options.ensemble },
-            seconds: seconds(),
+            seconds: progress.seconds,
             device: if self.device.is_cpu() { "cpu" } else { "cuda" },
             periods: self.config.periods.clone(),
             horizon: self.config.horizon,
@@ -718,78 +525,10 @@ pub(crate) fn group(name: &str) -> Group {
     }
 }
 
-/// The head's spread, `[targets][knots]`, and first bias, `[knots][quantiles]`: quantiles of the closed form's residual
-/// over scale and spread.
-///
-/// The head is shared, so what is a channel's own goes into its spread: each knot's is set to the width of that
-/// channel's residuals, and only their shapes are pooled. Otherwise one channel that mostly stands still, whose scale is
-/// at its floor, would widen every other's intervals.
-pub(crate) fn residual_quantiles(
-    header: &Header,
-    features: &Features,
-    linear: &LinearPath,
-    split: &Split,
-) -> (Vec<f32>, Vec<f32>) {
-    let (horizon, targets) = (usize::from(header.horizon), usize::from(header.targets));
-    let (knots, width, aligned) = (features.knots(), header.readout_features(), header.step_features());
-    // The validation rows too: what the fit has seen, it misses by less.
-    let rows = split.training.start..split.validation.end - horizon;
-    let stride = (rows.len() * targets / RESIDUAL_ORIGINS).max(1);
-    // Where no residual is known, the error itself.
-    let mut spread: Vec<f32> =
-        linear.error.concat().iter().map(|error| error.clamp(LEAST_SPREAD, MOST_SPREAD)).collect();
-    let mut pooled: Vec<Vec<f32>> = vec![Vec::new(); knots.len()];
-    for channel in 0..targets {
-        let samples = features.samples(channel);
-        let own = if linear.own_readouts { channel * knots.len() * width } else { 0 };
-        let weights = &linear.readout[own..own + knots.len() * width];
-        let mut residuals: Vec<Vec<f32>> = vec![Vec::new(); knots.len()];
-        for row in rows.clone().step_by(stride) {
-            features.visit(channel, row, row + 1, |after| {
-                let readout = features.readout(channel, after, linear.parts);
-                let Some(level) = readout.level else { return false };
-                let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-                let reads = readout.aligned.chunks_exact(aligned).zip(weights.chunks_exact(width));
-                for ((residuals, knot), (read, weights)) in residuals.iter_mut().zip(knots).zip(reads) {
-                    let sample = samples[row + usize::from(*knot)];
-                    let forecast = dot(read, weights) + dot(&readout.standing, &weights[aligned..]);
-                    if !sample.is_nan() {
-                        residuals.push((sample - level.location - forecast) / level.scale);
-                    }
-                }
-                false
-            });
-        }
-        let spread = &mut spread[channel * knots.len()..(channel + 1) * knots.len()];
-        for ((residuals, spread), pooled) in residuals.iter_mut().zip(spread).zip(&mut pooled) {
-            residuals.sort_by(f32::total_cmp);
-            if let (Some(low), Some(high)) = (quantile(residuals, 0.1), quantile(residuals, 0.9)) {
-                // A normal error's 10 % and 90 % quantiles lie 2.56 deviations apart.
-                *spread = ((high - low) / 2.56).clamp(LEAST_SPREAD, MOST_SPREAD);
-            }
-            pooled.extend(residuals.iter().map(|residual| residual / *spread));
-        }
-    }
-    let mut bias = Vec::with_capacity(knots.len() * header.quantiles.len());
-    for residuals in &mut pooled {
-        residuals.sort_by(f32::total_cmp);
-        for level in &header.quantiles {
-            // The median stays the closed form's own forecast.
-            let value = if *level == 0.5 { None } else { quantile(residuals, *level) };
-            bias.push(value.unwrap_or(0.0));
-        }
-    }
-    (spread, bias)
-}
-
-/// A quantile of ascending values.
-fn quantile(ascending: &[f32], level: f32) -> Option<f32> {
-    ascending.get((ascending.len().saturating_sub(1) as f32 * level).round() as usize).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Protocol;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 

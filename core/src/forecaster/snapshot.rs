@@ -1,6 +1,7 @@
 //! A forecaster's state to bytes and back. What the model says, a snapshot does not.
 
-use super::{ChannelState, Forecaster};
+use super::Forecaster;
+use super::channel::ChannelState;
 use crate::format::Header;
 use crate::linear::Element;
 use crate::persist::{Persist, Reader, Writer};

@@ -247,14 +247,6 @@ pub enum DataError {
         /// What was expected.
         expected: &'static str,
     },
-    /// Fewer rows than a model needs.
-    #[error("found a series of {rows} rows, expected at least {needed}")]
-    TooShort {
-        /// Rows on the regular grid.
-        rows: usize,
-        /// Rows that are needed.
-        needed: usize,
-    },
     /// A channel without a single number.
     #[error("column `{column}`: found no value at all (every cell is missing), expected numbers")]
     AllMissing {

@@ -164,8 +164,7 @@ impl Shown<'_> {
 
     /// One forecast beside what came.
     fn forecast(&self, outcome: &Outcome, rows: &[Vec<f32>], keep: usize) -> String {
-        let levels = &self.header.quantiles;
-        let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
+        let (levels, median) = (&self.header.quantiles, self.header.median());
         if outcome.kept.iter().all(Vec::is_empty) {
             return "no forecast yet at the sample that would be shown: stream more of them (--samples)\n\n".to_owned();
         }

@@ -2,9 +2,10 @@
 //! estimator: Bengio et al., arXiv 1308.3432).
 
 use candle_core::{Result, Tensor};
+use flowcast_core::format::LARGEST_I8;
 
 /// The largest eight-bit weight.
-const LARGEST: f64 = 127.0;
+const LARGEST: f64 = LARGEST_I8 as f64;
 /// Rows of zeros have a scale, too.
 const LEAST_SCALE: f64 = 1e-30;
 

@@ -110,9 +110,7 @@ impl<'m> Watch<'m> {
         if let Some(Model { header, bytes }) = &watch.model {
             let names = channel_names(header, bytes).into_iter().zip(channel_units(header, bytes));
             watch.channels = names.map(|(name, unit)| Channel { name, unit }).collect();
-            let median = header.quantiles.iter().position(|level| *level == 0.5);
-            let count = header.quantiles.len();
-            watch.levels = (count > 0).then(|| Levels { count, median: median.unwrap_or(count / 2) });
+            watch.levels = Some(Levels { count: header.quantiles.len(), median: header.median() });
         }
         watch
     }

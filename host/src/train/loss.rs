@@ -10,6 +10,7 @@
 
 use anyhow::Result;
 use candle_core::Tensor;
+use flowcast_core::format::median;
 use flowcast_core::probe::{GROUPS, Groups};
 
 use crate::ridge::Aim;
@@ -70,7 +71,7 @@ impl RowLosses {
         let tau = Tensor::from_slice(levels, (1, 1, count), e.device())?;
         // max(τ e, (τ − 1) e) = τ e + max(0, −e)
         let pinball = ((e.broadcast_mul(&tau)? + e.neg()?.relu()?)? * (PINBALL / count as f64))?;
-        let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
+        let median = median(levels).unwrap_or(0);
         let of_median = |of: &Tensor| of.narrow(2, median, 1)?.squeeze(2);
         let squared = (of_median(&e)?.sqr()? * SQUARED)?;
         let shares = Tensor::from_slice(importance, (importance.len(), 1), e.device())?;

@@ -31,7 +31,7 @@ impl Share {
 /// what is made of the hidden state; the others are as learnt.
 pub(crate) fn between(header: &Header, first: &[f32], learnt: &[f32], share: Share) -> Vec<f32> {
     let quantiles = header.quantiles.len();
-    let median = header.quantiles.iter().position(|level| *level == 0.5).unwrap_or(0);
+    let median = header.median();
     let mut between = learnt.to_vec();
     for tensor in header.tensors() {
         let place = tensor.start..tensor.start + tensor.len();

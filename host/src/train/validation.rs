@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 use flowcast_core::forecaster::Streaming;
+use flowcast_core::format::median;
 use serde::{Deserialize, Serialize};
 
 use super::loss::{importance, loss};
@@ -44,7 +45,7 @@ pub(crate) struct Errors<'a> {
 impl<'a> Errors<'a> {
     /// None yet, of forecasts with these quantile levels for some targets.
     pub fn new(levels: &'a [f32], targets: usize) -> Self {
-        let median = levels.iter().position(|level| *level == 0.5).unwrap_or(0);
+        let median = median(levels).unwrap_or(0);
         Self {
             levels,
             median,
