@@ -141,6 +141,7 @@ pub fn run(args: &Args, output: &Output) -> Result<()> {
     let options = Options { protocol, horizons, origins: args.origins, baselines: args.naive.then(baseline::naive) };
     let mut report = score(model.as_mut(), &series, &options, output)?;
     output.remarks(seen::scored(model.header(), &series, report.test_start..report.rows));
+    output.remarks(seen::stuck(model.header(), &bytes, &series, report.test_start..report.rows));
     output.remarks(report.unscored(model.header().targets.into()));
     output.remarks(report.unscaled(model.header().targets.into()));
     ensure!(

@@ -1,10 +1,12 @@
-//! Rows that trained a model: errors on them, and surprises, are smaller than they will be.
+//! What an error does not mean: rows that trained a model, on which errors and surprises are smaller than they will be, and readings
+//! that stand still.
 
 use std::ops::Range;
 
 use flowcast_core::format::Header;
 
 use crate::data::Series;
+use crate::data::fault::{self, Fate};
 
 /// Of these rows, those up to the one after the last that trained the model; empty where model or data tell no times.
 fn seen(header: &Header, series: &Series, rows: &Range<usize>) -> Range<usize> {
@@ -29,6 +31,22 @@ pub fn scored(header: &Header, series: &Series, held_out: Range<usize>) -> Optio
             seen.len(),
             held_out.len(),
             series.when(seen.end)
+        )
+    })
+}
+
+/// A line where held-out readings are scored that the device takes as missing, because they stand still.
+pub fn stuck(header: &Header, model: &[u8], series: &Series, held_out: Range<usize>) -> Option<String> {
+    let of_channel = |index: usize| {
+        let channel = header.channel(model, index)?;
+        let fates = fault::fates(&channel, series.values.get(index)?);
+        Some(fates.get(held_out.clone())?.iter().filter(|fate| **fate == Fate::Stuck).count())
+    };
+    let count: usize = (0..usize::from(header.targets)).filter_map(of_channel).sum();
+    (count > 0).then(|| {
+        format!(
+            "{count} of the readings that are scored stand still for too long for the device, which takes them as missing: a dead sensor is no \
+             error of a forecast, one that rests is"
         )
     })
 }

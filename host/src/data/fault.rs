@@ -300,11 +300,19 @@ pub fn show(value: f32) -> String {
         0.0 => "0".to_owned(),
         size if (1e-3..1e7).contains(&size) => {
             let digits = (5 - size.log10().floor() as i32).clamp(0, 7) as usize;
-            let text = format!("{value:.digits$}");
-            if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+            without_zeros(&format!("{value:.digits$}")).to_owned()
         }
-        _ => format!("{value:e}"),
+        _ => {
+            let text = format!("{value:.5e}");
+            let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+            format!("{}e{exponent}", without_zeros(mantissa))
+        }
     }
+}
+
+/// A number's text without the zeros that end its fraction.
+fn without_zeros(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
 #[cfg(test)]
@@ -418,6 +426,12 @@ mod tests {
         assert!(is_regime(&hot, bounds));
         without_faults(&mut hot, &channel);
         assert!(hot[100].is_nan() && hot.iter().filter(|value| value.is_nan()).count() == 1);
+    }
+
+    #[test]
+    fn numbers_have_few_digits() {
+        let shown = [0.0, 85.0, -9999.0, 0.1, 1e9, -1.5e-7, 1.002e-7, 99.9].map(show);
+        assert_eq!(shown, ["0", "85", "-9999", "0.1", "1e9", "-1.5e-7", "1.002e-7", "99.9"]);
     }
 
     #[test]
