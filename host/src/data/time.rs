@@ -37,7 +37,7 @@ const SHEET_EPOCH: f64 = 25_569.0;
 const MATLAB_EPOCH: f64 = 719_529.0;
 /// ... the days from there on that can be told from other numbers, 1954 to 2119,
 const DAYS: std::ops::Range<f64> = -5_569.0..54_431.0;
-/// ... and, where every time is a midnight, 2000 to 2064: seconds may count so far too.
+/// ... and, where every time is a midnight, 2000 to 2064, of which two lie within a week: seconds may count so far too.
 const WHOLE_DAYS: std::ops::Range<i64> = 10_957..34_431;
 const DAY_S: f64 = 86_400.0;
 /// Below this a number of seconds counts from the start of the recording, not from 1970.
@@ -240,7 +240,9 @@ impl Reading {
 /// Whether numbers that could be days are.
 fn are_days(times: &[i64]) -> bool {
     const DAY_MS: i64 = DAY_S as i64 * 1_000;
-    times.iter().any(|time| time % DAY_MS != 0) || times.iter().all(|time| WHOLE_DAYS.contains(&(time / DAY_MS)))
+    let near = || times.windows(2).any(|pair| (pair[1] - pair[0]).abs() <= 7 * DAY_MS);
+    times.iter().any(|time| time % DAY_MS != 0)
+        || times.iter().all(|time| WHOLE_DAYS.contains(&(time / DAY_MS))) && (times.len() < 2 || near())
 }
 
 #[cfg(test)]
@@ -321,9 +323,13 @@ mod tests {
             assert_eq!(read(&column).map(hours), Some(vec![0, 24, 72]), "{column:?}");
         }
         // Seconds that began elsewhere, in steps of no clock, or far from now.
-        for column in [["17.5", "45292", "45293"], ["45292.001", "45292.002", "45292.003"], ["30000", "30001", "30003"]]
-        {
-            assert!(read(&column).is_some_and(|times| times[2] - times[1] < 2_001), "{column:?}");
+        for column in [
+            ["17.5", "45292", "45293"],
+            ["45292.001", "45292.002", "45292.003"],
+            ["30000", "30001", "30003"],
+            ["40000", "40060", "40120"],
+        ] {
+            assert!(read(&column).is_some_and(|times| times[2] - times[1] <= 60_000), "{column:?}");
         }
         assert_eq!(
             read(&["20210101", "20210199", "20210203"]),
