@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checksum;
 use crate::data::Series;
-use crate::file::{AlignedBytes, write_atomic};
+use crate::file::{self, AlignedBytes, write_atomic};
 use crate::forecaster::slot_samples;
 use crate::ridge::LinearPath;
 use crate::train::learning::Learning;
@@ -335,7 +335,7 @@ impl TrainedModel {
     /// # Errors
     /// The file cannot be read or is no safetensors file.
     pub fn load_learning(path: &Path) -> Result<Option<Learning>> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let bytes = file::read(path)?;
         let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(|| path.display().to_string())?;
         let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA));
         let value = text.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
@@ -347,7 +347,7 @@ impl TrainedModel {
     /// # Errors
     /// The file is not one of Flowcast's, was altered, or a tensor is missing, of another shape or not finite.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let bytes = file::read(path)?;
         Self::parse(&bytes).with_context(|| path.display().to_string())
     }
 

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use flowcast_core::format::MAGIC;
 
 /// Writes beside the target, flushes to the disk and renames: the old file stays until the new one is complete.
@@ -182,6 +182,20 @@ fn try_write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Whether a path is a pipe or a device: what comes from one is gone once read, and may have no end.
+pub fn is_pipe(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// It is a pipe or a device, or cannot be read: with the path and the reason.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    ensure!(!is_pipe(path), "{}: found a pipe or a device, expected a file", path.display());
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
+
 /// Bytes that start on a 16-byte boundary, as a model does in flash, so that its weights are used where they lie.
 pub struct AlignedBytes {
     blocks: Vec<u128>,
@@ -189,13 +203,12 @@ pub struct AlignedBytes {
 }
 
 impl AlignedBytes {
-    /// Reads a whole file.
+    /// [`read`]s a whole file.
     ///
     /// # Errors
-    /// With the path and the system's reason.
+    /// As [`read`].
     pub fn read(path: &Path) -> Result<AlignedBytes> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        Ok(AlignedBytes::from(bytes.as_slice()))
+        Ok(AlignedBytes::from(read(path)?.as_slice()))
     }
 }
 
@@ -224,6 +237,13 @@ impl DerefMut for AlignedBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn what_has_no_end_is_not_read() {
+        let error = read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert_eq!(error, "/dev/zero: found a pipe or a device, expected a file");
+    }
 
     #[test]
     fn replaces_whole_files_and_leaves_nothing_behind() {

@@ -4,6 +4,8 @@
 //! a signature lies.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -169,7 +171,11 @@ pub fn hexadecimal(key: &[u8; KEY_BYTES]) -> String {
 
 /// The text of a key's file.
 fn read(file: &Path) -> Result<String> {
-    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+    /// More than any key's file has; a pipe may have no end.
+    const MOST: u64 = 1 << 16;
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
+    read.with_context(|| file.display().to_string())?;
     // What is no text is no PEM file either.
     String::from_utf8(bytes)
         .ok()

@@ -178,7 +178,7 @@ pub enum DataError {
         found: String,
     },
     /// A cell that does not hold what its column holds.
-    #[error("{place}: found `{found}`, expected {expected}")]
+    #[error("{place}: found `{}`, expected {expected}", shown(found))]
     Cell {
         /// Where.
         place: Place,
@@ -261,4 +261,28 @@ pub enum DataError {
         /// Its only value.
         value: f32,
     },
+}
+
+/// The beginning of a cell, for one line of a terminal.
+fn shown(text: &str) -> String {
+    /// Characters of it.
+    const MOST: usize = 60;
+    let escaped = text.chars().take(MOST).map(|character| match character {
+        character if character.is_control() => character.escape_default().to_string(),
+        character => character.to_string(),
+    });
+    let rest = if text.chars().nth(MOST).is_some() { "…" } else { "" };
+    escaped.collect::<String>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_told_in_one_line() {
+        assert_eq!(shown("12,5 °C"), "12,5 °C");
+        assert_eq!(shown("19\0\n\u{1b}[2J"), r"19\u{0}\n\u{1b}[2J");
+        assert_eq!(shown(&"x".repeat(61)), "x".repeat(60) + "…");
+    }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use flowcast_core::format::MAGIC;
 
 use super::error::DataError;
+use crate::file::is_pipe;
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const XZ_MAGIC: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
@@ -18,8 +19,7 @@ const XZ_MAGIC: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 pub fn open(file: &Path) -> Result<Box<dyn Read>, DataError> {
     let unreadable = |reason| DataError::Unreadable { file: file.to_owned(), reason };
     // A table is read more than once, and what comes through a pipe is gone; opening one may wait for ever.
-    let is_pipe = std::fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir());
-    if is_pipe {
+    if is_pipe(file) {
         return Err(unreadable(std::io::Error::other("found a pipe or a device, expected a file: save it first")));
     }
     let mut bytes = BufReader::with_capacity(1 << 16, File::open(file).map_err(unreadable)?);

@@ -7,6 +7,7 @@ use object::elf::{EM_ARM, FileHeader32, PT_LOAD};
 use object::read::elf::{ElfFile32, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSymbol as _};
 
+use crate::file;
 use crate::hardware::Region;
 
 /// What is written for a firmware.
@@ -24,7 +25,7 @@ impl Image {
     /// # Errors
     /// It is no ELF file for ARM, or nothing in it is loaded.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let bytes = file::read(path)?;
         Self::parse(&bytes).with_context(|| path.display().to_string())
     }
 

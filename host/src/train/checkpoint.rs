@@ -13,7 +13,7 @@ use super::EPOCH_STEPS;
 use super::rows::Learnt;
 use super::validation::Validation;
 use crate::checksum;
-use crate::file::write_atomic;
+use crate::file::{self, write_atomic};
 use crate::model::Network;
 use crate::optimizer::AdamW;
 
@@ -117,7 +117,7 @@ pub fn save(
 /// # Errors
 /// The file is none, was altered, or is one of another training.
 pub fn load(path: &Path, identity: &str, network: &Network, optimizer: &mut AdamW) -> Result<(Progress, Candidates)> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let bytes = file::read(path)?;
     let not_ours = || format!("{} is no checkpoint of `flowcast train`", path.display());
     let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(not_ours)?;
     let progress = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA)).with_context(not_ours)?;
