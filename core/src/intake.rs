@@ -83,7 +83,7 @@ impl<T: PartialOrd> Range<T> {
 pub struct Watch<R> {
     /// Bits of the last reading within the bounds.
     last: u32,
-    /// How often it came in a row; 0 before the first.
+    /// How often it came in a row; 0 before the first, and after one beyond them.
     run: u32,
     /// Readings since they left the bounds, less what those within took back; below 0 under the lower one.
     out: i32,
@@ -154,7 +154,12 @@ impl<R: Element> Intake<R> {
             }
             (sample, inside) = self.seen(watch, reading, on_training);
         }
-        if !inside || !watch.stand(reading, self.stuck_limit) {
+        if !inside {
+            // It stood elsewhere in between.
+            watch.run = 0;
+            return None;
+        }
+        if !watch.stand(reading, self.stuck_limit) {
             return None;
         }
         watch.entered = sample;
@@ -253,7 +258,7 @@ impl<R: Element> Watch<R> {
         if self.is_shifted() { Ends::NOWHERE } else { *ends }
     }
 
-    /// How often the last reading within the bounds has come in a row; 0 before the first.
+    /// How often the last reading within the bounds has come in a row; 0 before the first, and after one beyond them.
     pub fn run(&self) -> u32 {
         self.run
     }
@@ -405,6 +410,14 @@ mod tests {
         assert_eq!(count(rows().map(|(_, row)| 701.0 + row)), 0);
         assert_eq!(count(rows().map(|(_, row)| 1e9 + 1e6 * row)), 0);
         assert_eq!(count(rows().map(|(row, _)| [f32::NAN, f32::INFINITY, f32::MIN, f32::MAX][row as usize % 4])), 0);
+    }
+
+    #[test]
+    fn what_moves_beyond_the_bounds_and_back_does_not_stand_still() {
+        // Nights of 15 equal readings, and days that are none: they end on the other side now and then, or would be a level.
+        let day = |row: usize| if row / 30 % 2 == 0 { 500.0 } else { -500.0 };
+        let rows = (0..600).map(|row| if row % 30 < 15 { 20.0 } else { day(row) });
+        assert_eq!(count(rows), 300);
     }
 
     #[test]

@@ -119,6 +119,9 @@ impl Series {
         let (mut missing, mut since, mut stretches) = (0, 0, Vec::<(usize, usize)>::new());
         let mut last = f32::NAN;
         for (row, (value, fate)) in values.iter().zip(fates).enumerate() {
+            if *fate == Fate::Refused && value.is_finite() {
+                last = f32::NAN;
+            }
             let inside = (channel.valid_min..=channel.valid_max).contains(value);
             if !inside {
                 continue;
