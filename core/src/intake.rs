@@ -415,7 +415,7 @@ mod tests {
     #[test]
     fn what_moves_beyond_the_bounds_and_back_does_not_stand_still() {
         // Nights of 15 equal readings, and days that are none: they end on the other side now and then, or would be a level.
-        let day = |row: usize| if row / 30 % 2 == 0 { 500.0 } else { -500.0 };
+        let day = |row: usize| if (row / 30).is_multiple_of(2) { 500.0 } else { -500.0 };
         let rows = (0..600).map(|row| if row % 30 < 15 { 20.0 } else { day(row) });
         assert_eq!(count(rows), 300);
     }

@@ -176,10 +176,7 @@ fn notes(grid: &Grid, table: &Table, times: &[i64], column: &str) -> Vec<String>
     let interval = show_ms(grid.interval_ms);
     let mut notes = Vec::new();
     if table.days {
-        notes.push(format!(
-            "column `{column}` counts days, as spreadsheets do: the first row is of {}",
-            time::show(times[0])
-        ));
+        notes.push(format!("column `{column}` counts days: the first row is of {}", time::show(times[0])));
     }
     if let Some(&row) = grid.repeats.first() {
         let (place, count) = (table.place(row, column), rows(grid.repeats.len()));

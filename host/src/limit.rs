@@ -93,7 +93,8 @@ impl Limits {
             let Channel { scale, valid_min, valid_max, .. } = channels[index];
             ensure!(
                 (valid_min..=valid_max).contains(&wanted.value),
-                "--limit {wanted}: readings beyond {valid_min} to {valid_max} count as missing, expected a limit between them"
+                "--limit {wanted}: readings beyond {valid_min} to {valid_max} count as missing until they are a new level, expected a limit between \
+                 them"
             );
             let margin = self.margin.unwrap_or(0.1 * scale);
             let (side, value, within) = (wanted.side, wanted.value, within as u16);

@@ -356,7 +356,9 @@ impl Training<'_> {
         }
         bar.finish_and_clear();
         progress.seconds = seconds();
-        self.finish(first, start, progress, candidates)
+        let resumable = interrupted(&progress);
+        let finished = self.finish(first, start, progress, candidates);
+        finished.map_err(|error| if interrupt::requested() { resumable } else { error })
     }
 
     /// Where training begins: at the closed form, or where it was interrupted.

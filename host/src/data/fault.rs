@@ -29,6 +29,8 @@ const MOST_CODES: f64 = 0.5;
 const MOST_CODES_BESIDE_MANY: f64 = 0.95;
 /// ... and other repeated values up to this.
 const MOST_REPEATS: f64 = 0.05;
+/// What comes more often than those is suspected up to this share.
+const MOST_SUSPECT: f64 = 0.25;
 /// A repeated value comes at least so often,
 const LEAST_REPEATS: usize = 3;
 /// ... or so often.
@@ -186,6 +188,28 @@ fn is_code(value: f64) -> bool {
         || SENSORS.into_iter().any(is)
         || BITS.into_iter().map(|bits| 2_f64.powi(bits)).any(|end| is(end) || is(end - 1.0) || is(-end))
         || (5..=38).map(|zeros| 10_f64.powi(zeros)).any(|power| is(power) || is(-power))
+}
+
+/// A value that comes exactly again and again, far from a channel of many values, but so often that it is believed; and its share. (What
+/// is off reads 0, and rests for longer.)
+pub fn suspect(values: &[f32]) -> Option<(f32, f64)> {
+    let mut readings: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    readings.sort_by(f32::total_cmp);
+    let alone = |alike: &[f32], others: &[f32], nearest: Option<&f32>| {
+        let share = alike.len() as f64 / readings.len() as f64;
+        let [low, high] = [0.05, 0.95].map(|part| others.get((part * others.len() as f64) as usize));
+        let width = f64::from(high? - low?);
+        let apart = f64::from((nearest? - alike[0]).abs());
+        let many = others.chunk_by(|a, b| a == b).count() >= LEAST_VALUES;
+        let far = width > 0.0 && apart >= MORE_REPEATS_APART * width;
+        let often = (MOST_REPEATS..MOST_SUSPECT).contains(&share) && alike[0] != 0.0;
+        (many && far && often).then_some((alike[0], share))
+    };
+    let lowest = readings.partition_point(|value| Some(value) == readings.first());
+    let highest = readings.partition_point(|value| Some(value) != readings.last());
+    let below = || alone(&readings[..lowest], &readings[lowest..], readings.get(lowest));
+    let above = || alone(&readings[highest..], &readings[..highest], readings[..highest].last());
+    if readings.is_empty() { None } else { below().or_else(above) }
 }
 
 /// What becomes of a reading on the device.
@@ -426,6 +450,21 @@ mod tests {
         assert!(is_regime(&hot, bounds));
         without_faults(&mut hot, &channel);
         assert!(hot[100].is_nan() && hot.iter().filter(|value| value.is_nan()).count() == 1);
+    }
+
+    #[test]
+    fn a_code_that_comes_too_often_to_be_left_out_is_suspected() {
+        let code = |value: f32| move |_: usize| value;
+        assert!(
+            suspect(&with(10, code(127.0))).is_some_and(|(value, share)| value == 127.0 && (share - 0.1).abs() < 1e-3)
+        );
+        assert!(suspect(&with(10, code(-40.0))).is_some_and(|(value, _)| value == -40.0));
+        // Rare enough to be left out; near; a channel of few values; nothing.
+        assert_eq!(suspect(&with(100, code(127.0))), None);
+        assert_eq!(suspect(&with(10, code(26.0))), None);
+        let switch: Vec<f32> = (0..1000).map(|row| if row % 10 == 0 { 999.0 } else { (row % 3) as f32 }).collect();
+        assert_eq!(suspect(&switch), None);
+        assert_eq!((suspect(&[]), suspect(&[f32::NAN, 1.0])), (None, None));
     }
 
     #[test]

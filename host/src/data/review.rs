@@ -38,9 +38,9 @@ impl Series {
                 continue;
             }
             if present == 0 {
-                notes.push(format!(
-                    "column `{name}` has no reading at all in these data: no forecast of it can be made"
-                ));
+                let what =
+                    if index < targets { "no forecast of it can be made" } else { "the forecasts do without it" };
+                notes.push(format!("column `{name}` has no reading at all in these data: {what}"));
                 continue;
             }
             if present as f64 <= (1.0 - MUCH_MISSING) * values.len() as f64 {
@@ -53,6 +53,14 @@ impl Series {
             }
             let fates = fault::fates(channel, values);
             notes.extend(fault::note(channel, values, &fates));
+            notes.extend(fault::suspect(values).map(|(value, share)| {
+                format!(
+                    "column `{name}` reads exactly {} in {:.0} % of its readings, far from all others, and that often it is taken for a \
+                     measurement: if it is a fault's code, leave those cells empty",
+                    fault::show(value),
+                    100.0 * share
+                )
+            }));
             // What never counts as dead may stand still: a plan does.
             if channel.stuck_limit > 0 {
                 notes.extend(self.stuck(rows.start, channel, values, &fates, period));

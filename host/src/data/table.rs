@@ -148,7 +148,7 @@ pub fn read(paths: &[PathBuf], options: &ReadOptions) -> Result<Table, DataError
             let at = |column: &str| Place { file: file.path.clone(), line, column: column.to_owned() };
             if !matches!(time_cells, TimeCells::None) {
                 let text = time_cells.text(&record);
-                let reading = reading.get_or_insert_with(|| Reading::new(&text, true));
+                let reading = reading.get_or_insert_with(|| Reading::new(&text, &time_name));
                 if !reading.push(&text) {
                     let expected = if table.lines.len() == 1 { FIRST_TIME } else { TIME };
                     return Err(DataError::Cell { place: at(&time_name), found: text, expected });

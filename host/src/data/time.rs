@@ -1,9 +1,9 @@
 //! Times as they stand in files, to milliseconds since 1970-01-01.
 //!
 //! A cell may be ISO 8601 (`2024-05-31T15:20:00Z`, `2024-05-31 15:20`), the same with slashes or dots, a day-first or month-first
-//! date with a time of day, its digits alone (`202405311520`), a number of seconds (Unix time in seconds to nanoseconds, or seconds since
-//! the start), or a number of days as spreadsheets and MATLAB count them. Which of them a column is written in is decided from all its
-//! rows: a [`Reading`] keeps every layout that still fits. A time without an offset
+//! date with a time of day, its digits alone (`202405311520`), a number (Unix time in seconds to nanoseconds, or since the start in the
+//! unit that the header names, or in seconds), or a number of days as spreadsheets and MATLAB count them. Which of them a column is
+//! written in is decided from all its rows: a [`Reading`] keeps every layout that still fits. A time without an offset
 //! is taken as if it were UTC, so that a local clock's jump in spring is a gap and its repeated hour in autumn is an error.
 
 use jiff::civil::{Date, DateTime, Time};
@@ -19,10 +19,10 @@ pub enum Layout {
     DayFirst,
     /// `05/31/2024 15:20`.
     MonthFirst,
-    /// A number, in so many units a second.
+    /// A number, in a unit of so many nanoseconds.
     Number {
-        /// 1 for seconds, 1,000 for milliseconds and so on.
-        per_second: u32,
+        /// 1,000,000,000 for seconds, 1,000,000 for milliseconds and so on.
+        unit_ns: u64,
     },
     /// `20240531`, `2024053115`, `202405311520`, `20240531152000`.
     Digits,
@@ -40,25 +40,31 @@ const DAYS: std::ops::Range<f64> = -5_569.0..54_431.0;
 /// ... and, where every time is a midnight, 2000 to 2064, of which two lie within a week: seconds may count so far too.
 const WHOLE_DAYS: std::ops::Range<i64> = 10_957..34_431;
 const DAY_S: f64 = 86_400.0;
+/// A number of days that is no whole one has so many decimals: half a second, or a tenth, has fewer.
+const LEAST_DECIMALS: usize = 4;
+/// ... and is no multiple of this part of a day, but may be one of a second.
+const BINARY: f64 = 1.0 / 64.0;
+const SECOND_NS: u64 = 1_000_000_000;
+const DAY_NS: u64 = 86_400 * SECOND_NS;
 /// Below this a number of seconds counts from the start of the recording, not from 1970.
 const UNIX_SECONDS_MIN: f64 = 1e8;
 
 impl Layout {
     /// The layouts in which this cell reads as a time; a number only where `numbers` allows it.
     pub fn candidates(text: &str, numbers: bool) -> Vec<Layout> {
-        if let Ok(number) = text.parse::<f64>() {
+        if let Some(number) = number(text) {
             if !numbers || !number.is_finite() {
                 return Vec::new();
             }
-            let per_second = match number.abs() {
-                seconds if seconds < 1e11 => 1,
-                milliseconds if milliseconds < 1e14 => 1_000,
-                microseconds if microseconds < 1e17 => 1_000_000,
-                _ => 1_000_000_000,
+            let unit_ns = match number.abs() {
+                seconds if seconds < 1e11 => SECOND_NS,
+                milliseconds if milliseconds < 1e14 => 1_000_000,
+                microseconds if microseconds < 1e17 => 1_000,
+                _ => 1,
             };
             let other = [Layout::SheetDays, Layout::MatlabDays, Layout::Digits];
             let other = other.into_iter().filter(|layout| layout.parse(text).is_some());
-            return std::iter::once(Layout::Number { per_second }).chain(other).collect();
+            return std::iter::once(Layout::Number { unit_ns }).chain(other).collect();
         }
         [Layout::YearFirst, Layout::DayFirst, Layout::MonthFirst]
             .into_iter()
@@ -69,9 +75,8 @@ impl Layout {
     /// Milliseconds since 1970 (or since the start, for small numbers); `None` when the cell is not of this layout.
     pub fn parse(self, text: &str) -> Option<i64> {
         match self {
-            Layout::Number { per_second } => {
-                let number: f64 = text.parse().ok()?;
-                let milliseconds = number * (1_000.0 / f64::from(per_second));
+            Layout::Number { unit_ns } => {
+                let milliseconds = number(text)? * (unit_ns as f64 / 1e6);
                 (milliseconds.abs() < 1e16).then(|| milliseconds.round() as i64)
             }
             Layout::YearFirst => parse_iso(text).or_else(|| parse_parts(text, self)),
@@ -88,25 +93,52 @@ impl Layout {
     }
 }
 
-/// A date's and a clock's digits, from the century to the hour, the minute or the second.
+/// A number; spreadsheets may write its decimals after a comma.
+fn number(text: &str) -> Option<f64> {
+    text.replacen(',', ".", 1).parse().ok()
+}
+
+/// The unit that a column's name tells, in nanoseconds: `time [ms]`, `t (s)`, `uptime_s`.
+pub fn unit_of(name: &str) -> Option<u64> {
+    let name = name.trim().to_lowercase();
+    let bracketed = name.strip_suffix([')', ']']).and_then(|name| name.rsplit_once(['(', '['])).map(|(_, unit)| unit);
+    let unit = bracketed.or_else(|| name.rsplit_once('_').map(|(_, unit)| unit))?.trim();
+    Some(match unit {
+        "ns" => 1,
+        "us" | "µs" | "μs" => 1_000,
+        "ms" => 1_000_000,
+        "s" | "sec" | "secs" | "second" | "seconds" => SECOND_NS,
+        "min" | "mins" | "minute" | "minutes" => 60 * SECOND_NS,
+        "h" | "hr" | "hrs" | "hour" | "hours" => 3_600 * SECOND_NS,
+        "d" | "day" | "days" => DAY_NS,
+        _ => return None,
+    })
+}
+
+/// A date's and a clock's digits, from the century to the hour, the minute or the second; the hour may be the 24th.
 fn parse_digits(text: &str) -> Option<i64> {
+    // As a table of numbers writes them.
+    let text = text.strip_suffix(".0").unwrap_or(text);
     if !matches!(text.len(), 8 | 10 | 12 | 14) || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let pair = |place: usize| text.get(place..place + 2).map_or(Some(0), |digits| digits.parse::<i8>().ok());
     let year = text[..4].parse::<i16>().ok().filter(|year| (1_900..2_200).contains(year))?;
-    let time = Time::new(pair(8)?, pair(10)?, pair(12)?, 0).ok()?;
-    at_utc(Date::new(year, pair(4)?, pair(6)?).ok()?.to_datetime(time))
+    let date = Date::new(year, pair(4)?, pair(6)?).ok()?;
+    match (pair(8)?, pair(10)?, pair(12)?) {
+        (24, 0, 0) => at_utc(date.tomorrow().ok()?.at(0, 0, 0, 0)),
+        (hour, minute, second) => at_utc(date.to_datetime(Time::new(hour, minute, second, 0).ok()?)),
+    }
 }
 
 /// A number of days. Its last digit says how exact it is: `.0417` is one o'clock.
 fn parse_days(text: &str, epoch: f64) -> Option<i64> {
-    let days = text.parse::<f64>().ok()? - epoch;
-    if !DAYS.contains(&days) || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+    let days = number(text)? - epoch;
+    if !DAYS.contains(&days) || !text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b',')) {
         return None;
     }
-    let digits = text.split_once('.').map_or(0, |(_, digits)| digits.len());
-    // Half of the last digit; some are written without their last zeros.
+    let digits = decimals(text);
+    // Half of the last digit; some lack their last zeros.
     let exact = 0.5 * DAY_S * 0.1_f64.powi(digits.min(12) as i32);
     let unit = [(0.5, 1.0), (30.0, 60.0), (300.0, 600.0)].into_iter().find(|(least, _)| exact < *least);
     let unit = unit.map_or(3_600.0, |(_, unit)| unit);
@@ -200,21 +232,44 @@ pub fn is_since_start(milliseconds: i64) -> bool {
     (milliseconds as f64).abs() < UNIX_SECONDS_MIN * 1_000.0
 }
 
+/// Digits after a number's point or comma.
+fn decimals(text: &str) -> usize {
+    text.split_once(['.', ',']).map_or(0, |(_, digits)| digits.len())
+}
+
+/// Whether no number of seconds in steps of a clock has this text: it has the decimals of a time of day in days.
+fn is_part_of_a_day(text: &str) -> bool {
+    let parts = number(text).map_or(0.0, |number| number.fract() / BINARY);
+    decimals(text.trim_end_matches('0')) >= LEAST_DECIMALS && (parts - parts.round()).abs() > 1e-3
+}
+
 /// A column of times while it is read: one list for each layout that every row so far fits.
 pub struct Reading {
     candidates: Vec<(Layout, Vec<i64>)>,
+    /// Whether a cell was a part of a day.
+    parts_of_days: bool,
 }
 
 impl Reading {
-    /// Starts with the layouts of the first cell.
-    pub fn new(first: &str, numbers: bool) -> Reading {
-        Reading {
-            candidates: Layout::candidates(first, numbers).into_iter().map(|layout| (layout, Vec::new())).collect(),
+    /// Starts with the layouts of the first cell of a column whose name may tell a unit.
+    pub fn new(first: &str, name: &str) -> Reading {
+        let mut layouts = Layout::candidates(first, true);
+        if let Some(unit) = unit_of(name) {
+            // Only days are days; and whatever the name says, such large numbers are Unix time.
+            layouts.retain(|layout| !layout.is_days() || unit == DAY_NS);
+            for layout in &mut layouts {
+                if *layout == (Layout::Number { unit_ns: SECOND_NS }) {
+                    *layout = Layout::Number { unit_ns: unit };
+                }
+            }
         }
+        let candidates = layouts.into_iter().map(|layout| (layout, Vec::new())).collect();
+        Reading { candidates, parts_of_days: false }
     }
 
     /// Takes one more cell; `false` when no layout fits all cells up to this one.
     pub fn push(&mut self, text: &str) -> bool {
+        self.parts_of_days |= is_part_of_a_day(text);
         self.candidates.retain_mut(|(layout, times)| match layout.parse(text) {
             Some(time) => {
                 times.push(time);
@@ -228,7 +283,8 @@ impl Reading {
     /// The layout and the times, if just one is left, or if those left agree.
     pub fn finish(mut self) -> Option<(Layout, Vec<i64>)> {
         // Numbers are whatever else they can be: nobody's seconds are a date and an hour in every row.
-        self.candidates.retain(|(layout, times)| !layout.is_days() || are_days(times));
+        let parts_of_days = self.parts_of_days;
+        self.candidates.retain(|(layout, times)| !layout.is_days() || parts_of_days || are_whole_days(times));
         if self.candidates.iter().any(|(layout, _)| *layout == Layout::Digits || layout.is_days()) {
             self.candidates.retain(|(layout, _)| !matches!(layout, Layout::Number { .. }));
         }
@@ -237,12 +293,12 @@ impl Reading {
     }
 }
 
-/// Whether numbers that could be days are.
-fn are_days(times: &[i64]) -> bool {
+/// Whether whole numbers that could be days are.
+fn are_whole_days(times: &[i64]) -> bool {
     const DAY_MS: i64 = DAY_S as i64 * 1_000;
     let near = || times.windows(2).any(|pair| (pair[1] - pair[0]).abs() <= 7 * DAY_MS);
-    times.iter().any(|time| time % DAY_MS != 0)
-        || times.iter().all(|time| WHOLE_DAYS.contains(&(time / DAY_MS))) && (times.len() < 2 || near())
+    let is_midnight = |time: &i64| time % DAY_MS == 0 && WHOLE_DAYS.contains(&(time / DAY_MS));
+    times.iter().all(is_midnight) && (times.len() < 2 || near())
 }
 
 #[cfg(test)]
@@ -250,7 +306,11 @@ mod tests {
     use super::*;
 
     fn read(cells: &[&str]) -> Option<Vec<i64>> {
-        let mut reading = Reading::new(cells[0], true);
+        read_of("time", cells)
+    }
+
+    fn read_of(name: &str, cells: &[&str]) -> Option<Vec<i64>> {
+        let mut reading = Reading::new(cells[0], name);
         for cell in cells {
             assert!(reading.push(cell), "{cell}");
         }
@@ -292,7 +352,7 @@ mod tests {
     fn the_whole_column_decides_between_day_and_month() {
         assert_eq!(read(&["03/04/2020 00:00", "04/04/2020 00:00"]), None);
         assert!(read(&["03/04/2020 00:00", "13/04/2020 00:00"]).is_some());
-        let mut contradiction = Reading::new("13/04/2020", false);
+        let mut contradiction = Reading::new("13/04/2020", "time");
         assert!(contradiction.push("13/04/2020"));
         assert!(!contradiction.push("04/13/2020"));
     }
@@ -328,6 +388,11 @@ mod tests {
             ["45292.001", "45292.002", "45292.003"],
             ["30000", "30001", "30003"],
             ["40000", "40060", "40120"],
+            ["45000.0", "45000.5", "45001.0"],
+            ["45000.00", "45000.25", "45000.50"],
+            ["45000.0000", "45000.0625", "45000.1250"],
+            ["45000.0", "45000.1", "45000.2"],
+            ["719600.0", "719600.5", "719601.0"],
         ] {
             assert!(read(&column).is_some_and(|times| times[2] - times[1] <= 60_000), "{column:?}");
         }
@@ -335,6 +400,36 @@ mod tests {
             read(&["20210101", "20210199", "20210203"]),
             Some(vec![20_210_101_000, 20_210_199_000, 20_210_203_000])
         );
+    }
+
+    #[test]
+    fn a_header_tells_the_unit() {
+        for (name, cells, step_ms) in [
+            ("time [ms]", ["0", "500", "1000"], 500),
+            ("timestamp (us)", ["0", "1000", "2000"], 1),
+            ("time (min)", ["0", "15", "30"], 900_000),
+            ("time [h]", ["0", "1", "2"], 3_600_000),
+            ("time [d]", ["0", "0.5", "1"], 43_200_000),
+            ("time (s)", ["45000", "45001", "45002"], 1_000),
+            ("uptime_s", ["45000.0", "45000.5", "45001.0"], 500),
+            ("time (UTC)", ["0", "1", "2"], 1_000),
+            ("time [ms]", ["1464708000000", "1464708000500", "1464708001000"], 500),
+            ("time (s)", ["1464708000000", "1464708000500", "1464708001000"], 500),
+            ("date (d)", ["45292.041667", "45292.083333", "45292.125"], 3_600_000),
+            ("Zeit", ["45292,041667", "45292,083333", "45292,125"], 3_600_000),
+            ("t", ["0,5", "1", "1,5"], 500),
+        ] {
+            let steps = read_of(name, &cells).map(|times| (times[1] - times[0], times[2] - times[1]));
+            assert_eq!(steps, Some((step_ms, step_ms)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_24th_hour_is_the_next_days_first() {
+        let hours = read(&["2024053123", "2024053124", "2024060101"]).unwrap();
+        assert_eq!((hours[1] - hours[0], hours[2] - hours[1]), (3_600_000, 3_600_000));
+        assert_eq!(read(&["202405312400"]), read(&["202406010000"]));
+        assert_eq!(read(&["20240531.0", "20240601.0"]), read(&["20240531", "20240601"]));
     }
 
     #[test]

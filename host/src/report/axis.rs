@@ -10,7 +10,7 @@ use crate::backtest::BacktestReport;
 use crate::duration::show_ms;
 
 /// What a label has room for, in characters.
-const ROOM: usize = 7;
+const ROOM: usize = 6;
 
 /// Round values on an axis.
 pub struct Scale {
