@@ -15,8 +15,8 @@ impl BacktestReport {
     /// The result for people: one row a method, one column a horizon, the best of each column marked.
     pub fn table(&self) -> String {
         // Of a covariate nothing is forecast.
-        let scored = self.channels.iter().filter(|(_, scores)| scores.overall.count > 0);
-        let names: Vec<&str> = scored.map(|(name, _)| name.as_str()).collect();
+        let scored = || self.channels.iter().filter(|(_, scores)| scores.overall.count > 0);
+        let names: Vec<&str> = scored().map(|(name, _)| name.as_str()).collect();
         let mut text = format!(
             "{} of {} over the last {} of {} rows, one every {}",
             counted(self.origins, "forecast"),
@@ -63,7 +63,7 @@ impl BacktestReport {
         text.push_str("\nMAE of each channel, in its unit, and of the baseline that is best at that horizon\n");
         self.write_heads(&mut text);
         let width = self.columns.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(NAME);
-        for (name, channel) in self.channels.iter().filter(|(_, scores)| scores.overall.count > 0) {
+        for (name, channel) in scored() {
             let _ = write!(text, "  {name:<width$}");
             for horizon in &channel.horizons {
                 let _ = write!(text, "{:>10}", show(known(&horizon.up_to)));

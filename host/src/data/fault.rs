@@ -107,13 +107,7 @@ struct Level {
 
 /// The largest fault below the measurements and the smallest above them, infinite where there is none. `readings` ascend.
 fn limits(readings: &[f32]) -> (f64, f64) {
-    let mut levels: Vec<Level> = Vec::new();
-    for &reading in readings {
-        match levels.last_mut().filter(|level| level.value == f64::from(reading)) {
-            Some(level) => level.count += 1,
-            None => levels.push(Level { value: reading.into(), count: 1 }),
-        }
-    }
+    let levels = levels(readings);
     let (codes, others): (Vec<Level>, Vec<Level>) = levels.iter().partition(|level| is_code(level.value));
     let mut found = (f64::NEG_INFINITY, f64::INFINITY);
     let total = |levels: &[Level]| levels.iter().map(|level| level.count).sum::<usize>();
@@ -161,6 +155,11 @@ fn limits(readings: &[f32]) -> (f64, f64) {
     (lower.map_or(found.0, |limit| limit.max(found.0)), upper.map_or(found.1, |limit| limit.min(found.1)))
 }
 
+/// Ascending readings, each value once.
+fn levels(readings: &[f32]) -> Vec<Level> {
+    readings.chunk_by(|a, b| a == b).map(|alike| Level { value: alike[0].into(), count: alike.len() }).collect()
+}
+
 /// A quantile of ascending levels.
 fn quantile(levels: &[Level], share: f64) -> f64 {
     let total: usize = levels.iter().map(|level| level.count).sum();
@@ -195,21 +194,17 @@ fn is_code(value: f64) -> bool {
 pub fn suspect(values: &[f32]) -> Option<(f32, f64)> {
     let mut readings: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
     readings.sort_by(f32::total_cmp);
-    let alone = |alike: &[f32], others: &[f32], nearest: Option<&f32>| {
-        let share = alike.len() as f64 / readings.len() as f64;
-        let [low, high] = [0.05, 0.95].map(|part| others.get((part * others.len() as f64) as usize));
-        let width = f64::from(high? - low?);
-        let apart = f64::from((nearest? - alike[0]).abs());
-        let many = others.chunk_by(|a, b| a == b).count() >= LEAST_VALUES;
-        let far = width > 0.0 && apart >= MORE_REPEATS_APART * width;
-        let often = (MOST_REPEATS..MOST_SUSPECT).contains(&share) && alike[0] != 0.0;
-        (many && far && often).then_some((alike[0], share))
+    let levels = levels(&readings);
+    let alone = |level: &Level, others: &[Level], nearest: Option<&Level>| {
+        let share = level.count as f64 / readings.len() as f64;
+        let width = quantile(others, 0.95) - quantile(others, 0.05);
+        let far = width > 0.0 && (nearest?.value - level.value).abs() >= MORE_REPEATS_APART * width;
+        let often = (MOST_REPEATS..MOST_SUSPECT).contains(&share) && level.value != 0.0;
+        (others.len() >= LEAST_VALUES && far && often).then_some((level.value as f32, share))
     };
-    let lowest = readings.partition_point(|value| Some(value) == readings.first());
-    let highest = readings.partition_point(|value| Some(value) != readings.last());
-    let below = || alone(&readings[..lowest], &readings[lowest..], readings.get(lowest));
-    let above = || alone(&readings[highest..], &readings[..highest], readings[..highest].last());
-    if readings.is_empty() { None } else { below().or_else(above) }
+    let below = || levels.split_first().and_then(|(lowest, others)| alone(lowest, others, others.first()));
+    let above = || levels.split_last().and_then(|(highest, others)| alone(highest, others, others.last()));
+    below().or_else(above)
 }
 
 /// What becomes of a reading on the device.
