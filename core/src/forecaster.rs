@@ -221,7 +221,7 @@ impl<
             };
             state.missing_run = 0;
             M::begin(Part::Memories);
-            state.seasonal.observe(seasons, &present, &expected, x);
+            state.seasonal.observe(seasons, &present, &expected, state.intake.spike_limit(), x);
             // Nothing is forecast of a covariate: its memories and trends are all that others read of it.
             if channel >= header.targets.into() {
                 continue;

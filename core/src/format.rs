@@ -29,12 +29,13 @@ use crate::retrieval::{HIDDEN, KEY, RETRIEVALS, SUMMARY};
 use crate::seasonal::{
     MAX_ALIGNED, MAX_BINS, MAX_SEASONS, MAX_STANDING, MEMORIES, MIXED_TRENDS, RING, Season, Seasons,
 };
+use crate::spike::MAX_LIMIT;
 
 use number::{array, as_float, expect, f32_at, put, size, text, u16_at, u32_at, within, zero};
 use tensor::{output_scale, quantize};
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
 /// The most quantile levels of a model.
 pub const MAX_QUANTILES: usize = 9;
 /// The most channels of a model.
@@ -134,7 +135,8 @@ mod field {
         pub const HIGHEST: usize = 28;
         pub const NAME: Range<usize> = 32..32 + NAME_BYTES;
         pub const UNIT: Range<usize> = NAME.end..NAME.end + UNIT_BYTES;
-        pub const RESERVED: Range<usize> = UNIT.end..BYTES;
+        pub const SPIKE_LIMIT: usize = UNIT.end;
+        pub const RESERVED: Range<usize> = SPIKE_LIMIT + 4..BYTES;
         pub const BYTES: usize = 80;
     }
 }
@@ -214,6 +216,9 @@ pub struct Channel<'m> {
     pub valid_max: f32,
     /// More equal samples in a row than this are taken as missing; 0 for never.
     pub stuck_limit: u32,
+    /// A sample that many mean steps beyond what the memories know is held back until the next one says the same
+    /// ([`crate::spike`]); 0 for never.
+    pub spike_limit: f32,
     /// The sensor's step, in the unit: forecasts are multiples of it, as readings are. 0 for a fine sensor.
     pub resolution: f32,
     /// No forecast that a user is told is lower, unless a reading was; above `valid_min`, which is no end.
@@ -551,6 +556,7 @@ impl Header {
             valid_min: f32_at(record, field::channel::VALID_MIN),
             valid_max: f32_at(record, field::channel::VALID_MAX),
             stuck_limit: u32_at(record, field::channel::STUCK_LIMIT),
+            spike_limit: f32_at(record, field::channel::SPIKE_LIMIT),
             resolution: f32_at(record, field::channel::RESOLUTION),
             lowest: f32_at(record, field::channel::LOWEST),
             highest: f32_at(record, field::channel::HIGHEST),
@@ -825,6 +831,7 @@ impl Header {
                 (field::channel::RESOLUTION, channel.resolution),
                 (field::channel::LOWEST, channel.lowest),
                 (field::channel::HIGHEST, channel.highest),
+                (field::channel::SPIKE_LIMIT, channel.spike_limit),
             ] {
                 put(out, start + at, &value.to_le_bytes());
             }
@@ -952,6 +959,7 @@ impl Channel<'_> {
         if !bits::is_finite(resolution) || !(0..=farthest).contains(&steps(resolution)) {
             return wrong("channel's resolution", resolution, "0 to 1e6 scales");
         }
+        within("channel's spike limit", self.spike_limit, 0.0..=MAX_LIMIT, "0 to 1000")?;
         let inside = |value: f32, from: f32| (order(from)..=order(most)).contains(&order(value));
         if !inside(self.lowest, least) {
             return wrong("channel's lowest forecast", self.lowest, "the smallest sample to the largest");

@@ -57,6 +57,7 @@ pub struct Intake<R: Element> {
     /// Within, what lasts is a level.
     reach: Range<R>,
     stuck_limit: u32,
+    spike_limit: R,
     /// How far readings that are near each other lie apart, as samples.
     near: R,
     /// What a level moves by, as a sample.
@@ -109,13 +110,14 @@ impl<R: Element> Intake<R> {
         shifted: Range { min: R::ZERO, max: R::ZERO },
         reach: Range { min: R::ZERO, max: R::ZERO },
         stuck_limit: 0,
+        spike_limit: R::ZERO,
         near: R::ZERO,
         step: R::ZERO,
     };
 
     /// From a channel's record in the model file.
     pub fn new(channel: &Channel<'_>) -> Self {
-        let Channel { valid_min, valid_max, stuck_limit, .. } = *channel;
+        let Channel { valid_min, valid_max, stuck_limit, spike_limit, .. } = *channel;
         let unit = R::Unit::new(channel);
         let samples = Range { min: unit.sample(valid_min), max: unit.sample(valid_max) };
         let width = samples.max - samples.min;
@@ -130,6 +132,7 @@ impl<R: Element> Intake<R> {
                 max: (samples.max + farther).at_most(R::of(FARTHEST)).at_least(samples.max),
             },
             stuck_limit,
+            spike_limit: R::of(spike_limit),
             near: width * R::of(NEAR),
             step: (width * R::of(MOVE)).at_least(R::of(3.0) * unit.half_step()).at_least(finest(&unit)),
         }
@@ -200,6 +203,12 @@ impl<R: Element> Intake<R> {
     #[inline]
     pub(crate) fn sample(&self, shift: R, reading: f32) -> R {
         self.unit.sample(reading) - shift
+    }
+
+    /// From how many mean steps on a sample is a spike ([`crate::spike`]); 0: none is.
+    #[inline]
+    pub fn spike_limit(&self) -> R {
+        self.spike_limit
     }
 
     /// Half a step of a coarse sensor, as a sample; 0 for a fine one.
@@ -329,6 +338,7 @@ mod tests {
         valid_min: -20.0,
         valid_max: 60.0,
         stuck_limit: 20,
+        spike_limit: 0.0,
         resolution: 0.0,
         lowest: -20.0,
         highest: 60.0,

@@ -51,6 +51,7 @@ pub mod seasonal;
 pub mod signature;
 pub mod slot;
 pub mod snapshot;
+pub mod spike;
 pub mod unit;
 pub mod warning;
 pub mod wide;

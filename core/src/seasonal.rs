@@ -24,11 +24,13 @@ mod clock;
 pub use clock::{Clock, Clocks, Season, Seasons, SlotPlace};
 
 use core::hint::select_unpredictable;
+use core::ops::Range;
 
 use crate::linear::Element;
 use crate::math::Real;
 use crate::persist::{Persist, Reader, Writer};
 use crate::retrieval::{Arrival, BIN, Encoder, KEY, RETRIEVALS, SUMMARY, Today, day_key, retrieve};
+use crate::spike::{Envelope, Spikes};
 
 /// K: running means for each slot.
 pub const MEMORIES: usize = 4;
@@ -55,6 +57,8 @@ const OFFSET_TREND: usize = 3;
 pub const MIXED_TRENDS: [usize; 2] = [0, 4];
 /// The deviation before any is known, in deviations of the training data, worth one sample.
 const FIRST_DEVIATION: f32 = 0.5;
+/// Spikes are judged once so many periods have come.
+const RIPE: u32 = 2;
 /// Slots whose means are summed as one number.
 const SUMMED: usize = 32;
 
@@ -176,6 +180,7 @@ pub struct SeasonalState<const SLOTS: usize, R = f32> {
     /// What rounding would lose of it.
     deviation_carry: R,
     deviations: u32,
+    spikes: Spikes<R>,
     today: Today<R>,
 }
 
@@ -195,6 +200,7 @@ impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
             deviation,
             deviation_carry,
             deviations,
+            spikes,
             today,
         } = self;
         means.get(..slots).unwrap_or_default().save(writer);
@@ -209,6 +215,7 @@ impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
         deviation.save(writer);
         deviation_carry.save(writer);
         deviations.save(writer);
+        spikes.save(writer);
         today.save(writer);
     }
 
@@ -227,6 +234,7 @@ impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
             deviation,
             deviation_carry,
             deviations,
+            spikes,
             today,
         } = self;
         means.get_mut(..slots).unwrap_or_default().load(reader);
@@ -244,6 +252,7 @@ impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
         deviation.load(reader);
         deviation_carry.load(reader);
         deviations.load(reader);
+        spikes.load(reader);
         today.load(reader);
     }
 }
@@ -264,6 +273,7 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
             deviation: R::ZERO,
             deviation_carry: R::ZERO,
             deviations: 0,
+            spikes: Spikes::NEW,
             today: Today::NEW,
         }
     }
@@ -283,9 +293,11 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
             deviation,
             deviation_carry,
             deviations,
+            spikes,
             today,
         } = self;
         *today = Today::NEW;
+        *spikes = Spikes::NEW;
         means.as_flattened_mut().fill(R::ZERO);
         visits.fill(0);
         ring.fill(R::ZERO);
@@ -320,9 +332,13 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
         Memories { means: &self.means, visits: &self.visits }
     }
 
-    /// Takes the sample that `clocks` expect, of which this was [`expected`](Self::expected); `x` is finite.
+    /// Takes the sample that `clocks` expect, of which this was [`expected`](Self::expected); `x` is finite, and enters as far
+    /// as it is no spike by `spike_limit` ([`crate::spike`]).
     #[inline]
-    pub fn observe(&mut self, seasons: &Seasons, clocks: &Clocks, expected: &Expected<R>, x: R) {
+    pub fn observe(&mut self, seasons: &Seasons, clocks: &Clocks, expected: &Expected<R>, spike_limit: R, x: R) {
+        let envelope = self.envelope(seasons, clocks, expected);
+        let ripe = expected.known & (self.deviations >= seasons.period().saturating_mul(RIPE));
+        let x = self.spikes.hold(&envelope, spike_limit, ripe, x);
         self.push(x);
         self.last = x;
         let first_slot = clocks.first().slot as usize;
@@ -332,6 +348,7 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
         let residual = counts * (x - expected);
         self.deviations = self.deviations.saturating_add(u32::from(known));
         let deviation_gain = counts * R::one_over(self.deviations.saturating_add(1)).at_least(seasons.scale_gain());
+        self.spikes.learn(x - envelope.nearest, deviation_gain);
         let beyond_first = residual.abs() - R::of(FIRST_DEVIATION);
         self.deviation.approach_slowly(&mut self.deviation_carry, beyond_first, deviation_gain);
         let growing = R::one_over(self.deviations.max(1));
@@ -401,6 +418,34 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
     #[inline]
     pub fn foreseen(&self, expected: &Expected<R>) -> R {
         select_unpredictable(expected.known, expected.mean + self.trends[OFFSET_TREND], self.last)
+    }
+
+    /// What the memories know of the sample that `clocks` expect.
+    #[inline]
+    fn envelope(&self, seasons: &Seasons, clocks: &Clocks, expected: &Expected<R>) -> Envelope<R> {
+        let [surprise, ..] = self.trends;
+        let mut envelope = Envelope::new(select_unpredictable(expected.known, expected.mean + surprise, self.last));
+        envelope.widen(self.last);
+        envelope.widen(self.foreseen(expected));
+        let mut start = 0;
+        for (season, clock) in seasons.list.iter().zip(&clocks.clocks) {
+            self.widen(&mut envelope, start..start + season.slots, clock.slot as usize);
+            start += season.slots;
+        }
+        envelope
+    }
+
+    /// By what a slot of a season, whose slots are `slots`, and the two beside it hold. (One copy serves every season, flash is
+    /// dearer than a call.)
+    #[inline(never)]
+    fn widen(&self, envelope: &mut Envelope<R>, slots: Range<usize>, slot: usize) {
+        let before = select_unpredictable(slot == 0, slots.len(), slot).saturating_sub(1);
+        let after = select_unpredictable(slot + 1 == slots.len(), 0, slot + 1);
+        for slot in [before, slot, after].map(|slot| slots.start + slot) {
+            let known = self.visits.get(slot).is_some_and(|visits| *visits != 0);
+            let means = self.means.get(slot).copied().unwrap_or_default();
+            envelope.widen_by(&means.map(|mean| select_unpredictable(known, mean, self.last)));
+        }
     }
 
     /// u of the seasonal Flow-Attention, after a sample at `level`.
@@ -585,7 +630,7 @@ mod tests {
         x: R,
     ) {
         let expected = state.expected(seasons, clocks);
-        state.observe(seasons, clocks, &expected, x);
+        state.observe(seasons, clocks, &expected, R::ZERO, x);
     }
 
     fn miss<const SLOTS: usize, R: Element>(state: &mut SeasonalState<SLOTS, R>, seasons: &Seasons, clocks: &Clocks) {
@@ -712,6 +757,41 @@ mod tests {
             assert!((standing[seasons.standing(true) - 1] - (value(399) - level.location)).abs() < 1e-4);
             assert_eq!(standing[seasons.standing(true)], 9.0);
         }
+    }
+
+    /// Days alike, then one that is off by `then`, as the ring holds it.
+    fn after_days<R: Element>(limit: f32, then: &[f32; 12]) -> [f32; 12] {
+        let seasons = seasons(&[(12, 1)]);
+        let (mut state, mut clocks) = (SeasonalState::<12, R>::new(), Clocks::default());
+        let day = |sample: usize| [0.0, 0.0, 0.5, 1.0, 2.0, 1.5, 1.0, 0.5, 0.0, 0.0, 8.0, 0.0][sample % 12];
+        for sample in 0..12 * 9 + then.len() {
+            let noise = [0.0625, -0.0625, 0.0, 0.03125, -0.03125][sample % 5];
+            let off = sample.checked_sub(12 * 9).map_or(0.0, |after| then[after]);
+            let expected = state.expected(&seasons, &clocks);
+            state.observe(&seasons, &clocks, &expected, R::of(limit), R::of(day(sample) + noise + off));
+            clocks.advance(&seasons);
+        }
+        core::array::from_fn(|at| state.ring[RING - then.len() + at].to_f32())
+    }
+
+    #[test]
+    fn a_glitch_does_not_enter_and_what_a_day_repeats_or_lasts_does() {
+        fn holds<R: Element>() {
+            let quiet = after_days::<R>(5.0, &[0.0; 12]);
+            assert_eq!(quiet, after_days::<R>(0.0, &[0.0; 12]), "a spike that each day has is none");
+            let mut glitch = [0.0; 12];
+            glitch[6] = 5.0;
+            let [taken, held] = [0.0, 5.0].map(|limit| after_days::<R>(limit, &glitch));
+            assert_eq!(taken[6], quiet[6] + 5.0);
+            assert!(held[6] < quiet[6] + 1.5, "{held:?}");
+            assert_eq!((&held[..6], &held[7..]), (&quiet[..6], &quiet[7..]));
+            let mut step = [5.0; 12];
+            step[..6].fill(0.0);
+            let stepped = after_days::<R>(5.0, &step);
+            assert!(stepped[6] < quiet[6] + 1.5 && stepped[7..].iter().zip(&quiet[7..]).all(|(a, b)| *a == b + 5.0));
+        }
+        holds::<f32>();
+        holds::<Q20>();
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::format::Numeric;
 use crate::persist::Writer;
 
 /// The version of the format that this crate reads and writes.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 /// What a snapshot starts with.
 pub const MAGIC: [u8; 4] = *b"FSNP";
 /// Bytes before the state.

@@ -167,6 +167,7 @@ mod tests {
             valid_min,
             valid_max,
             stuck_limit: 0,
+            spike_limit: 0.0,
             resolution,
             lowest: valid_min,
             highest: valid_max,

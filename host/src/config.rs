@@ -55,6 +55,10 @@ pub struct ChannelConfig {
     pub valid_max: f32,
     /// More equal samples in a row are taken as missing; 0 for never.
     pub stuck_limit: u32,
+    /// A sample that many mean steps beyond what the memories know is held back until the next one says the same; 0 for
+    /// never, and in configurations of before there was a limit.
+    #[serde(default)]
+    pub spike_limit: f32,
     /// The sensor's step that forecasts are rounded to; 0 for none.
     pub resolution: f32,
     /// No forecast is told below it; `valid_min` for a sensor that does not end there.
@@ -113,6 +117,7 @@ impl ChannelConfig {
             valid_min: self.valid_min,
             valid_max: self.valid_max,
             stuck_limit: self.stuck_limit,
+            spike_limit: self.spike_limit,
             resolution: self.resolution,
             lowest: self.lowest,
             highest: self.highest,
@@ -415,6 +420,7 @@ impl Config {
             valid_min: -9.0,
             valid_max: 9.0,
             stuck_limit: 0,
+            spike_limit: 0.0,
             resolution: 0.0,
             lowest: -9.0,
             highest: 9.0,

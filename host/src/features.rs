@@ -37,6 +37,8 @@ pub struct Features {
 }
 
 struct Channel {
+    /// As the intake's.
+    spike_limit: f32,
     /// In deviations of the training data and on the channel's level, NaN where the device would take the reading as
     /// missing. `[rows]`
     samples: Vec<f32>,
@@ -108,11 +110,11 @@ impl Features {
                 if levels.last().is_none_or(|(_, shift)| *shift != watch.shift()) {
                     levels.push((row, watch.shift()));
                 }
-                step(&mut state, &mut clocks, &seasons, keys, sample);
+                step(&mut state, &mut clocks, &seasons, keys, record.spike_limit, sample);
                 samples.push(sample);
                 mixed.push(MIXED_TRENDS.map(|trend| state.trends()[trend]));
             }
-            Channel { samples, levels, mixed, kept }
+            Channel { spike_limit: record.spike_limit, samples, levels, mixed, kept }
         });
         let channels = channels.collect();
         Self {
@@ -269,8 +271,9 @@ impl Features {
         let (mut state, mut clocks) = (State::new(), Clocks::default());
         let mut came = false;
         let bin_of = |row: usize| seasons.bin_of_phase(row as u32 % seasons.period());
-        for (row, sample) in self.channels[channel].samples.iter().enumerate().take(end) {
-            step(&mut state, &mut clocks, seasons, None, *sample);
+        let Channel { spike_limit, samples, .. } = &self.channels[channel];
+        for (row, sample) in samples.iter().enumerate().take(end) {
+            step(&mut state, &mut clocks, seasons, None, *spike_limit, *sample);
             came |= !sample.is_nan();
             if bin_of(row + 1) != bin_of(row) && std::mem::take(&mut came) {
                 let level = state.features(seasons, &clocks, &mut [0.0; MAX_FEATURES]);
@@ -282,7 +285,7 @@ impl Features {
 
     /// Shows the memories after each sample that is there from row `start` on, up to row `end`, while `each` says so.
     pub fn visit(&self, channel: usize, start: usize, end: usize, mut each: impl FnMut(&After<'_>) -> bool) {
-        let Channel { samples, kept, .. } = &self.channels[channel];
+        let Channel { spike_limit, samples, kept, .. } = &self.channels[channel];
         let first = start / KEEP * KEEP;
         let Some(mut state) = kept.get(start / KEEP).copied() else { return };
         let columns = &self.channels[self.mixing()..];
@@ -293,9 +296,9 @@ impl Features {
         for (row, sample) in samples.iter().enumerate().take(end).skip(first) {
             for (state, column) in known.iter_mut().zip(columns) {
                 // Nothing is retrieved of them.
-                step(state, &mut clocks.clone(), &self.seasons, None, column.samples[row]);
+                step(state, &mut clocks.clone(), &self.seasons, None, column.spike_limit, column.samples[row]);
             }
-            step(&mut state, &mut clocks, &self.seasons, keys, *sample);
+            step(&mut state, &mut clocks, &self.seasons, keys, *spike_limit, *sample);
             let after = After { row, state: &state, clocks: &clocks, known: &known };
             if row >= start && !sample.is_nan() && !each(&after) {
                 return;
@@ -305,12 +308,12 @@ impl Features {
 }
 
 /// As `Forecaster::observe` does.
-fn step(state: &mut State, clocks: &mut Clocks, seasons: &Seasons, keys: Option<&Keys>, sample: f32) {
+fn step(state: &mut State, clocks: &mut Clocks, seasons: &Seasons, keys: Option<&Keys>, spike_limit: f32, sample: f32) {
     let expected = state.expected(seasons, clocks);
     if sample.is_nan() {
         state.miss(state.foreseen(&expected));
     } else {
-        state.observe(seasons, clocks, &expected, sample);
+        state.observe(seasons, clocks, &expected, spike_limit, sample);
     }
     clocks.advance(seasons);
     if let Some(keys) = keys.filter(|_| !sample.is_nan()) {

@@ -69,6 +69,9 @@ pub struct ChannelReport {
     pub valid_max: f32,
     /// More equal samples in a row are taken as missing; 0 for never.
     pub stuck_limit: u32,
+    /// A sample that many mean steps beyond what the memories know is held back until the next one says the same; 0 for
+    /// never.
+    pub spike_limit: f32,
     /// Forecasts are multiples of it; 0 for any number.
     pub resolution: f32,
     /// No forecast is told below it; `valid_min` for a sensor that does not end there.
@@ -266,6 +269,7 @@ impl From<Channel<'_>> for ChannelReport {
             valid_min: channel.valid_min,
             valid_max: channel.valid_max,
             stuck_limit: channel.stuck_limit,
+            spike_limit: channel.spike_limit,
             resolution: channel.resolution,
             lowest: channel.lowest,
             highest: channel.highest,
@@ -359,6 +363,10 @@ impl Report {
                 0 => String::new(),
                 limit => format!(", stuck after {limit} equal samples"),
             };
+            let spikes = match channel.spike_limit {
+                0.0 => "",
+                _ => ", spikes held back",
+            };
             let step = match channel.resolution {
                 0.0 => String::new(),
                 step => format!(", in steps of {step}"),
@@ -370,7 +378,7 @@ impl Report {
                 (_, false) => ", seen only",
             };
             line(format_args!(
-                "channel {index} {}{role}: {} to {}{unit}, mean {}, deviation {}{step}{ends}{stuck}",
+                "channel {index} {}{role}: {} to {}{unit}, mean {}, deviation {}{step}{ends}{stuck}{spikes}",
                 channel.name, channel.valid_min, channel.valid_max, channel.offset, channel.scale
             ));
         }

@@ -116,6 +116,9 @@ pub struct LinearPath {
     pub own_readouts: bool,
     /// Root mean squared error on validation, in deviations: `[targets][knots]`.
     pub error: Vec<Vec<f32>>,
+    /// How far validation is off, to compare another fit with: ln of the root mean squared error times the mean absolute one
+    /// (of the mean squared error where the mean is wanted), mean over knots, `[targets]`.
+    pub score: Vec<f64>,
 }
 
 /// Shows about `most` rows of a channel: what a readout of every part sees, and the future at the knots relative to the
@@ -320,6 +323,8 @@ struct KnotFit {
     own_error: Vec<f64>,
     /// As `own_error` on the training rows.
     training_error: Vec<f64>,
+    /// As [`LinearPath::score`].
+    score: Vec<f64>,
 }
 
 /// How much each of some candidates is believed, from its prior and its errors on validation, `[targets]`.
@@ -399,7 +404,8 @@ impl KnotFit {
             own_error = errors(&own);
         }
         let training_error = train.iter().zip(&own).map(|(train, w)| train.error(w)).collect();
-        Some(Self { shared, own, shared_strengths, own_strengths, shared_error, own_error, training_error })
+        let score = Vec::new();
+        Some(Self { shared, own, shared_strengths, own_strengths, shared_error, own_error, training_error, score })
     }
 }
 
@@ -423,7 +429,11 @@ impl Fit {
         let mean = knots.iter().map(ratio).sum::<f64>() / (knots.len() * train.len()) as f64;
         // What the others' trends mean differs by channel.
         let own_readouts = train.len() > 1 && (parts.mixed || mean < 1.0 - LEAST_GAIN);
-        Some(Self { parts, knots, own_readouts })
+        let mut fit = Self { parts, knots, own_readouts };
+        for knot in 0..fit.knots.len() {
+            fit.knots[knot].score = fit.errors(knot).iter().map(|error| error.ln()).collect();
+        }
+        Some(fit)
     }
 
     fn errors(&self, knot: usize) -> &[f64] {
@@ -548,7 +558,9 @@ pub fn fit(
         error.max(floor).sqrt() as f32
     };
     let error = (0..targets).map(|target| knots.iter().map(|knot| error_of(target, knot)).collect()).collect();
-    Ok(LinearPath { parts, readout, own_readouts, error })
+    let score = |target: usize| knots.iter().map(|knot| knot.score[target]).sum::<f64>() / knots.len() as f64;
+    let score = (0..targets).map(score).collect();
+    Ok(LinearPath { parts, readout, own_readouts, error, score })
 }
 
 #[cfg(test)]

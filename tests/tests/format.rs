@@ -132,6 +132,7 @@ fn channels() -> [Channel<'static>; CHANNELS as usize] {
         valid_min: -40.0,
         valid_max: 125.0,
         stuck_limit,
+        spike_limit: 4.5,
         resolution: 0.25,
         lowest: -39.5,
         highest: 125.0,
@@ -281,7 +282,7 @@ fn by_hand(kind: Kind) -> Vec<u8> {
 
     let mut fields = BTreeMap::from([
         ("magic", b"FLOW".to_vec()),
-        ("version", vec![8, 0]),
+        ("version", vec![9, 0]),
         ("numeric", vec![u8::from(numeric == Numeric::I8)]),
         ("flags", vec![1 + 2 + 4 + 16 + 32 * u8::from(attention)]),
         ("length", (length as u32).to_le_bytes().to_vec()),
@@ -333,6 +334,7 @@ fn by_hand(kind: Kind) -> Vec<u8> {
             ("valid_min", channel.valid_min.to_le_bytes().to_vec()),
             ("valid_max", channel.valid_max.to_le_bytes().to_vec()),
             ("stuck_limit", channel.stuck_limit.to_le_bytes().to_vec()),
+            ("spike_limit", channel.spike_limit.to_le_bytes().to_vec()),
             ("resolution", channel.resolution.to_le_bytes().to_vec()),
             ("lowest", channel.lowest.to_le_bytes().to_vec()),
             ("highest", channel.highest.to_le_bytes().to_vec()),
@@ -444,7 +446,7 @@ fn what_is_refused_first_is_named_first() {
     // Reserved bytes, the space between the tables and the channels, and the end of a text.
     let tables = 128 + table_bytes(true);
     let channel = tables.next_multiple_of(16);
-    for reserved in [121, 127, tables, channel - 1, channel + 72, channel + 79] {
+    for reserved in [121, 127, tables, channel - 1, channel + 76, channel + 79] {
         let mut file = good.clone();
         assert_eq!(file[reserved], 0);
         file[reserved] = 1;
@@ -462,6 +464,9 @@ fn what_is_refused_first_is_named_first() {
         (24, f32::NAN, "channel's lowest forecast NaN"),
         (28, 125.5, "channel's highest forecast 125.5"),
         (28, -39.75, "channel's highest forecast -39.75"),
+        (72, 1000.5, "channel's spike limit 1000.5, expected 0 to 1000"),
+        (72, -0.5, "channel's spike limit -0.5"),
+        (72, f32::NAN, "channel's spike limit NaN"),
     ] {
         let mut file = good.clone();
         file[channel + at..][..4].copy_from_slice(&f32::to_le_bytes(end));

@@ -105,6 +105,7 @@ mod tests {
             valid_min: -100.0,
             valid_max: 100.0,
             stuck_limit: 0,
+            spike_limit: 0.0,
             resolution: 0.0,
             lowest: -100.0,
             highest: 100.0,

@@ -107,11 +107,11 @@ impl Experiment {
     pub fn new(series: &Series, mut config: Config, split: Split) -> Result<Self> {
         // Whether rounding to a sensor's step pays is another question.
         config.channels.iter_mut().for_each(|channel| channel.resolution = 0.0);
-        // So is what the device learns by itself.
+        // So is what the device learns by itself, and whether spikes enter: here all do.
         config.corrected = false;
         let seen = seen(series, split.validation.end);
         let ClosedForm { config, features, linear, keys, fewest, .. } =
-            ClosedForm::fit(config, &seen, &split, Aim::Median, 1)?;
+            ClosedForm::fit_as(config, &seen, &split, Aim::Median, 1)?;
         let channels = usize::from(config.targets);
         let header = config.header()?;
         let shape = Shape::new(channels, config.knots.len(), fewest);

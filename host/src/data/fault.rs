@@ -353,6 +353,7 @@ mod tests {
             valid_min,
             valid_max,
             stuck_limit: 0,
+            spike_limit: 0.0,
             resolution: 0.0,
             lowest: valid_min,
             highest: valid_max,

@@ -186,7 +186,7 @@ mod tests {
             let came = row / PERIOD != 20 && !(200..230).contains(&row) && rng.random_range(0..9) > 0;
             let expected = state.expected(&seasons, &clocks);
             if came {
-                state.observe(&seasons, &clocks, &expected, x);
+                state.observe(&seasons, &clocks, &expected, 0.0, x);
             } else {
                 state.miss(state.foreseen(&expected));
             }

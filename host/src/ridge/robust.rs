@@ -135,6 +135,8 @@ pub fn refit(fit: &mut Fit, features: &Features, targets: usize, training: Range
 
 /// One readout for all.
 fn shared(knot: &mut KnotFit, train: &[Case], held: &[Case]) {
+    let before: Vec<_> = held.iter().map(|case| case.errors(&knot.shared)).collect();
+    knot.score = before.iter().map(|(_, score)| *score).collect();
     let mut w = knot.shared.clone();
     for _ in 0..ITERATIONS {
         let moments: Vec<AtKnot> = train.iter().map(|case| case.weighted(&case.residuals(&w))).collect();
@@ -142,17 +144,21 @@ fn shared(knot: &mut KnotFit, train: &[Case], held: &[Case]) {
         let Some(next) = pooled.solve(&(&knot.shared_strengths * pooled.power()), None) else { return };
         w = next;
     }
-    let pairs: Vec<_> = held.iter().map(|case| (case.errors(&knot.shared), case.errors(&w))).collect();
-    if pairs.iter().map(|((_, before), (_, now))| now - before).sum::<f64>() < 0.0 {
-        for (error, ((before, _), (now, _))) in knot.shared_error.iter_mut().zip(pairs) {
+    let now: Vec<_> = held.iter().map(|case| case.errors(&w)).collect();
+    let score = |errors: &[(f64, f64)]| errors.iter().map(|(_, score)| score).sum::<f64>();
+    if score(&now) < score(&before) {
+        for (error, ((before, _), (now, _))) in knot.shared_error.iter_mut().zip(before.iter().zip(&now)) {
             *error *= now / before;
         }
+        knot.score = now.iter().map(|(_, score)| *score).collect();
         knot.shared = w;
     }
 }
 
 /// Each target its own, towards one for all as before.
 fn own(knot: &mut KnotFit, train: &[Case], held: &[Case]) {
+    let before: Vec<_> = held.iter().zip(&knot.own).map(|(case, w)| case.errors(w)).collect();
+    knot.score = before.iter().map(|(_, score)| *score).collect();
     let mut ws = knot.own.clone();
     for _ in 0..ITERATIONS {
         let weighted = |(case, w): (&Case, &DVector<f64>)| case.weighted(&case.residuals(w));
@@ -167,10 +173,11 @@ fn own(knot: &mut KnotFit, train: &[Case], held: &[Case]) {
         let Some(next) = next.collect() else { return };
         ws = next;
     }
-    for ((own, error), (w, case)) in knot.own.iter_mut().zip(&mut knot.own_error).zip(ws.into_iter().zip(held)) {
-        let ((before, score_before), (now, score)) = (case.errors(own), case.errors(&w));
-        if score < score_before {
-            (*own, *error) = (w, *error * now / before);
+    let kept = knot.own.iter_mut().zip(&mut knot.own_error).zip(&mut knot.score);
+    for (((own, error), kept), ((w, case), (before, _))) in kept.zip(ws.into_iter().zip(held).zip(before)) {
+        let (now, score) = case.errors(&w);
+        if score < *kept {
+            (*own, *error, *kept) = (w, *error * now / before, score);
         }
     }
 }
@@ -210,6 +217,7 @@ mod tests {
             shared_error: error.clone(),
             own_error: error.clone(),
             training_error: error,
+            score: Vec::new(),
         }
     }
 

@@ -363,6 +363,8 @@ fn channel(
         valid_min,
         valid_max,
         stuck_limit: (3 * still.longest as u32).max(period / 4).max(12),
+        // The closed form finds out whether one pays.
+        spike_limit: 0.0,
         resolution: resolution(&present),
         lowest: lowest.unwrap_or(valid_min),
         highest: highest.unwrap_or(valid_max),
