@@ -109,7 +109,7 @@ pub struct Options {
 
 impl Options {
     /// The closed form alone, on the CPU.
-    pub(crate) fn closed_form(wishes: Wishes) -> Self {
+    pub fn closed_form(wishes: Wishes) -> Self {
         Self { wishes, epochs: 0, ensemble: 1, most: None, seed: 1, device: DeviceChoice::Cpu, checkpoint: None }
     }
 }
