@@ -62,6 +62,7 @@ fn model(preset: &Preset, numeric: Numeric) -> Vec<u128> {
         valid_max: 100.0,
         stuck_limit: 0,
         spike_limit: 5.0,
+        spike_least: 0.125,
         resolution: 0.0,
         lowest: -100.0,
         highest: 100.0,

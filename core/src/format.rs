@@ -136,7 +136,7 @@ mod field {
         pub const NAME: Range<usize> = 32..32 + NAME_BYTES;
         pub const UNIT: Range<usize> = NAME.end..NAME.end + UNIT_BYTES;
         pub const SPIKE_LIMIT: usize = UNIT.end;
-        pub const RESERVED: Range<usize> = SPIKE_LIMIT + 4..BYTES;
+        pub const SPIKE_LEAST: usize = SPIKE_LIMIT + 4;
         pub const BYTES: usize = 80;
     }
 }
@@ -216,9 +216,11 @@ pub struct Channel<'m> {
     pub valid_max: f32,
     /// More equal samples in a row than this are taken as missing; 0 for never.
     pub stuck_limit: u32,
-    /// A sample that many mean steps beyond what the memories know is held back until the next one says the same
-    /// ([`crate::spike`]); 0 for never.
+    /// A sample is held back until another says the same where it lies beyond what the memories know, by so many times
+    /// what samples are commonly off ([`crate::spike`]); 0 for never.
     pub spike_limit: f32,
+    /// That is at least so far, in deviations.
+    pub spike_least: f32,
     /// The sensor's step, in the unit: forecasts are multiples of it, as readings are. 0 for a fine sensor.
     pub resolution: f32,
     /// No forecast that a user is told is lower, unless a reading was; above `valid_min`, which is no end.
@@ -465,9 +467,6 @@ impl Header {
         for index in 0..self.channels.into() {
             let channel = self.channel(body, index).ok_or(FormatError::Text { channel: index })?;
             channel.check(index)?;
-            let start = self.channels_start() + index * field::channel::BYTES;
-            let Range { start: from, end: to } = field::channel::RESERVED;
-            zero(body, start + from..start + to)?;
         }
         self.check_weights(body)
     }
@@ -557,6 +556,7 @@ impl Header {
             valid_max: f32_at(record, field::channel::VALID_MAX),
             stuck_limit: u32_at(record, field::channel::STUCK_LIMIT),
             spike_limit: f32_at(record, field::channel::SPIKE_LIMIT),
+            spike_least: f32_at(record, field::channel::SPIKE_LEAST),
             resolution: f32_at(record, field::channel::RESOLUTION),
             lowest: f32_at(record, field::channel::LOWEST),
             highest: f32_at(record, field::channel::HIGHEST),
@@ -832,6 +832,7 @@ impl Header {
                 (field::channel::LOWEST, channel.lowest),
                 (field::channel::HIGHEST, channel.highest),
                 (field::channel::SPIKE_LIMIT, channel.spike_limit),
+                (field::channel::SPIKE_LEAST, channel.spike_least),
             ] {
                 put(out, start + at, &value.to_le_bytes());
             }
@@ -960,6 +961,7 @@ impl Channel<'_> {
             return wrong("channel's resolution", resolution, "0 to 1e6 scales");
         }
         within("channel's spike limit", self.spike_limit, 0.0..=MAX_LIMIT, "0 to 1000")?;
+        within("channel's least spike", self.spike_least, 0.0..=MAX_LIMIT, "0 to 1000 deviations")?;
         let inside = |value: f32, from: f32| (order(from)..=order(most)).contains(&order(value));
         if !inside(self.lowest, least) {
             return wrong("channel's lowest forecast", self.lowest, "the smallest sample to the largest");

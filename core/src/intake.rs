@@ -18,6 +18,7 @@ use crate::bits::{is_finite, order};
 use crate::ends::Ends;
 use crate::format::Channel;
 use crate::linear::Element;
+use crate::spike::Limit;
 use crate::unit::Unit;
 
 /// Readings of a new level: more than this, and than the channel may stand still.
@@ -57,7 +58,7 @@ pub struct Intake<R: Element> {
     /// Within, what lasts is a level.
     reach: Range<R>,
     stuck_limit: u32,
-    spike_limit: R,
+    spike_limit: Limit<R>,
     /// How far readings that are near each other lie apart, as samples.
     near: R,
     /// What a level moves by, as a sample.
@@ -110,14 +111,14 @@ impl<R: Element> Intake<R> {
         shifted: Range { min: R::ZERO, max: R::ZERO },
         reach: Range { min: R::ZERO, max: R::ZERO },
         stuck_limit: 0,
-        spike_limit: R::ZERO,
+        spike_limit: Limit::NONE,
         near: R::ZERO,
         step: R::ZERO,
     };
 
     /// From a channel's record in the model file.
     pub fn new(channel: &Channel<'_>) -> Self {
-        let Channel { valid_min, valid_max, stuck_limit, spike_limit, .. } = *channel;
+        let Channel { valid_min, valid_max, stuck_limit, spike_limit, spike_least, .. } = *channel;
         let unit = R::Unit::new(channel);
         let samples = Range { min: unit.sample(valid_min), max: unit.sample(valid_max) };
         let width = samples.max - samples.min;
@@ -132,7 +133,7 @@ impl<R: Element> Intake<R> {
                 max: (samples.max + farther).at_most(R::of(FARTHEST)).at_least(samples.max),
             },
             stuck_limit,
-            spike_limit: R::of(spike_limit),
+            spike_limit: Limit { steps: R::of(spike_limit), least: R::of(spike_least) },
             near: width * R::of(NEAR),
             step: (width * R::of(MOVE)).at_least(R::of(3.0) * unit.half_step()).at_least(finest(&unit)),
         }
@@ -205,10 +206,10 @@ impl<R: Element> Intake<R> {
         self.unit.sample(reading) - shift
     }
 
-    /// From how many mean steps on a sample is a spike ([`crate::spike`]); 0: none is.
+    /// From when on a sample sticks out.
     #[inline]
-    pub fn spike_limit(&self) -> R {
-        self.spike_limit
+    pub fn spike_limit(&self) -> &Limit<R> {
+        &self.spike_limit
     }
 
     /// Half a step of a coarse sensor, as a sample; 0 for a fine one.
@@ -339,6 +340,7 @@ mod tests {
         valid_max: 60.0,
         stuck_limit: 20,
         spike_limit: 0.0,
+        spike_least: 0.0,
         resolution: 0.0,
         lowest: -20.0,
         highest: 60.0,

@@ -30,7 +30,7 @@ use crate::linear::Element;
 use crate::math::Real;
 use crate::persist::{Persist, Reader, Writer};
 use crate::retrieval::{Arrival, BIN, Encoder, KEY, RETRIEVALS, SUMMARY, Today, day_key, retrieve};
-use crate::spike::{Envelope, Spikes};
+use crate::spike::{Envelope, Limit, Spikes};
 
 /// K: running means for each slot.
 pub const MEMORIES: usize = 4;
@@ -57,7 +57,7 @@ const OFFSET_TREND: usize = 3;
 pub const MIXED_TRENDS: [usize; 2] = [0, 4];
 /// The deviation before any is known, in deviations of the training data, worth one sample.
 const FIRST_DEVIATION: f32 = 0.5;
-/// Spikes are judged once so many periods have come.
+/// Spikes are judged once so many periods of samples had one of the period before beside them.
 const RIPE: u32 = 2;
 /// Slots whose means are summed as one number.
 const SUMMED: usize = 32;
@@ -164,14 +164,16 @@ pub struct SeasonalState<const SLOTS: usize, R = f32> {
     /// One more than the pass of the last sample that entered (0: none did), and how many entered in it; by season.
     after_pass: [u32; MAX_SEASONS],
     pass_samples: [u32; MAX_SEASONS],
+    /// B_0 of that pass's slot before the pass, by season.
+    before_pass: [R; MAX_SEASONS],
     /// Slots of the first season visited at least once.
     visited: u32,
     /// The last samples, oldest first, missing ones filled in.
     ring: [R; RING],
     /// How many entries of `ring` are known.
     ring_count: u32,
-    /// The last sample that was there: fills what the season cannot. (The ring's last entry may be a fill itself, and a
-    /// gap that is jumped over never sees those.)
+    /// The last sample that was there, as it entered: fills what the season cannot. (The ring's last entry may be a fill
+    /// itself, and a gap that is jumped over never sees those.)
     last: R,
     /// T_i, running means of x − B_1[slot] over `deviations` samples.
     trends: [R; TRENDS],
@@ -192,6 +194,7 @@ impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
             visits,
             after_pass,
             pass_samples,
+            before_pass,
             visited,
             ring,
             ring_count,
@@ -207,6 +210,7 @@ impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
         visits.get(..slots).unwrap_or_default().save(writer);
         after_pass.save(writer);
         pass_samples.save(writer);
+        before_pass.save(writer);
         visited.save(writer);
         ring.save(writer);
         ring_count.save(writer);
@@ -226,6 +230,7 @@ impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
             visits,
             after_pass,
             pass_samples,
+            before_pass,
             visited,
             ring,
             ring_count,
@@ -241,6 +246,7 @@ impl<const SLOTS: usize, R: Persist> SeasonalState<SLOTS, R> {
         visits.get_mut(..slots).unwrap_or_default().load(reader);
         after_pass.load(reader);
         pass_samples.load(reader);
+        before_pass.load(reader);
         visited.load(reader);
         ring.load(reader);
         ring_count.load(reader);
@@ -265,6 +271,7 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
             visits: [0; SLOTS],
             after_pass: [0; MAX_SEASONS],
             pass_samples: [0; MAX_SEASONS],
+            before_pass: [R::ZERO; MAX_SEASONS],
             visited: 0,
             ring: [R::ZERO; RING],
             ring_count: 0,
@@ -285,6 +292,7 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
             visits,
             after_pass,
             pass_samples,
+            before_pass,
             visited,
             ring,
             ring_count,
@@ -304,6 +312,7 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
         trends.fill(R::ZERO);
         after_pass.fill(0);
         pass_samples.fill(0);
+        before_pass.fill(R::ZERO);
         for count in [visited, ring_count, deviations] {
             *count = 0;
         }
@@ -317,7 +326,7 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
         self.visited as usize
     }
 
-    /// The last sample that came.
+    /// The last sample that came, as it entered.
     pub fn last(&self) -> R {
         self.last
     }
@@ -335,9 +344,17 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
     /// Takes the sample that `clocks` expect, of which this was [`expected`](Self::expected); `x` is finite, and enters as far
     /// as it is no spike by `spike_limit` ([`crate::spike`]).
     #[inline]
-    pub fn observe(&mut self, seasons: &Seasons, clocks: &Clocks, expected: &Expected<R>, spike_limit: R, x: R) {
+    pub fn observe(
+        &mut self,
+        seasons: &Seasons,
+        clocks: &Clocks,
+        expected: &Expected<R>,
+        spike_limit: &Limit<R>,
+        x: R,
+    ) {
         let envelope = self.envelope(seasons, clocks, expected);
         let ripe = expected.known & (self.deviations >= seasons.period().saturating_mul(RIPE));
+        let raw = x;
         let x = self.spikes.hold(&envelope, spike_limit, ripe, x);
         self.push(x);
         self.last = x;
@@ -372,8 +389,10 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
 
         let memory_gain = seasons.memory_gain.map(R::of);
         let mut start = 0;
-        let passes = self.after_pass.iter_mut().zip(&mut self.pass_samples);
-        for ((season, clock), (last_pass, pass_samples)) in seasons.list.iter().zip(&clocks.clocks).zip(passes) {
+        let passes = self.after_pass.iter_mut().zip(&mut self.pass_samples).zip(&mut self.before_pass);
+        for ((season, clock), ((last_pass, pass_samples), before)) in
+            seasons.list.iter().zip(&clocks.clocks).zip(passes)
+        {
             let slot = start + clock.slot as usize;
             start += season.slots;
             let (Some(means), Some(visits)) = (self.means.get_mut(slot), self.visits.get_mut(slot)) else { continue };
@@ -381,12 +400,15 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
             let new_pass = after_pass != *last_pass;
             *last_pass = after_pass;
             *pass_samples = select_unpredictable(new_pass, 1, pass_samples.saturating_add(1));
+            *before = select_unpredictable(new_pass, means[0], *before);
             *visits = visits.saturating_add(u8::from(new_pass));
             // A pass of b samples must weigh as one sample of gain g would: the old mean weighs b (1 − g)/g samples.
             let samples = R::from_count(*pass_samples);
             let width = R::from_count(season.slot_samples);
             let visit_gain = R::one_over((*visits).max(1).into());
-            for (mean, floor) in means.iter_mut().zip(&memory_gain) {
+            // The last period's memory takes a spike as it is: in the same slot of the next one it is none.
+            let samples_of = [raw, x, x, x];
+            for ((mean, floor), x) in means.iter_mut().zip(&memory_gain).zip(samples_of) {
                 let gain = visit_gain.at_least(*floor);
                 mean.approach(x, gain / (width * (R::ONE - gain) + gain * samples));
             }
@@ -428,8 +450,11 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
         envelope.widen(self.last);
         envelope.widen(self.foreseen(expected));
         let mut start = 0;
-        for (season, clock) in seasons.list.iter().zip(&clocks.clocks) {
-            self.widen(&mut envelope, start..start + season.slots, clock.slot as usize);
+        let passes = self.after_pass.iter().zip(&self.before_pass);
+        for ((season, clock), (after_pass, before)) in seasons.list.iter().zip(&clocks.clocks).zip(passes) {
+            // B_0 forgets the last period when the pass through the slot begins.
+            let before = (*after_pass == clock.pass.wrapping_add(1)).then_some(*before);
+            self.widen(&mut envelope, start..start + season.slots, clock.slot as usize, season.slot_samples, before);
             start += season.slots;
         }
         envelope
@@ -438,12 +463,16 @@ impl<const SLOTS: usize, R: Element> SeasonalState<SLOTS, R> {
     /// By what a slot of a season, whose slots are `slots`, and the two beside it hold. (One copy serves every season, flash is
     /// dearer than a call.)
     #[inline(never)]
-    fn widen(&self, envelope: &mut Envelope<R>, slots: Range<usize>, slot: usize) {
-        let before = select_unpredictable(slot == 0, slots.len(), slot).saturating_sub(1);
-        let after = select_unpredictable(slot + 1 == slots.len(), 0, slot + 1);
-        for slot in [before, slot, after].map(|slot| slots.start + slot) {
+    fn widen(&self, envelope: &mut Envelope<R>, slots: Range<usize>, slot: usize, samples: u32, before: Option<R>) {
+        let previous = select_unpredictable(slot == 0, slots.len(), slot).saturating_sub(1);
+        let next = select_unpredictable(slot + 1 == slots.len(), 0, slot + 1);
+        for (slot, before) in [(previous, None), (slot, before), (next, None)] {
+            let slot = slots.start + slot;
             let known = self.visits.get(slot).is_some_and(|visits| *visits != 0);
-            let means = self.means.get(slot).copied().unwrap_or_default();
+            let mut means = self.means.get(slot).copied().unwrap_or_default();
+            // One of the slot's samples may have been all that moved its last mean.
+            let [last, few, ..] = means;
+            means[0] = few + R::from_count(samples) * (before.unwrap_or(last) - few);
             envelope.widen_by(&means.map(|mean| select_unpredictable(known, mean, self.last)));
         }
     }
@@ -606,6 +635,8 @@ impl<const SLOTS: usize, R: Element> Default for SeasonalState<SLOTS, R> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
     use crate::q20::Q20;
 
@@ -630,7 +661,7 @@ mod tests {
         x: R,
     ) {
         let expected = state.expected(seasons, clocks);
-        state.observe(seasons, clocks, &expected, R::ZERO, x);
+        state.observe(seasons, clocks, &expected, &Limit::NONE, x);
     }
 
     fn miss<const SLOTS: usize, R: Element>(state: &mut SeasonalState<SLOTS, R>, seasons: &Seasons, clocks: &Clocks) {
@@ -768,10 +799,32 @@ mod tests {
             let noise = [0.0625, -0.0625, 0.0, 0.03125, -0.03125][sample % 5];
             let off = sample.checked_sub(12 * 9).map_or(0.0, |after| then[after]);
             let expected = state.expected(&seasons, &clocks);
-            state.observe(&seasons, &clocks, &expected, R::of(limit), R::of(day(sample) + noise + off));
+            let limit = Limit { steps: R::of(limit), least: R::ZERO };
+            state.observe(&seasons, &clocks, &expected, &limit, R::of(day(sample) + noise + off));
             clocks.advance(&seasons);
         }
         core::array::from_fn(|at| state.ring[RING - then.len() + at].to_f32())
+    }
+
+    #[test]
+    fn what_comes_at_the_same_time_of_the_next_day_is_no_glitch() {
+        for samples in [1, 3] {
+            let seasons = seasons(&[(24, samples)]);
+            let (mut state, mut clocks) = (SeasonalState::<24>::new(), Clocks::default());
+            let limit = Limit { steps: 5.0, least: 0.0 };
+            let mut entered = std::vec::Vec::new();
+            for sample in 0..24 * 12 {
+                let noise = [0.0625, -0.0625, 0.0, 0.03125, -0.03125][sample % 5];
+                let pulse = if sample >= 24 * 9 && sample % 24 == 13 { 5.0 } else { 0.0 };
+                let expected = state.expected(&seasons, &clocks);
+                state.observe(&seasons, &clocks, &expected, &limit, noise + pulse);
+                clocks.advance(&seasons);
+                if pulse > 0.0 {
+                    entered.push(state.last());
+                }
+            }
+            assert!(entered[0] < 1.0 && entered[1] > 4.5 && entered[2] > 4.5, "{samples} a slot: {entered:?}");
+        }
     }
 
     #[test]

@@ -55,10 +55,13 @@ pub struct ChannelConfig {
     pub valid_max: f32,
     /// More equal samples in a row are taken as missing; 0 for never.
     pub stuck_limit: u32,
-    /// A sample that many mean steps beyond what the memories know is held back until the next one says the same; 0 for
-    /// never, and in configurations of before there was a limit.
+    /// A sample is held back until another says the same where it lies beyond what the memories know, by so many times
+    /// what samples are commonly off; 0 for never, and in configurations of before there was a limit.
     #[serde(default)]
     pub spike_limit: f32,
+    /// That is at least so far, in deviations.
+    #[serde(default)]
+    pub spike_least: f32,
     /// The sensor's step that forecasts are rounded to; 0 for none.
     pub resolution: f32,
     /// No forecast is told below it; `valid_min` for a sensor that does not end there.
@@ -118,6 +121,7 @@ impl ChannelConfig {
             valid_max: self.valid_max,
             stuck_limit: self.stuck_limit,
             spike_limit: self.spike_limit,
+            spike_least: self.spike_least,
             resolution: self.resolution,
             lowest: self.lowest,
             highest: self.highest,
@@ -421,6 +425,7 @@ impl Config {
             valid_max: 9.0,
             stuck_limit: 0,
             spike_limit: 0.0,
+            spike_least: 0.0,
             resolution: 0.0,
             lowest: -9.0,
             highest: 9.0,

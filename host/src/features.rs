@@ -11,6 +11,7 @@ use flowcast_core::seasonal::{
     Clocks, Level, MAX_ALIGNED, MAX_FEATURES, MAX_STANDING, MEMORIES, MIXED_TRENDS, RING, SeasonalState, Seasons,
     TRENDS,
 };
+use flowcast_core::spike::Limit;
 
 use crate::config::Config;
 use crate::data::Series;
@@ -38,7 +39,7 @@ pub struct Features {
 
 struct Channel {
     /// As the intake's.
-    spike_limit: f32,
+    spike_limit: Limit<f32>,
     /// In deviations of the training data and on the channel's level, NaN where the device would take the reading as
     /// missing. `[rows]`
     samples: Vec<f32>,
@@ -110,11 +111,11 @@ impl Features {
                 if levels.last().is_none_or(|(_, shift)| *shift != watch.shift()) {
                     levels.push((row, watch.shift()));
                 }
-                step(&mut state, &mut clocks, &seasons, keys, record.spike_limit, sample);
+                step(&mut state, &mut clocks, &seasons, keys, intake.spike_limit(), sample);
                 samples.push(sample);
                 mixed.push(MIXED_TRENDS.map(|trend| state.trends()[trend]));
             }
-            Channel { spike_limit: record.spike_limit, samples, levels, mixed, kept }
+            Channel { spike_limit: *intake.spike_limit(), samples, levels, mixed, kept }
         });
         let channels = channels.collect();
         Self {
@@ -273,7 +274,7 @@ impl Features {
         let bin_of = |row: usize| seasons.bin_of_phase(row as u32 % seasons.period());
         let Channel { spike_limit, samples, .. } = &self.channels[channel];
         for (row, sample) in samples.iter().enumerate().take(end) {
-            step(&mut state, &mut clocks, seasons, None, *spike_limit, *sample);
+            step(&mut state, &mut clocks, seasons, None, spike_limit, *sample);
             came |= !sample.is_nan();
             if bin_of(row + 1) != bin_of(row) && std::mem::take(&mut came) {
                 let level = state.features(seasons, &clocks, &mut [0.0; MAX_FEATURES]);
@@ -296,9 +297,9 @@ impl Features {
         for (row, sample) in samples.iter().enumerate().take(end).skip(first) {
             for (state, column) in known.iter_mut().zip(columns) {
                 // Nothing is retrieved of them.
-                step(state, &mut clocks.clone(), &self.seasons, None, column.spike_limit, column.samples[row]);
+                step(state, &mut clocks.clone(), &self.seasons, None, &column.spike_limit, column.samples[row]);
             }
-            step(&mut state, &mut clocks, &self.seasons, keys, *spike_limit, *sample);
+            step(&mut state, &mut clocks, &self.seasons, keys, spike_limit, *sample);
             let after = After { row, state: &state, clocks: &clocks, known: &known };
             if row >= start && !sample.is_nan() && !each(&after) {
                 return;
@@ -308,7 +309,14 @@ impl Features {
 }
 
 /// As `Forecaster::observe` does.
-fn step(state: &mut State, clocks: &mut Clocks, seasons: &Seasons, keys: Option<&Keys>, spike_limit: f32, sample: f32) {
+fn step(
+    state: &mut State,
+    clocks: &mut Clocks,
+    seasons: &Seasons,
+    keys: Option<&Keys>,
+    spike_limit: &Limit<f32>,
+    sample: f32,
+) {
     let expected = state.expected(seasons, clocks);
     if sample.is_nan() {
         state.miss(state.foreseen(&expected));

@@ -69,9 +69,11 @@ pub struct ChannelReport {
     pub valid_max: f32,
     /// More equal samples in a row are taken as missing; 0 for never.
     pub stuck_limit: u32,
-    /// A sample that many mean steps beyond what the memories know is held back until the next one says the same; 0 for
-    /// never.
+    /// A sample is held back until another says the same where it lies beyond what the memories know, by so many times
+    /// what samples are commonly off; 0 for never.
     pub spike_limit: f32,
+    /// That is at least so far, in deviations.
+    pub spike_least: f32,
     /// Forecasts are multiples of it; 0 for any number.
     pub resolution: f32,
     /// No forecast is told below it; `valid_min` for a sensor that does not end there.
@@ -270,6 +272,7 @@ impl From<Channel<'_>> for ChannelReport {
             valid_max: channel.valid_max,
             stuck_limit: channel.stuck_limit,
             spike_limit: channel.spike_limit,
+            spike_least: channel.spike_least,
             resolution: channel.resolution,
             lowest: channel.lowest,
             highest: channel.highest,

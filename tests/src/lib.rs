@@ -163,6 +163,7 @@ pub fn random_model_with(
             valid_max: 1000.0,
             stuck_limit: 50,
             spike_limit: 5.0,
+            spike_least: 0.125,
             resolution: 0.0,
             lowest: -1000.0,
             highest: 1000.0,

@@ -133,6 +133,7 @@ fn channels() -> [Channel<'static>; CHANNELS as usize] {
         valid_max: 125.0,
         stuck_limit,
         spike_limit: 4.5,
+        spike_least: 0.75,
         resolution: 0.25,
         lowest: -39.5,
         highest: 125.0,
@@ -335,6 +336,7 @@ fn by_hand(kind: Kind) -> Vec<u8> {
             ("valid_max", channel.valid_max.to_le_bytes().to_vec()),
             ("stuck_limit", channel.stuck_limit.to_le_bytes().to_vec()),
             ("spike_limit", channel.spike_limit.to_le_bytes().to_vec()),
+            ("spike_least", channel.spike_least.to_le_bytes().to_vec()),
             ("resolution", channel.resolution.to_le_bytes().to_vec()),
             ("lowest", channel.lowest.to_le_bytes().to_vec()),
             ("highest", channel.highest.to_le_bytes().to_vec()),
@@ -443,10 +445,10 @@ fn what_is_refused_first_is_named_first() {
     assert!(name(&bad).contains("not a Flowcast model"));
     assert_eq!(Header::parse(&bad[..3]), Err(FormatError::Truncated { found: 3, expected: 132 }));
 
-    // Reserved bytes, the space between the tables and the channels, and the end of a text.
+    // Reserved bytes, the space between the tables and the channels, the end of a text, and what lies outside its range.
     let tables = 128 + table_bytes(true);
     let channel = tables.next_multiple_of(16);
-    for reserved in [121, 127, tables, channel - 1, channel + 76, channel + 79] {
+    for reserved in [121, 127, tables, channel - 1] {
         let mut file = good.clone();
         assert_eq!(file[reserved], 0);
         file[reserved] = 1;
@@ -467,6 +469,7 @@ fn what_is_refused_first_is_named_first() {
         (72, 1000.5, "channel's spike limit 1000.5, expected 0 to 1000"),
         (72, -0.5, "channel's spike limit -0.5"),
         (72, f32::NAN, "channel's spike limit NaN"),
+        (76, -0.5, "channel's least spike -0.5, expected 0 to 1000 deviations"),
     ] {
         let mut file = good.clone();
         file[channel + at..][..4].copy_from_slice(&f32::to_le_bytes(end));

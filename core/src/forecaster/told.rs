@@ -106,6 +106,7 @@ mod tests {
             valid_max: 100.0,
             stuck_limit: 0,
             spike_limit: 0.0,
+            spike_least: 0.0,
             resolution: 0.0,
             lowest: -100.0,
             highest: 100.0,

@@ -64,6 +64,7 @@ fn config(preset: &Preset, adapted: bool, period: u32) -> Config {
             valid_max: 100.0,
             stuck_limit: 0,
             spike_limit: 5.0,
+            spike_least: 0.125,
             resolution: 0.0,
             lowest: -100.0,
             highest: 100.0,

@@ -354,6 +354,7 @@ mod tests {
             valid_max,
             stuck_limit: 0,
             spike_limit: 0.0,
+            spike_least: 0.0,
             resolution: 0.0,
             lowest: valid_min,
             highest: valid_max,

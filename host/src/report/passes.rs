@@ -140,6 +140,7 @@ mod tests {
     use flowcast_core::linear::Linear;
     use flowcast_core::retrieval::{Encoder, HIDDEN, RETRIEVALS, SUMMARY};
     use flowcast_core::seasonal::{Clocks, MAX_FEATURES, MEMORIES, Season, SeasonalState};
+    use flowcast_core::spike::Limit;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
@@ -186,7 +187,7 @@ mod tests {
             let came = row / PERIOD != 20 && !(200..230).contains(&row) && rng.random_range(0..9) > 0;
             let expected = state.expected(&seasons, &clocks);
             if came {
-                state.observe(&seasons, &clocks, &expected, 0.0, x);
+                state.observe(&seasons, &clocks, &expected, &Limit::NONE, x);
             } else {
                 state.miss(state.foreseen(&expected));
             }

@@ -16,7 +16,7 @@ use crate::ridge::{self, Aim, LinearPath};
 const STARTS: u64 = 3;
 /// A target must have more readings than this to train on.
 const LEAST_TRAINING: usize = 32;
-/// Mean steps from which on a sample is a spike, held back until the next one says the same.
+/// From so many times what samples are commonly off on, one is a spike, held back until another says the same.
 const SPIKE_LIMIT: f32 = 5.0;
 /// What that may add to the score on validation: few spikes fall there, and on a board each costs the forecasts after it.
 const MOST_SPIKE_LOSS: f64 = 0.002;

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 use flowcast_core::format::MAX_CHANNELS;
 use flowcast_core::presets::Preset;
 use flowcast_core::seasonal::{MAX_SEASONS, RING};
+use flowcast_core::spike::MAX_LIMIT;
 
 use crate::config::{ChannelConfig, Config, knots};
 use crate::data::fault::Bounds;
@@ -37,6 +38,8 @@ const ON_STEPS: f64 = 0.995;
 const PILED_UP: f64 = 0.01;
 /// and so many times as many as at the reading next to it.
 const PILED_OVER: usize = 2;
+/// So many steps of a coarse sensor are no spike.
+const SPIKE_STEPS: f32 = 2.0;
 /// The longest default horizon.
 const LONGEST_HORIZON: u32 = 288;
 
@@ -354,6 +357,7 @@ fn channel(
     // Almost constant channels would turn noise into signal; of one that never changed, nothing is known.
     let scale = if width > 0.0 { deviation.max(1e-3 * f64::from(width)).max(1e-12) as f32 } else { 1.0 };
     let [lowest, highest] = ends(&present);
+    let resolution = resolution(&present);
     let unit = name.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(unit, _)| unit.trim());
     Ok(ChannelConfig {
         name: name.to_owned(),
@@ -365,7 +369,8 @@ fn channel(
         stuck_limit: (3 * still.longest as u32).max(period / 4).max(12),
         // The closed form finds out whether one pays.
         spike_limit: 0.0,
-        resolution: resolution(&present),
+        spike_least: (SPIKE_STEPS * resolution / scale).min(MAX_LIMIT),
+        resolution,
         lowest: lowest.unwrap_or(valid_min),
         highest: highest.unwrap_or(valid_max),
     })
